@@ -16,3 +16,23 @@ export const wellKnownSids = {
   users: 'S-1-5-32-545',
   guests: 'S-1-5-32-546',
 } as const satisfies Record<string, Sid>;
+
+/** Binary form. Throws RangeError when `sid` is not a SID in string form. */
+export function encodeSid(_sid: Sid): Buffer {
+  throw new Error('being written');
+}
+
+/** Reads the SID at `at`; `size` is the bytes that it takes. Throws WireError. */
+export function decodeSid(_buffer: Buffer, _at = 0): { sid: Sid; size: number } {
+  throw new Error('being written');
+}
+
+/** True when the text is a SID in string form. */
+export function isSid(_text: string): boolean {
+  throw new Error('being written');
+}
+
+/** The SID of a user of a cluster: `S-1-5-21-x-y-z-rid`, the same in every pod, from the cluster's uid and the folded user name. */
+export function userSid(_clusterSeed: string, _user: string): Sid {
+  throw new Error('being written');
+}
