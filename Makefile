@@ -1,0 +1,93 @@
+# `make help` lists what there is. Everything that is needed on the machine is installed by the targets that need it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+node := node_modules/node/bin/node
+jest := NODE_OPTIONS=--experimental-vm-modules NODE_NO_WARNINGS=1 $(node) node_modules/jest/bin/jest.js
+sources := $(shell git ls-files '*.ts' '*.lua' 2>/dev/null)
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+node_modules/.package-lock.json: package-lock.json package.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
+dist/.built: node_modules/.package-lock.json tsconfig.json $(sources)
+	@echo "compiling to dist/"
+	@rm -rf dist
+	@$(node) node_modules/typescript/bin/tsc -p .
+	@rm -rf dist/test dist/bench; find dist -name '*.test.js*' -delete
+	@for f in $$(git ls-files '*.lua'); do mkdir -p dist/$$(dirname $$f) && cp $$f dist/$$f; done
+	@touch $@
+
+.PHONY: build
+build: dist/.built ## all that `npx holdfast` needs
+
+.PHONY: generate
+generate: node_modules/.package-lock.json ## code from proto/ and types from crds/
+	npx --no-install buf generate
+	$(node) crds/generate.mjs
+
+.PHONY: fmt
+fmt: node_modules/.package-lock.json ## format the code
+	npx --no-install biome check --write .
+
+.PHONY: lint
+lint: node_modules/.package-lock.json ## types, style, imports between the parts, generated code
+	$(node) node_modules/typescript/bin/tsc --noEmit -p .
+	npx --no-install biome check --error-on-warnings .
+	npx --no-install depcruise --config .dependency-cruiser.cjs smb common proto crds fileserver sidecar operator client serve
+	@test/check-generated.sh
+
+.PHONY: image
+image: build ## the container image, as build/holdfast-image.tar (installs buildah, debootstrap)
+	test/cluster/install-packages.sh cluster
+	test/cluster/image.sh
+
+.PHONY: cluster-up
+cluster-up: ## a three-node Kubernetes on this machine (root; the first time builds it: 10 minutes)
+	test/cluster/install-packages.sh cluster
+	test/cluster/build.sh
+	test/cluster/up.sh
+
+.PHONY: cluster-down
+cluster-down: ## takes that cluster away, with nothing left behind
+	test/cluster/down.sh
+
+.PHONY: demo
+demo: build ## the main job: writers go on while pods are drained, upgraded and killed (KUBECONFIG=, IMAGE=, LINUX_CLIENT=1)
+	test/demo/demo.sh
+
+.PHONY: test
+test: lint test-unit test-integration test-conformance test-faults test-e2e ## all tests; what CI runs
+	@$(node) test/summary.mjs out/tests
+
+.PHONY: test-unit
+test-unit: build ## unit and property tests, beside the code
+	$(jest) --outputFile=out/tests/unit.json --json smb common fileserver sidecar operator client serve proto crds
+
+.PHONY: test-integration
+test-integration: build ## sidecar and file server against a real Redis and real clients
+	test/cluster/install-packages.sh redis clients
+	$(jest) --outputFile=out/tests/integration.json --json --runInBand test/integration
+
+.PHONY: test-conformance
+test-conformance: build ## smbtorture, compared with test/conformance/expected.tsv
+	test/cluster/install-packages.sh redis clients
+	$(node) test/conformance/run.ts
+
+.PHONY: test-faults
+test-faults: build ## faults at the processes, with histories that are checked (SCHEDULES=n)
+	test/cluster/install-packages.sh redis clients
+	$(jest) --outputFile=out/tests/faults.json --json --runInBand test/faults
+
+.PHONY: test-e2e
+test-e2e: image cluster-up ## the chart on the three-node cluster
+	$(jest) --outputFile=out/tests/e2e.json --json --runInBand test/e2e
+
+.PHONY: bench
+bench: build ## the benchmarks of bench/, results in bench/results and docs/performance.md
+	test/cluster/install-packages.sh redis clients
+	$(node) bench/run.ts $(BENCH)

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Fails when the committed code of proto/generated or crds/generated is not what its source gives.
+set -eu
+cd "$(dirname "$0")/.."
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+npx --no-install buf generate --output "$fresh"
+diff -r proto/generated "$fresh/proto/generated" || { echo 'proto/generated is not what proto/*.proto gives: run `make generate`' >&2; exit 1; }
+node_modules/node/bin/node crds/generate.mjs --check
