@@ -1,0 +1,71 @@
+// The only door to the sidecar.
+import type {
+  BeginRename,
+  Break,
+  BreakAck,
+  BreakReadCaching,
+  ClaimSession,
+  Close,
+  CloseReply,
+  Disconnect,
+  EndRename,
+  FileGone,
+  FileState,
+  FindCreate,
+  Lock,
+  LockedFiles,
+  Open,
+  OpenReply,
+  Outcome,
+  Reclaim,
+  Reserve,
+  SetDeletePending,
+  StoreSession,
+  UpdateOpen,
+} from '../proto/generated/handles.ts';
+
+export { statusOfOutcome } from './handles/outcome.ts';
+export type { Break };
+
+/** Who waits for a decision: told when it takes long, and able to give up. A Request of session/request.ts is one. */
+export interface Waiter {
+  /** The decision waits for somebody (a break, a lock, a client that may come back): answer the client with STATUS_PENDING. */
+  goAsync(): void;
+  /** Looked at only when the decision waits; its abort cancels the request in the sidecar, whose reply then is CANCELLED. */
+  readonly signal: AbortSignal;
+}
+
+/** The sidecar's reply: the outcome, and what comes with it. */
+export interface Decision<T> {
+  readonly outcome: Outcome;
+  /** Undefined where the outcome brings nothing. */
+  readonly value: T | undefined;
+}
+
+/**
+ * Asks the sidecar. Every method resolves with its decision and never rejects: while the sidecar is away requests wait (they are
+ * repeated when it is back), and end with STORE_UNAVAILABLE if that takes too long, with FENCED if this server was.
+ * Requests of one event-loop turn travel in one frame, in the order in which they were made.
+ */
+export interface Handles {
+  findCreate(request: FindCreate, waiter?: Waiter): Promise<Decision<OpenReply>>;
+  reserve(request: Reserve, waiter?: Waiter): Promise<Decision<undefined>>;
+  dropReservation(request: Reserve): Promise<Decision<undefined>>;
+  open(request: Open, waiter?: Waiter): Promise<Decision<OpenReply>>;
+  close(request: Close): Promise<Decision<CloseReply>>;
+  disconnect(request: Disconnect): Promise<Decision<CloseReply>>;
+  reclaim(request: Reclaim, waiter?: Waiter): Promise<Decision<OpenReply>>;
+  updateOpen(request: UpdateOpen): Promise<Decision<undefined>>;
+  lock(request: Lock, waiter?: Waiter): Promise<Decision<FileState>>;
+  lockedFiles(request: LockedFiles): Promise<Decision<FileState>>;
+  setDeletePending(request: SetDeletePending): Promise<Decision<undefined>>;
+  fileGone(request: FileGone): Promise<Decision<undefined>>;
+  beginRename(request: BeginRename, waiter?: Waiter): Promise<Decision<undefined>>;
+  endRename(request: EndRename): Promise<Decision<undefined>>;
+  breakAck(request: BreakAck): Promise<Decision<undefined>>;
+  breakReadCaching(request: BreakReadCaching, waiter?: Waiter): Promise<Decision<undefined>>;
+  storeSession(request: StoreSession): Promise<Decision<undefined>>;
+  endSession(sessionId: bigint): Promise<Decision<undefined>>;
+  claimSession(request: ClaimSession, waiter?: Waiter): Promise<Decision<undefined>>;
+  quiesced(openId: bigint): Promise<Decision<undefined>>;
+}
