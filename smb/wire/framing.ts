@@ -1,0 +1,137 @@
+// Direct TCP (MS-SMB2 2.1): each message has four bytes in front, a zero and its length in 24 bits, big-endian.
+import { WireError } from './errors.ts';
+
+/** Size of the prefix, in bytes. */
+export const FRAME_PREFIX_SIZE = 4;
+/** The most that a frame's 24-bit length can say, in bytes. */
+export const MAX_FRAME_SIZE = 0xff_ffff;
+
+/** Writes the prefix of a message of `length` bytes at `at`. */
+export function writeFramePrefix(into: Buffer, at: number, length: number): void {
+  if (length > MAX_FRAME_SIZE) throw new WireError(`frame: ${length} bytes are more than 24 bits can say`);
+  into.writeUInt32BE(length, at);
+}
+
+/** The prefix of a message of `length` bytes, for a socket that takes several buffers at once. */
+export function framePrefix(length: number): Buffer {
+  const prefix = Buffer.allocUnsafe(FRAME_PREFIX_SIZE);
+  writeFramePrefix(prefix, 0, length);
+  return prefix;
+}
+
+/**
+ * Cuts a byte stream into messages. Feed what arrives with `push`, then call `next` until it gives undefined. A message
+ * that lies within one chunk is a view on it; one that spans chunks is gathered in a buffer of its own, each byte copied
+ * once. Messages over the limit, and prefixes that are none, throw WireError: drop the connection, the stream cannot
+ * be followed any more.
+ */
+export class FrameReader {
+  #maxFrameSize: number;
+  /** What arrived and is not cut yet. */
+  #chunk: Buffer | undefined;
+  #at = 0;
+  /** Chunks behind `#chunk`. */
+  #later: Buffer[] = [];
+  /** A message, or prefix, that began in an earlier chunk. */
+  #gathered: Buffer | undefined;
+  #filled = 0;
+  readonly #prefix = Buffer.alloc(FRAME_PREFIX_SIZE);
+  #prefixFilled = 0;
+
+  /** `maxFrameSize`, bytes: the most that one message may have. Small before authentication, see `maxFrameSize`. */
+  constructor(maxFrameSize: number) {
+    this.#maxFrameSize = maxFrameSize;
+  }
+
+  get maxFrameSize(): number {
+    return this.#maxFrameSize;
+  }
+
+  /** Takes effect from the next message on whose length is not known yet. */
+  set maxFrameSize(size: number) {
+    this.#maxFrameSize = size;
+  }
+
+  /** Bytes held in memory that no `next` has given out. */
+  get buffered(): number {
+    let bytes = this.#filled + this.#prefixFilled + (this.#chunk ? this.#chunk.length - this.#at : 0);
+    for (const chunk of this.#later) bytes += chunk.length;
+    return bytes;
+  }
+
+  push(chunk: Buffer): void {
+    if (chunk.length === 0) return;
+    if (this.#chunk) {
+      this.#later.push(chunk);
+    } else {
+      this.#chunk = chunk;
+      this.#at = 0;
+    }
+  }
+
+  /** The next whole message without its prefix, or undefined until more is pushed. */
+  next(): Buffer | undefined {
+    while (this.#chunk) {
+      const chunk = this.#chunk;
+      if (this.#gathered) {
+        const message = this.#gather(chunk, this.#gathered);
+        if (message) return message;
+      } else if (this.#prefixFilled > 0 || chunk.length - this.#at < FRAME_PREFIX_SIZE) {
+        const length = this.#gatherPrefix(chunk);
+        if (length !== undefined) this.#begin(length);
+      } else {
+        const length = this.#checked(chunk.readUInt32BE(this.#at));
+        this.#at += FRAME_PREFIX_SIZE;
+        if (length <= chunk.length - this.#at) {
+          const message = chunk.subarray(this.#at, this.#at + length);
+          this.#at += length;
+          this.#dropIfUsed(chunk);
+          return message;
+        }
+        this.#begin(length);
+      }
+      this.#dropIfUsed(chunk);
+    }
+    return undefined;
+  }
+
+  #begin(length: number): void {
+    this.#gathered = Buffer.allocUnsafeSlow(length);
+    this.#filled = 0;
+  }
+
+  #gather(chunk: Buffer, message: Buffer): Buffer | undefined {
+    const taken = chunk.copy(message, this.#filled, this.#at);
+    this.#at += taken;
+    this.#filled += taken;
+    this.#dropIfUsed(chunk);
+    if (this.#filled < message.length) return undefined;
+    this.#gathered = undefined;
+    this.#filled = 0;
+    return message;
+  }
+
+  #gatherPrefix(chunk: Buffer): number | undefined {
+    const taken = chunk.copy(this.#prefix, this.#prefixFilled, this.#at);
+    this.#at += taken;
+    this.#prefixFilled += taken;
+    if (this.#prefixFilled < FRAME_PREFIX_SIZE) return undefined;
+    this.#prefixFilled = 0;
+    return this.#checked(this.#prefix.readUInt32BE(0));
+  }
+
+  #checked(length: number): number {
+    if (length > MAX_FRAME_SIZE) throw new WireError('frame: does not begin with a zero byte');
+    if (length === 0) throw new WireError('frame: is empty');
+    if (length > this.#maxFrameSize) {
+      throw new WireError(`frame: ${length} bytes, at most ${this.#maxFrameSize} are taken now`);
+    }
+    return length;
+  }
+
+  #dropIfUsed(chunk: Buffer): void {
+    if (this.#chunk !== chunk || this.#at < chunk.length) return;
+    this.#chunk = this.#later.shift();
+    this.#at = 0;
+  }
+}
