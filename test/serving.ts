@@ -1,0 +1,123 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { ended, eventually } from './cluster/shell.ts';
+
+const ROOT = join(import.meta.dirname, '..');
+export const USER = 'alice';
+export const PASSWORD = 'correct horse';
+
+/** A log line of one of the processes, as pino writes it. */
+export interface LogLine {
+  part?: string;
+  process?: string;
+  childPid?: number;
+  level?: string;
+  msg?: string;
+  [field: string]: unknown;
+}
+
+/** `holdfast serve` as a process, with the folder it shares: what tests and benchmarks run against. */
+export class Serving {
+  readonly directory: string;
+  readonly addresses: string[];
+  readonly log: LogLine[];
+  readonly #child: ChildProcess;
+  readonly #ownsDirectory: boolean;
+
+  private static async ports(count: number): Promise<number> {
+    // A run of free ports: ask for one and try its successors.
+    for (;;) {
+      const first = await listenOnce(0);
+      let free = 1;
+      while (free < count && (await listenOnce(first + free).catch(() => 0)) !== 0) free++;
+      if (free === count) return first;
+    }
+  }
+
+  constructor(directory: string, ownsDirectory: boolean, addresses: string[], log: LogLine[], child: ChildProcess) {
+    this.directory = directory;
+    this.#ownsDirectory = ownsDirectory;
+    this.addresses = addresses;
+    this.log = log;
+    this.#child = child;
+  }
+
+  /** Starts it and waits until all servers accept clients. @param flags further flags of `holdfast serve` */
+  static async start(options: { servers?: number; flags?: string[]; directory?: string } = {}): Promise<Serving> {
+    const servers = options.servers ?? 1;
+    const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'holdfast-share-'));
+    const port = await Serving.ports(servers);
+    const child = spawn(
+      join(ROOT, 'bin/holdfast'),
+      [
+        ...['serve', directory, '--share', 'share', '--user', `${USER}:${PASSWORD}`],
+        ...['--servers', String(servers), '--port', String(port), ...(options.flags ?? [])],
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'], env: process.env },
+    );
+    const log: LogLine[] = [];
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      if (process.env.HOLDFAST_TEST_LOG) process.stderr.write(`${line}\n`);
+      try {
+        log.push(JSON.parse(line) as LogLine);
+      } catch {
+        log.push({ msg: line });
+      }
+    });
+    const gone = ended(child).then((code) => {
+      const last = log.slice(-5).map((line) => JSON.stringify(line));
+      throw new Error(`holdfast serve ended with ${code} before it was ready:\n${last.join('\n')}`);
+    });
+    gone.catch(() => {});
+    const ready = new Promise<string>((resolve) => {
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        if (line.startsWith('ready ')) resolve(line);
+      });
+    });
+    const line = await Promise.race([ready, gone]);
+    return new Serving(directory, options.directory === undefined, line.split(' ').slice(1), log, child);
+  }
+
+  /** The newest pid of one of the processes: "fileserver-0", "sidecar-1", "redis". */
+  pid(name: string): number {
+    const line = this.log.findLast((entry) => entry.process === name && entry.msg?.startsWith('started'));
+    if (line?.childPid === undefined) throw new Error(`no process ${name} was started`);
+    return line.childPid;
+  }
+
+  signal(name: string, signal: NodeJS.Signals): void {
+    process.kill(this.pid(name), signal);
+  }
+
+  /** Kills a process and waits until another runs in its place. */
+  async kill(name: string): Promise<void> {
+    const old = this.pid(name);
+    process.kill(old, 'SIGKILL');
+    await eventually(`${name} is started again`, 10_000, () => (this.pid(name) === old ? undefined : true), 10);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      const over = ended(this.#child);
+      this.#child.kill('SIGTERM');
+      await over;
+    }
+    if (this.#ownsDirectory) rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+async function listenOnce(port: number): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', resolve);
+  });
+  const got = (server.address() as AddressInfo).port;
+  await new Promise((resolve) => server.close(resolve));
+  return got;
+}
