@@ -155,25 +155,41 @@ export class LocalCluster {
     const sidecarMetricsPort = await freePort();
     const metricsPort = await freePort();
     const shared = ['--config', this.#path('config.json'), '--run-dir', runDirectory];
-    const sidecar = this.#part(`sidecar-${index}`, 'sidecar', [
-      ...shared,
-      ...['--listen', `${HOST}:${peerPort}`, '--advertise', `${HOST}:${peerPort}`],
-      ...['--tls-dir', this.#path('tls'), '--store-password-file', this.#path('store-password')],
-      ...['--server-id', randomUUID(), '--pod', `local-${index}`, '--metrics', `${HOST}:${sidecarMetricsPort}`],
-    ]);
-    const fileServer = this.#part(`fileserver-${index}`, 'fileserver', [
-      ...shared,
-      ...['--listen', `${HOST}:${port}`, '--advertise', `${HOST}:${port}`],
-      ...['--users-dir', this.#path('users'), '--metrics', `${HOST}:${metricsPort}`],
-    ]);
+    const sidecar = this.#part(
+      `sidecar-${index}`,
+      'sidecar',
+      [
+        ...shared,
+        ...['--listen', `${HOST}:${peerPort}`, '--advertise', `${HOST}:${peerPort}`],
+        ...['--tls-dir', this.#path('tls'), '--store-password-file', this.#path('store-password')],
+        ...['--server-id', randomUUID(), '--pod', `local-${index}`, '--metrics', `${HOST}:${sidecarMetricsPort}`],
+      ],
+      { address: `${HOST}:${peerPort}`, metrics: `${HOST}:${sidecarMetricsPort}`, runDirectory },
+    );
+    const fileServer = this.#part(
+      `fileserver-${index}`,
+      'fileserver',
+      [
+        ...shared,
+        ...['--listen', `${HOST}:${port}`, '--advertise', `${HOST}:${port}`],
+        ...['--users-dir', this.#path('users'), '--metrics', `${HOST}:${metricsPort}`],
+      ],
+      { address: `${HOST}:${port}`, metrics: `${HOST}:${metricsPort}` },
+    );
     this.#sidecars.push(sidecar);
     this.#fileServers.push({ process: fileServer, port, metricsPort });
     sidecar.start();
     fileServer.start();
   }
 
-  #part(name: string, part: string, args: string[]): SupervisedProcess {
-    return new SupervisedProcess(name, process.execPath, ['--enable-source-maps', entryOf(part), ...args], this.#log);
+  #part(name: string, part: string, args: string[], details: Record<string, unknown>): SupervisedProcess {
+    return new SupervisedProcess(
+      name,
+      process.execPath,
+      ['--enable-source-maps', entryOf(part), ...args],
+      this.#log,
+      details,
+    );
   }
 
   async #ready(server: { port: number; metricsPort: number }, signal: AbortSignal, withinMs: number): Promise<void> {

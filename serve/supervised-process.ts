@@ -13,27 +13,22 @@ export class SupervisedProcess {
   readonly name: string;
   readonly #command: string;
   readonly #args: string[];
-  readonly #environment: NodeJS.ProcessEnv;
   readonly #log: Logger;
+  readonly #details: Record<string, unknown>;
   #child: ChildProcess | undefined;
   #stopping = false;
   #backoffMs = RESTART_BACKOFF_MIN_MS;
   #restartTimer: NodeJS.Timeout | undefined;
 
-  constructor(
-    name: string,
-    command: string,
-    args: string[],
-    log: Logger,
-    environment: NodeJS.ProcessEnv = process.env,
-  ) {
+  /** @param details what the log line of its start says besides its pid, e.g. its addresses */
+  constructor(name: string, command: string, args: string[], log: Logger, details: Record<string, unknown> = {}) {
     this.name = name;
     // With setpriv the kernel ends the child when this process is killed, so that nothing is left behind.
     const wrapped = existsSync(SETPRIV);
     this.#command = wrapped ? SETPRIV : command;
     this.#args = wrapped ? ['--pdeathsig', 'TERM', '--', command, ...args] : args;
-    this.#environment = environment;
     this.#log = log;
+    this.#details = details;
   }
 
   get pid(): number | undefined {
@@ -42,7 +37,7 @@ export class SupervisedProcess {
 
   start(): void {
     const startedAt = performance.now();
-    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'inherit', 'inherit'], env: this.#environment });
+    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'inherit', 'inherit'] });
     this.#child = child;
     let ended = false;
     const onEnd = (how: Record<string, unknown>) => {
@@ -61,7 +56,10 @@ export class SupervisedProcess {
     child.once('error', (error) => onEnd({ reason: error.message }));
     child.once('exit', (code, signal) => onEnd({ code, signal }));
     if (child.pid !== undefined)
-      this.#log.info({ process: this.name, childPid: child.pid }, `started ${this.name}, pid ${child.pid}`);
+      this.#log.info(
+        { process: this.name, childPid: child.pid, ...this.#details },
+        `started ${this.name}, pid ${child.pid}`,
+      );
   }
 
   /** Ends the process with SIGTERM, with SIGKILL if it is still there after graceMs. Resolves when it is gone. */
