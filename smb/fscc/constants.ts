@@ -112,7 +112,7 @@ export const DispositionFlag = {
   ignoreReadonly: 0x10,
 } as const;
 
-/** Flags of FileRenameInformationEx (MS-FSCC 2.4.42.3... as used with SMB2). */
+/** Flags of FileRenameInformationEx (MS-FSCC 2.4.43). */
 export const RenameFlag = { replaceIfExists: 0x1, posixSemantics: 0x2, ignoreReadonly: 0x40 } as const;
 
 /** Flags of FILE_FULL_EA_INFORMATION (MS-FSCC 2.4.16). */
