@@ -29,15 +29,35 @@ export interface Migration {
 
 /** Installs the operator with the chart. @param image name of the image, or undefined for the chart's own default */
 export async function installOperator(cluster: Kubernetes, image: string | undefined): Promise<void> {
-  const values = image ? ['--set', `image.repository=${image.replace(/:[^:/]*$/, '')}`, '--set', `image.tag=${/:([^:/]*)$/.exec(image)?.[1] ?? 'latest'}`] : [];
+  const values = image
+    ? [
+        '--set',
+        `image.repository=${image.replace(/:[^:/]*$/, '')}`,
+        '--set',
+        `image.tag=${/:([^:/]*)$/.exec(image)?.[1] ?? 'latest'}`,
+      ]
+    : [];
   await cluster.helm([
-    ...['upgrade', '--install', 'holdfast', join(ROOT, 'charts/holdfast'), '-n', SYSTEM_NAMESPACE, '--create-namespace'],
+    ...[
+      'upgrade',
+      '--install',
+      'holdfast',
+      join(ROOT, 'charts/holdfast'),
+      '-n',
+      SYSTEM_NAMESPACE,
+      '--create-namespace',
+    ],
     ...['--wait', '--timeout', '3m', ...values],
   ]);
 }
 
 /** What a user would write: a claim, users, and the smallest useful cluster with one continuously available share. */
-export function manifests(options: { password: string; replicas: number; volume: 'embedded' | 'claim'; claim: string }): string {
+export function manifests(options: {
+  password: string;
+  replicas: number;
+  volume: 'embedded' | 'claim';
+  claim: string;
+}): string {
   const claim = `
 apiVersion: v1
 kind: PersistentVolumeClaim
@@ -103,7 +123,10 @@ export async function migrations(cluster: Kubernetes): Promise<Migration[]> {
   const found = await cluster.list('handlemigrations', NAMESPACE);
   return found.map((object: KubeObject) => {
     const spec = (object.spec ?? {}) as { reason?: string; source?: string; pod?: string };
-    const status = (object.status ?? {}) as { phase?: string; handles?: { total?: number; moved?: number; expired?: number } };
+    const status = (object.status ?? {}) as {
+      phase?: string;
+      handles?: { total?: number; moved?: number; expired?: number };
+    };
     return {
       name: object.metadata.name,
       reason: spec.reason ?? '',
