@@ -1,7 +1,6 @@
 // The only door to the sidecar.
 import type {
   BeginRename,
-  Break,
   BreakAck,
   BreakReadCaching,
   ClaimSession,
@@ -18,14 +17,15 @@ import type {
   OpenReply,
   Outcome,
   Reclaim,
+  Reply,
   Reserve,
   SetDeletePending,
   StoreSession,
   UpdateOpen,
 } from '../proto/generated/handles.ts';
+import type { HandlesStream, RequestBody } from './handles/stream.ts';
 
 export { statusOfOutcome } from './handles/outcome.ts';
-export type { Break };
 
 /** Who waits for a decision: told when it takes long, and able to give up. A Request of session/request.ts is one. */
 export interface Waiter {
@@ -68,4 +68,47 @@ export interface Handles {
   endSession(sessionId: bigint): Promise<Decision<undefined>>;
   claimSession(request: ClaimSession, waiter?: Waiter): Promise<Decision<undefined>>;
   quiesced(openId: bigint): Promise<Decision<undefined>>;
+}
+
+/** The Handles of a stream. */
+export function handlesOn(stream: HandlesStream): Handles {
+  const plain = async (body: RequestBody, waiter?: Waiter) => decision(await stream.ask(body, waiter), undefined);
+  const open = async (body: RequestBody, waiter?: Waiter) => {
+    const reply = await stream.ask(body, waiter);
+    return decision(reply, reply.body?.$case === 'open' ? reply.body.value : undefined);
+  };
+  const close = async (body: RequestBody) => {
+    const reply = await stream.ask(body);
+    return decision(reply, reply.body?.$case === 'close' ? reply.body.value : undefined);
+  };
+  const fileState = async (body: RequestBody, waiter?: Waiter) => {
+    const reply = await stream.ask(body, waiter);
+    return decision(reply, reply.body?.$case === 'fileState' ? reply.body.value : undefined);
+  };
+  return {
+    findCreate: (value, waiter) => open({ $case: 'findCreate', value }, waiter),
+    reserve: (value, waiter) => plain({ $case: 'reserve', value }, waiter),
+    dropReservation: (value) => plain({ $case: 'dropReservation', value }),
+    open: (value, waiter) => open({ $case: 'open', value }, waiter),
+    close: (value) => close({ $case: 'close', value }),
+    disconnect: (value) => close({ $case: 'disconnect', value }),
+    reclaim: (value, waiter) => open({ $case: 'reclaim', value }, waiter),
+    updateOpen: (value) => plain({ $case: 'updateOpen', value }),
+    lock: (value, waiter) => fileState({ $case: 'lock', value }, waiter),
+    lockedFiles: (value) => fileState({ $case: 'lockedFiles', value }),
+    setDeletePending: (value) => plain({ $case: 'setDeletePending', value }),
+    fileGone: (value) => plain({ $case: 'fileGone', value }),
+    beginRename: (value, waiter) => plain({ $case: 'beginRename', value }, waiter),
+    endRename: (value) => plain({ $case: 'endRename', value }),
+    breakAck: (value) => plain({ $case: 'breakAck', value }),
+    breakReadCaching: (value, waiter) => plain({ $case: 'breakReadCaching', value }, waiter),
+    storeSession: (value) => plain({ $case: 'storeSession', value }),
+    endSession: (sessionId) => plain({ $case: 'endSession', value: { sessionId } }),
+    claimSession: (value, waiter) => plain({ $case: 'claimSession', value }, waiter),
+    quiesced: (openId) => plain({ $case: 'quiesced', value: { openId } }),
+  };
+}
+
+function decision<T>(reply: Reply, value: T | undefined): Decision<T> {
+  return { outcome: reply.outcome, value };
 }

@@ -1,0 +1,398 @@
+import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
+import { reasonOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/logging.ts';
+import {
+  type Answer,
+  type Command,
+  HandlesClient,
+  type HelloReply,
+  type OpenRecord,
+  Outcome,
+  type Reply,
+  type Request,
+  type ServerFrame,
+  type ServerIdentity,
+  type SidecarFrame,
+} from '../../proto/generated/handles.ts';
+import type { Waiter } from '../handles.ts';
+import type { SidecarCommands } from './commands.ts';
+
+export type RequestBody = NonNullable<Request['body']>;
+
+const RECONNECT_FIRST_MS = 20;
+const RECONNECT_MOST_MS = 1000;
+/** Requests that wait for a sidecar this long end with STORE_UNAVAILABLE. */
+const AWAY_TOO_LONG_MS = 30_000;
+const HELLO_TIMEOUT_MS = 5000;
+/** Opens in one ReportOpens; a record is a few hundred bytes, at most some 8 KiB. */
+const OPENS_PER_REPORT = 256;
+/** Requests in one frame: keeps a frame in the order of a MiB. */
+const REQUESTS_PER_FRAME = 2000;
+const PROTOCOL = 1;
+
+export interface HandlesStreamOptions {
+  /** Path of the sidecar's Unix socket. */
+  socketPath: string;
+  worker: string;
+  lockPath: string;
+  smbAddress: string;
+  log: Logger;
+  commands: SidecarCommands;
+  /** Every open in memory, for a resumed stream. */
+  records(): OpenRecord[];
+  /** Registered, or resumed: `reply` has the identity and the first deadline. */
+  registered(reply: HelloReply & { identity: ServerIdentity }, resumed: boolean): void;
+  renewed(deadlineNs: bigint): void;
+  /** Fenced: everything under this epoch ends. Awaited before the next Hello. */
+  fenced(reason: string): Promise<void>;
+}
+
+interface Pending {
+  readonly body: RequestBody;
+  readonly waiter: Waiter | undefined;
+  readonly resolve: (reply: Reply) => void;
+  isCancelled: boolean;
+  onAbort: (() => void) | undefined;
+}
+
+type Stream = ClientDuplexStream<ServerFrame, SidecarFrame>;
+
+/**
+ * The stream to the sidecar: says Hello, keeps the heartbeat, puts the requests of one event-loop turn into one frame, and comes
+ * back when the stream was lost: under the same identity, with what is open here, repeating what was not answered.
+ */
+export class HandlesStream {
+  readonly #options: HandlesStreamOptions;
+  readonly #client: HandlesClient;
+  #stream: Stream | undefined;
+  /** Hello was answered and the opens are reported: requests may be sent. */
+  #isAttached = false;
+  #identity: ServerIdentity | undefined;
+  #isFencing = false;
+  #isStopped = false;
+  #nextId = 1n;
+  readonly #pending = new Map<bigint, Pending>();
+  #requests: Request[] = [];
+  #answers: Answer[] = [];
+  #flushIsDue = false;
+  #heartbeat: NodeJS.Timeout | undefined;
+  #reconnect: NodeJS.Timeout | undefined;
+  #reconnectMs = RECONNECT_FIRST_MS;
+  #away: NodeJS.Timeout | undefined;
+
+  constructor(options: HandlesStreamOptions) {
+    this.#options = options;
+    this.#client = new HandlesClient(`unix:${options.socketPath}`, credentials.createInsecure(), {
+      'grpc.max_receive_message_length': -1,
+      'grpc.max_send_message_length': -1,
+      'grpc.initial_reconnect_backoff_ms': 20,
+      'grpc.min_reconnect_backoff_ms': 20,
+      'grpc.max_reconnect_backoff_ms': 200,
+    });
+  }
+
+  get isAttached(): boolean {
+    return this.#isAttached;
+  }
+
+  get identity(): ServerIdentity | undefined {
+    return this.#identity;
+  }
+
+  start(): void {
+    this.#connect();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#reconnect);
+    clearTimeout(this.#away);
+    clearInterval(this.#heartbeat);
+    this.#endAll(Outcome.STORE_UNAVAILABLE);
+    this.#stream?.cancel();
+    this.#client.close();
+  }
+
+  /** Resolves with the last reply; never rejects. */
+  ask(body: RequestBody, waiter?: Waiter): Promise<Reply> {
+    if (this.#isFencing) return Promise.resolve(replyOf(Outcome.FENCED));
+    if (this.#isStopped) return Promise.resolve(replyOf(Outcome.STORE_UNAVAILABLE));
+    return new Promise((resolve) => {
+      const id = this.#nextId++;
+      this.#pending.set(id, { body, waiter, resolve, isCancelled: false, onAbort: undefined });
+      if (this.#isAttached) this.#send({ id, body });
+      else this.#startAwayTimer();
+    });
+  }
+
+  /** Gives up this identity: what is open under it ends, and the next Hello asks for a new epoch. */
+  async fence(reason: string): Promise<void> {
+    if (this.#isFencing || this.#isStopped) return;
+    this.#isFencing = true;
+    this.#options.log.warn({ identity: identityFields(this.#identity), reason }, 'fenced');
+    this.#identity = undefined;
+    this.#endAll(Outcome.FENCED);
+    try {
+      await this.#options.fenced(reason);
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'cannot let go of everything after the fence');
+    }
+    this.#isFencing = false;
+    if (this.#stream) this.#lost(this.#stream, 'fenced');
+    else this.#connectSoon();
+  }
+
+  #connect(): void {
+    if (this.#isStopped || this.#isFencing || this.#stream) return;
+    const stream = this.#client.attach();
+    this.#stream = stream;
+    stream.on('data', (frame: SidecarFrame) => this.#take(stream, frame));
+    stream.on('error', (error) => this.#lost(stream, reasonOf(error)));
+    stream.on('end', () => this.#lost(stream, 'the sidecar ended the stream'));
+    this.#hello(stream).catch((error) => this.#lost(stream, reasonOf(error)));
+  }
+
+  async #hello(stream: Stream): Promise<void> {
+    const { worker, lockPath, smbAddress } = this.#options;
+    const resume = this.#identity;
+    const records = resume ? this.#options.records() : [];
+    const reply = await this.#askNow(stream, {
+      $case: 'hello',
+      value: {
+        worker,
+        pid: process.pid,
+        lockPath,
+        protocol: PROTOCOL,
+        resume,
+        opensFollow: BigInt(records.length),
+        smbAddress,
+      },
+    });
+    if (reply.outcome === Outcome.FENCED && resume) {
+      void this.fence('the sidecar knows that this identity was fenced');
+      return;
+    }
+    const hello = reply.body?.$case === 'hello' ? reply.body.value : undefined;
+    if (reply.outcome !== Outcome.GRANTED || !hello?.identity) throw new Error(`Hello was answered ${reply.outcome}`);
+    const reports: Promise<Reply>[] = [];
+    for (let at = 0; at < records.length; at += OPENS_PER_REPORT) {
+      const opens = records.slice(at, at + OPENS_PER_REPORT);
+      reports.push(this.#askNow(stream, { $case: 'reportOpens', value: { opens } }));
+    }
+    await Promise.all(reports);
+    if (stream !== this.#stream || this.#isFencing) return;
+    this.#attached({ ...hello, identity: hello.identity }, resume !== undefined);
+  }
+
+  #attached(hello: HelloReply & { identity: ServerIdentity }, resumed: boolean): void {
+    this.#identity = hello.identity;
+    this.#isAttached = true;
+    this.#reconnectMs = RECONNECT_FIRST_MS;
+    clearTimeout(this.#away);
+    this.#away = undefined;
+    this.#options.log.info(
+      { identity: identityFields(hello.identity), resumed, draining: hello.draining, repeated: this.#pending.size },
+      'registered with the sidecar',
+    );
+    this.#options.registered(hello, resumed);
+    clearInterval(this.#heartbeat);
+    this.#heartbeat = setInterval(
+      () => this.#send({ id: this.#nextId++, body: { $case: 'heartbeat', value: {} } }),
+      Math.max(10, hello.heartbeatIntervalMs),
+    );
+    for (const [id, { body }] of this.#pending) this.#send({ id, body });
+  }
+
+  /** A request that belongs to this stream only: it is not repeated on another. */
+  #askNow(stream: Stream, body: RequestBody): Promise<Reply> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => settle(reject, new Error(`no answer to ${body.$case}`)), HELLO_TIMEOUT_MS);
+      const settle = <T>(how: (value: T) => void, value: T) => {
+        clearTimeout(timer);
+        this.#ownOfStream.delete(id);
+        how(value);
+      };
+      this.#ownOfStream.set(id, {
+        resolve: (reply) => settle(resolve, reply),
+        reject: (error) => settle(reject, error),
+      });
+      stream.write({ requests: [{ id, body }], answers: [] });
+    });
+  }
+
+  readonly #ownOfStream = new Map<bigint, { resolve(reply: Reply): void; reject(error: Error): void }>();
+
+  #lost(stream: Stream, reason: string): void {
+    if (stream !== this.#stream) return;
+    this.#stream = undefined;
+    if (this.#isAttached || this.#reconnectMs === RECONNECT_MOST_MS) {
+      this.#options.log.warn({ reason }, 'lost the sidecar');
+    }
+    this.#isAttached = false;
+    clearInterval(this.#heartbeat);
+    this.#requests = [];
+    this.#answers = [];
+    for (const own of [...this.#ownOfStream.values()]) own.reject(new Error(reason));
+    stream.on('error', () => {});
+    stream.cancel();
+    if (this.#pending.size > 0) this.#startAwayTimer();
+    this.#connectSoon();
+  }
+
+  #connectSoon(): void {
+    if (this.#isStopped || this.#isFencing) return;
+    clearTimeout(this.#reconnect);
+    this.#reconnect = setTimeout(() => this.#connect(), this.#reconnectMs);
+    this.#reconnectMs = Math.min(RECONNECT_MOST_MS, this.#reconnectMs * 2);
+  }
+
+  #startAwayTimer(): void {
+    if (this.#away || this.#isStopped) return;
+    this.#away = setTimeout(() => {
+      this.#away = undefined;
+      this.#endAll(Outcome.STORE_UNAVAILABLE);
+    }, AWAY_TOO_LONG_MS);
+  }
+
+  #endAll(outcome: Outcome): void {
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const one of pending) this.#settle(one, replyOf(outcome));
+  }
+
+  #settle(pending: Pending, reply: Reply): void {
+    if (pending.onAbort) pending.waiter?.signal.removeEventListener('abort', pending.onAbort);
+    pending.resolve(reply);
+  }
+
+  #send(request: Request): void {
+    this.#requests.push(request);
+    this.#scheduleFlush();
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushIsDue) return;
+    this.#flushIsDue = true;
+    setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#flushIsDue = false;
+    const stream = this.#stream;
+    if (!stream) return;
+    const answers = this.#answers;
+    this.#answers = [];
+    let requests = this.#requests;
+    this.#requests = [];
+    if (requests.length > REQUESTS_PER_FRAME) {
+      this.#requests = requests.slice(REQUESTS_PER_FRAME);
+      requests = requests.slice(0, REQUESTS_PER_FRAME);
+      this.#scheduleFlush();
+    }
+    if (requests.length > 0 || answers.length > 0) stream.write({ requests, answers });
+  }
+
+  #take(stream: Stream, frame: SidecarFrame): void {
+    if (stream !== this.#stream) return;
+    for (const reply of frame.replies) this.#takeReply(reply);
+    for (const command of frame.commands) this.#takeCommand(command);
+  }
+
+  #takeReply(reply: Reply): void {
+    const own = this.#ownOfStream.get(reply.id);
+    if (own) {
+      own.resolve(reply);
+      return;
+    }
+    const pending = this.#pending.get(reply.id);
+    if (!pending) return;
+    if (reply.interim) {
+      this.#waits(reply.id, pending);
+      return;
+    }
+    if (reply.outcome === Outcome.FENCED) {
+      void this.fence('a request was refused: fenced');
+      return;
+    }
+    this.#pending.delete(reply.id);
+    this.#settle(pending, reply);
+  }
+
+  /** The decision takes time: the client is told, and may give up from now on. */
+  #waits(id: bigint, pending: Pending): void {
+    const { waiter } = pending;
+    if (!waiter || pending.onAbort) return;
+    waiter.goAsync();
+    pending.onAbort = () => {
+      if (!this.#pending.has(id) || pending.isCancelled) return;
+      pending.isCancelled = true;
+      this.#send({ id: this.#nextId++, body: { $case: 'cancel', value: { requestId: id } } });
+    };
+    if (waiter.signal.aborted) pending.onAbort();
+    else waiter.signal.addEventListener('abort', pending.onAbort, { once: true });
+  }
+
+  #takeCommand(command: Command): void {
+    const { body } = command;
+    if (!body) return;
+    if (body.$case === 'renewed') {
+      this.#options.renewed(body.value.deadlineNs);
+      return;
+    }
+    if (body.$case === 'fenced') {
+      void this.fence(body.value.reason);
+      return;
+    }
+    this.#carryOut(body).then(
+      (answer) => this.#answer(command.id, answer),
+      (error) => {
+        this.#options.log.error({ err: error, command: body.$case }, 'a command of the sidecar failed');
+        this.#answer(command.id, false);
+      },
+    );
+  }
+
+  async #carryOut(body: NonNullable<Command['body']>): Promise<boolean | Answer['body']> {
+    const { commands } = this.#options;
+    switch (body.$case) {
+      case 'fileState':
+        return commands.fileState(body.value);
+      case 'break':
+        return commands.break(body.value);
+      case 'dropSession':
+        return commands.dropSession(body.value);
+      case 'stopAccepting':
+        return commands.stopAccepting();
+      case 'quiesce':
+        return { $case: 'quiesce', value: await commands.quiesce(body.value) };
+      case 'release':
+        return commands.release(body.value);
+      case 'resume':
+        return commands.resume(body.value);
+      case 'warmUp':
+        return commands.warmUp(body.value);
+      case 'removeFile':
+        return commands.removeFile(body.value);
+      case 'dropOpen':
+        return commands.dropOpen(body.value);
+      default:
+        return false;
+    }
+  }
+
+  #answer(id: bigint, answer: boolean | Answer['body']): void {
+    if (id === 0n || !this.#stream) return;
+    const body = typeof answer === 'object' ? answer : undefined;
+    this.#answers.push({ id, ok: answer !== false, body });
+    this.#scheduleFlush();
+  }
+}
+
+function replyOf(outcome: Outcome): Reply {
+  return { id: 0n, outcome, interim: false, body: undefined };
+}
+
+function identityFields(identity: ServerIdentity | undefined): { serverId: string; epoch: string } | undefined {
+  return identity && { serverId: identity.serverId, epoch: identity.epoch.toString() };
+}
