@@ -1,36 +1,8 @@
-import type { SecurityDescriptor } from './descriptor.ts';
-import type { Sid } from './sid.ts';
+import { Access, FileAccess, mapGenericAccess } from './access-mask.ts';
+import { AceFlag, AceType, type SecurityDescriptor } from './descriptor.ts';
+import { type Sid, wellKnownSids } from './sid.ts';
 
-/** Access mask bits (MS-SMB2 2.2.13.1). */
-export const Access = {
-  readData: 0x1,
-  listDirectory: 0x1,
-  writeData: 0x2,
-  addFile: 0x2,
-  appendData: 0x4,
-  addSubdirectory: 0x4,
-  readEa: 0x8,
-  writeEa: 0x10,
-  execute: 0x20,
-  traverse: 0x20,
-  deleteChild: 0x40,
-  readAttributes: 0x80,
-  writeAttributes: 0x100,
-  delete: 0x10000,
-  readControl: 0x20000,
-  writeDac: 0x40000,
-  writeOwner: 0x80000,
-  synchronize: 0x100000,
-  accessSystemSecurity: 0x1000000,
-  maximumAllowed: 0x2000000,
-  genericAll: 0x10000000,
-  genericExecute: 0x20000000,
-  genericWrite: 0x40000000,
-  genericRead: 0x80000000,
-} as const;
-
-/** What the generic rights stand for on files and directories (MS-SMB2 2.2.13.1). */
-export const FileAccess = { all: 0x1f01ff, read: 0x120089, write: 0x120116, execute: 0x1200a0 } as const;
+export { Access, FileAccess, mapGenericAccess };
 
 /** Who asks: the SIDs of the user and the user's groups, everyone and authenticated users among them. */
 export interface AccessToken {
@@ -38,9 +10,10 @@ export interface AccessToken {
   sids: ReadonlySet<Sid>;
 }
 
-/** Replaces the generic bits by what they stand for on files. MAXIMUM_ALLOWED stays. */
-export function mapGenericAccess(_mask: number): number {
-  throw new Error('being written');
+/** The token of a user who has logged on with a password: the user's SID, the groups, and those that everyone gets. */
+export function userToken(user: Sid, groups: readonly Sid[] = []): AccessToken {
+  const { everyone, authenticatedUsers, network } = wellKnownSids;
+  return { user, sids: new Set([user, ...groups, everyone, authenticatedUsers, network]) };
 }
 
 export interface AccessDecision {
@@ -49,12 +22,38 @@ export interface AccessDecision {
   granted: number;
 }
 
-/** Decides on `desired` (generic bits and MAXIMUM_ALLOWED may be set) as MS-DTYP 2.5.3.2 does. */
-export function accessCheck(_descriptor: SecurityDescriptor, _token: AccessToken, _desired: number): AccessDecision {
-  throw new Error('being written');
+/**
+ * Decides on `desired` (generic bits and MAXIMUM_ALLOWED may be set) as MS-DTYP 2.5.3.2 does, with no privileges:
+ * ACCESS_SYSTEM_SECURITY is never granted.
+ */
+export function accessCheck(descriptor: SecurityDescriptor, token: AccessToken, desired: number): AccessDecision {
+  const mapped = mapGenericAccess(desired);
+  const wanted = (mapped & ~Access.maximumAllowed) >>> 0;
+  const available = maximalAccess(descriptor, token);
+  if ((wanted & ~available) !== 0) return { allowed: false, granted: 0 };
+  if ((mapped & Access.maximumAllowed) === 0) return { allowed: true, granted: wanted };
+  // MAXIMUM_ALLOWED of which nothing is left is a refusal.
+  return { allowed: available !== 0, granted: available };
 }
 
 /** All that `token` may do (the MxAc create context, MaximalAccess of TREE_CONNECT). */
-export function maximalAccess(_descriptor: SecurityDescriptor, _token: AccessToken): number {
-  throw new Error('being written');
+export function maximalAccess(descriptor: SecurityDescriptor, token: AccessToken): number {
+  const { dacl, owner } = descriptor;
+  if (dacl === null || dacl === undefined) return FileAccess.all;
+  const isOwner = owner !== undefined && token.sids.has(owner);
+  // An ACE for OWNER RIGHTS takes the place of what owners have without asking (MS-DTYP 2.5.3.2).
+  const ownerRightsStated = dacl.aces.some((ace) => ace.sid === wellKnownSids.ownerRights && applies(ace.flags));
+  let granted = isOwner && !ownerRightsStated ? Access.readControl | Access.writeDac : 0;
+  let denied = 0;
+  for (const { type, flags, mask, sid, opaque } of dacl.aces) {
+    if (opaque !== undefined || !applies(flags)) continue;
+    if (!token.sids.has(sid) && !(isOwner && sid === wellKnownSids.ownerRights)) continue;
+    const bits = mapGenericAccess(mask);
+    // The first ACE that speaks of a bit decides on it.
+    if (type === AceType.allow) granted |= bits & ~denied;
+    else if (type === AceType.deny) denied |= bits & ~granted;
+  }
+  return (granted & FileAccess.all) >>> 0;
 }
+
+const applies = (flags: number): boolean => (flags & AceFlag.inheritOnly) === 0;
