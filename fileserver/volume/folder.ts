@@ -1,0 +1,275 @@
+import { HoldfastError, reasonOf } from '../../common/errors.ts';
+import {
+  ATTRIBUTE_MAXIMUM_SIZE,
+  ATTRIBUTE_NAME,
+  decodeAttributes,
+  encodeAttributes,
+  noAttributes,
+  type StoredAttributes,
+} from './attributes.ts';
+import { isReserved } from './names.ts';
+import {
+  checked,
+  Errno,
+  isDirectory,
+  isSymlink,
+  O,
+  type Posix,
+  PosixError,
+  RENAME_NOREPLACE,
+  type Stat,
+} from './posix.ts';
+import { statOf, type Volume } from './volume.ts';
+
+/** A path within a share, on disk: components separated by "/", "." for the share's root. */
+export type DiskPath = string;
+
+/** What a name leads to. Descriptors are O_PATH and the caller's to close. */
+export type Lookup =
+  | { kind: 'found'; fd: number; stat: Stat; path: DiskPath }
+  /** All but the last name exist. */
+  | { kind: 'missing'; parentFd: number; parent: Stat; parentPath: DiskPath; name: string }
+  /** A name before the last does not exist or is no directory. */
+  | { kind: 'no-path' };
+
+const joined = (names: readonly string[]): DiskPath => (names.length === 0 ? '.' : names.join('/'));
+
+export function parentOf(path: DiskPath): DiskPath {
+  const cut = path.lastIndexOf('/');
+  return cut < 0 ? '.' : path.slice(0, cut);
+}
+
+export const lastNameOf = (path: DiskPath): string => path.slice(path.lastIndexOf('/') + 1);
+
+export const childOf = (parent: DiskPath, name: string): DiskPath => (parent === '.' ? name : `${parent}/${name}`);
+
+const NOT_FOUND = new Set<number>([-Errno.ENOENT, -Errno.ENOTDIR]);
+
+/** A lookup that meets a rename may have to begin again (openat2 says EAGAIN). */
+const LOOKUP_ATTEMPTS = 16;
+
+/** The folder of a volume that a share offers. No path leads out of it: every name is resolved beneath its descriptor. */
+export class Folder {
+  readonly volume: Volume;
+  readonly posix: Posix;
+  readonly rootFd: number;
+
+  private constructor(volume: Volume, rootFd: number) {
+    this.volume = volume;
+    this.posix = volume.posix;
+    this.rootFd = rootFd;
+  }
+
+  /**
+   * `path` is within the volume and begins with "/".
+   * @throws HoldfastError with code SHARE when it does not exist, is no directory or leaves the volume
+   */
+  static async open(volume: Volume, path: string): Promise<Folder> {
+    try {
+      const beneath =
+        path
+          .split('/')
+          .filter((name) => name !== '')
+          .join('/') || '.';
+      const fd = checked(await volume.posix.openBeneath(volume.rootFd, beneath, O.PATH | O.DIRECTORY), 'open');
+      return new Folder(volume, fd);
+    } catch (error) {
+      throw new HoldfastError(
+        'SHARE',
+        `the folder ${path} of volume "${volume.name}" cannot be shared: ${reasonOf(error)}; it must be a directory within the volume`,
+        { cause: error },
+      );
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.posix.close(this.rootFd);
+  }
+
+  /** Finds a file by its names as they are on disk, without regard to case. Throws PosixError. */
+  async lookup(names: readonly string[]): Promise<Lookup> {
+    if (names[0] !== undefined && isReserved(names[0])) throw new PosixError(Errno.EACCES, 'lookup');
+    const exact = await this.open(joined(names), O.PATH);
+    if (exact >= 0) return this.#found(exact, joined(names));
+    if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'openat2');
+    return this.#lookupFolded(names);
+  }
+
+  async #found(fd: number, path: DiskPath): Promise<Lookup> {
+    const stat = await this.posix.stat(fd);
+    if (typeof stat !== 'number') return { kind: 'found', fd, stat, path };
+    await this.posix.close(fd);
+    throw new PosixError(-stat, 'statx');
+  }
+
+  /** Name by name, for paths whose spelling is not that on disk. */
+  async #lookupFolded(names: readonly string[]): Promise<Lookup> {
+    const onDisk: string[] = [];
+    for (const [i, name] of names.entries()) {
+      const parentPath = joined(onDisk);
+      const parentFd = await this.open(parentPath, O.PATH | O.DIRECTORY);
+      if (NOT_FOUND.has(parentFd)) return { kind: 'no-path' };
+      checked(parentFd, 'openat2');
+      let keep = false;
+      try {
+        const actual = await this.#nameIn(parentFd, name);
+        if (actual !== undefined) {
+          onDisk.push(actual);
+        } else if (i < names.length - 1) {
+          return { kind: 'no-path' };
+        } else {
+          keep = true;
+          return { kind: 'missing', parentFd, parent: await statOf(this.posix, parentFd), parentPath, name };
+        }
+      } finally {
+        if (!keep) await this.posix.close(parentFd);
+      }
+    }
+    const path = joined(onDisk);
+    const fd = await this.open(path, O.PATH);
+    if (NOT_FOUND.has(fd)) return { kind: 'no-path' };
+    return this.#found(checked(fd, 'openat2'), path);
+  }
+
+  async #nameIn(dirFd: number, name: string): Promise<string | undefined> {
+    const exact = await this.posix.statAt(dirFd, name);
+    if (typeof exact !== 'number') return name;
+    if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'statx');
+    return this.volume.names.find(dirFd, await statOf(this.posix, dirFd), name);
+  }
+
+  /** openat2 beneath the share; -errno. */
+  async open(path: DiskPath, flags: number): Promise<number> {
+    for (let attempt = 1; ; attempt++) {
+      const fd = await this.posix.openBeneath(this.rootFd, path, flags);
+      if (fd !== -Errno.EAGAIN || attempt === LOOKUP_ATTEMPTS) return fd;
+    }
+  }
+
+  /** The directory that holds a path's last name, O_PATH; the caller closes it. Throws PosixError. */
+  async openParent(path: DiskPath): Promise<number> {
+    return checked(await this.open(parentOf(path), O.PATH | O.DIRECTORY), 'openat2');
+  }
+
+  fileId(fd: number, stat: Stat): Promise<Buffer> {
+    return this.volume.fileId(fd, stat);
+  }
+
+  async attributes(fd: number): Promise<StoredAttributes> {
+    const bytes = await this.posix.getAttribute(fd, ATTRIBUTE_NAME, ATTRIBUTE_MAXIMUM_SIZE);
+    return typeof bytes === 'number' ? noAttributes : decodeAttributes(bytes);
+  }
+
+  async attributesAt(dirFd: number, name: string): Promise<StoredAttributes> {
+    const bytes = await this.posix.getAttributeAt(dirFd, name, ATTRIBUTE_NAME, ATTRIBUTE_MAXIMUM_SIZE);
+    return typeof bytes === 'number' ? noAttributes : decodeAttributes(bytes);
+  }
+
+  /** Throws PosixError; where the volume has no extended attributes, nothing is stored and nothing is wrong. */
+  async setAttributes(fd: number, stored: StoredAttributes): Promise<void> {
+    const result = await this.posix.setAttribute(fd, ATTRIBUTE_NAME, encodeAttributes(stored));
+    if (result === -Errno.EOPNOTSUPP) return;
+    checked(result, 'setxattr');
+  }
+
+  /** Creates a regular file and opens it with `flags`; -EEXIST when the name is taken. Throws PosixError. */
+  async createFile(parentFd: number, name: string, flags: number): Promise<number> {
+    return this.#changing(parentFd, { added: name }, () => this.posix.createFile(parentFd, name, flags, 0o666));
+  }
+
+  /** 0, or -EEXIST when the name is taken. */
+  async createDirectory(parentFd: number, name: string): Promise<number> {
+    return this.#changing(parentFd, { added: name }, () => this.posix.makeDirectory(parentFd, name, 0o777));
+  }
+
+  /** Removes a name; -errno. */
+  async remove(parentFd: number, name: string, directory: boolean): Promise<number> {
+    return this.#changing(parentFd, { removed: name }, async () => {
+      const result = await this.posix.unlink(parentFd, name, directory);
+      // The name is a symbolic link to a directory: the link goes.
+      return directory && result === -Errno.ENOTDIR ? this.posix.unlink(parentFd, name, false) : result;
+    });
+  }
+
+  /** Renames; without `replace` -EEXIST when the new name is taken. */
+  async rename(fromDir: number, from: string, toDir: number, to: string, replace: boolean): Promise<number> {
+    return this.#changing(fromDir, { removed: from }, () =>
+      this.#changing(toDir, { added: to }, async () => {
+        const flags = replace ? 0 : RENAME_NOREPLACE;
+        const result = await this.posix.rename(fromDir, from, toDir, to, flags);
+        if (result !== -Errno.EINVAL || replace) return result;
+        // The file system cannot refuse on its own (NFS, FUSE): the name is reserved in the table, so a look is enough.
+        const there = await this.posix.statAt(toDir, to);
+        return typeof there === 'number' ? this.posix.rename(fromDir, from, toDir, to, 0) : -Errno.EEXIST;
+      }),
+    );
+  }
+
+  /** Does a change to a directory's names and lets the cache of names know. */
+  async #changing(
+    dirFd: number,
+    change: { added?: string; removed?: string },
+    act: () => number | Promise<number>,
+  ): Promise<number> {
+    const before = await this.posix.stat(dirFd);
+    const result = await act();
+    if (result < 0) return result;
+    const after = await this.posix.stat(dirFd);
+    if (typeof before !== 'number' && typeof after !== 'number') this.volume.names.changed(before, after, change);
+    return result;
+  }
+
+  /** Makes a directory's names stable (invariant 5). Throws PosixError. */
+  async syncDirectory(dirFd: number): Promise<void> {
+    const fd = checked(await this.posix.reopen(dirFd, O.RDONLY | O.DIRECTORY), 'open directory');
+    try {
+      checked(await this.posix.sync(fd), 'fsync directory');
+    } finally {
+      await this.posix.close(fd);
+    }
+  }
+
+  /**
+   * Removes `path` if it still is the file `fileId`. True when the file is not there any more, also if it was gone before.
+   * Throws PosixError (ENOTEMPTY among others).
+   */
+  async removeIfSame(path: DiskPath, fileId: Buffer, sync: boolean): Promise<boolean> {
+    if (path === '.') return false;
+    const fd = await this.open(path, O.PATH);
+    if (NOT_FOUND.has(fd)) return true;
+    checked(fd, 'openat2');
+    try {
+      const stat = await statOf(this.posix, fd);
+      if (!(await this.fileId(fd, stat)).equals(fileId)) return true;
+      const parentFd = await this.openParent(path);
+      try {
+        const result = await this.remove(parentFd, lastNameOf(path), isDirectory(stat));
+        if (!NOT_FOUND.has(result)) checked(result, 'unlinkat');
+        if (sync) await this.syncDirectory(parentFd);
+        return true;
+      } finally {
+        await this.posix.close(parentFd);
+      }
+    } finally {
+      await this.posix.close(fd);
+    }
+  }
+
+  /** Of a directory's entry; symbolic links are followed within the share. undefined: gone, or not to be shown. */
+  async entry(
+    dirFd: number,
+    dirPath: DiskPath,
+    name: string,
+  ): Promise<{ stat: Stat; stored: StoredAttributes } | undefined> {
+    const stat = await this.posix.statAt(dirFd, name);
+    if (typeof stat === 'number') return undefined;
+    if (!isSymlink(stat)) return { stat, stored: await this.attributesAt(dirFd, name) };
+    const fd = await this.open(childOf(dirPath, name), O.PATH);
+    if (fd < 0) return undefined;
+    try {
+      return { stat: await statOf(this.posix, fd), stored: await this.attributes(fd) };
+    } finally {
+      await this.posix.close(fd);
+    }
+  }
+}

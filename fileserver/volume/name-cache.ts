@@ -1,0 +1,141 @@
+import { monotonicMs } from '../../common/time.ts';
+import { foldedName } from './names.ts';
+import { checked, O, type Posix, PosixError, type Stat } from './posix.ts';
+
+/** Names that all cached directories of a volume may have together; some 150 bytes each. */
+const MAXIMUM_NAMES = 1_000_000;
+const CHUNK_SIZE = 64 * 1024;
+/**
+ * How long a directory's names may rest on more than one scan with an unchanged time stamp: own changes are taken over
+ * without a new scan, and another server's change in the same instant would not show in the time stamp.
+ */
+const RECHECK_MS = 1000;
+/** A recheck may take at most this part of the time. */
+const RECHECK_COST_FACTOR = 20;
+
+interface Listing {
+  /** The directory's write and change time when the names were right. */
+  stamp: string;
+  /** Folded name -> name on disk. Of names that differ in case only, the first found. */
+  readonly names: Map<string, string>;
+  scannedAtMs: number;
+  scanCostMs: number;
+  /** Rests on one scan alone, or was changed by us since: to be scanned again when RECHECK_MS are over. */
+  doubtful: boolean;
+}
+
+const stampOf = (directory: Stat): string => `${directory.writeTime}.${directory.changeTime}`;
+
+/**
+ * Finds names without regard to case at a cost that does not grow with the directory: its names are read once, kept under the
+ * directory's time stamps, and updated with what this server itself changes.
+ */
+export class NameCache {
+  readonly #posix: Posix;
+  readonly #listings = new Map<bigint, Listing>();
+  readonly #scans = new Map<bigint, Promise<Listing>>();
+  #names = 0;
+
+  constructor(posix: Posix) {
+    this.#posix = posix;
+  }
+
+  /** The name on disk that equals `name` but for case. `dirFd` (O_PATH) and `directory` are of the directory. */
+  async find(dirFd: number, directory: Stat, name: string): Promise<string | undefined> {
+    const listing = this.#valid(directory) ?? (await this.#scan(dirFd, directory));
+    return listing.names.get(foldedName(name));
+  }
+
+  #valid(directory: Stat): Listing | undefined {
+    const listing = this.#listings.get(directory.inode);
+    if (listing === undefined || listing.stamp !== stampOf(directory)) return undefined;
+    if (!listing.doubtful) return listing;
+    const age = monotonicMs() - listing.scannedAtMs;
+    return age < Math.max(RECHECK_MS, RECHECK_COST_FACTOR * listing.scanCostMs) ? listing : undefined;
+  }
+
+  #scan(dirFd: number, directory: Stat): Promise<Listing> {
+    const running = this.#scans.get(directory.inode);
+    if (running) return running;
+    const scan = this.#read(dirFd, directory).finally(() => this.#scans.delete(directory.inode));
+    this.#scans.set(directory.inode, scan);
+    return scan;
+  }
+
+  async #read(dirFd: number, directory: Stat): Promise<Listing> {
+    const startedMs = monotonicMs();
+    const names = new Map<string, string>();
+    const fd = checked(await this.#posix.reopen(dirFd, O.RDONLY | O.DIRECTORY), 'open directory');
+    try {
+      for (;;) {
+        const chunk = await this.#posix.nextNames(fd, CHUNK_SIZE);
+        if (typeof chunk === 'number') throw new PosixError(-chunk, 'getdents64');
+        if (chunk.length === 0) break;
+        for (const { name } of chunk) {
+          if (name === undefined) continue;
+          const folded = foldedName(name);
+          if (!names.has(folded)) names.set(folded, name);
+        }
+      }
+    } finally {
+      await this.#posix.close(fd);
+    }
+    const now = monotonicMs();
+    const stamp = stampOf(directory);
+    const earlier = this.#listings.get(directory.inode);
+    const listing: Listing = {
+      stamp,
+      names,
+      scannedAtMs: now,
+      scanCostMs: now - startedMs,
+      // The second scan under one time stamp came later than any granularity of time stamps: it is final.
+      doubtful: earlier?.stamp !== stamp,
+    };
+    this.#keep(directory.inode, listing);
+    return listing;
+  }
+
+  #keep(inode: bigint, listing: Listing): void {
+    this.forget(inode);
+    if (listing.names.size > MAXIMUM_NAMES) return;
+    this.#listings.set(inode, listing);
+    this.#names += listing.names.size;
+    for (const [oldest, { names }] of this.#listings) {
+      if (this.#names <= MAXIMUM_NAMES) break;
+      this.#listings.delete(oldest);
+      this.#names -= names.size;
+    }
+  }
+
+  forget(inode: bigint): void {
+    const listing = this.#listings.get(inode);
+    if (listing === undefined) return;
+    this.#listings.delete(inode);
+    this.#names -= listing.names.size;
+  }
+
+  /**
+   * Takes over a change that this server made: `before` and `after` are the directory's state around it. If the names were not
+   * known right before, they are forgotten.
+   */
+  changed(before: Stat, after: Stat, change: { added?: string; removed?: string }): void {
+    const listing = this.#listings.get(before.inode);
+    if (listing === undefined) return;
+    if (listing.stamp !== stampOf(before)) {
+      this.forget(before.inode);
+      return;
+    }
+    const sizeBefore = listing.names.size;
+    if (change.removed !== undefined) {
+      const folded = foldedName(change.removed);
+      if (listing.names.get(folded) === change.removed) listing.names.delete(folded);
+    }
+    if (change.added !== undefined) {
+      const folded = foldedName(change.added);
+      if (!listing.names.has(folded)) listing.names.set(folded, change.added);
+    }
+    this.#names += listing.names.size - sizeBefore;
+    listing.stamp = stampOf(after);
+    listing.doubtful = true;
+  }
+}

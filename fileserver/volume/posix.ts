@@ -1,0 +1,522 @@
+import fs from 'node:fs';
+import { constants as osConstants } from 'node:os';
+import koffi from 'koffi';
+import type { Slots } from './slots.ts';
+
+// The one file that knows libc. Every call comes in two forms: at once on the event loop (local file systems, where it takes
+// about a microsecond), and in the thread pool (network file systems, where it may block). Results below 0 are -errno.
+
+const libc = koffi.load('libc.so.6');
+
+export const Errno = osConstants.errno;
+
+const errnoNames = new Map<number, string>(Object.entries(Errno).map(([name, value]) => [value, name]));
+errnoNames.set(116, 'ESTALE');
+errnoNames.set(122, 'EDQUOT');
+errnoNames.set(95, 'EOPNOTSUPP');
+
+/** A system call failed. `code` is the name of the errno, e.g. ENOENT. */
+export class PosixError extends Error {
+  readonly code: string;
+  /** Positive. */
+  readonly errno: number;
+
+  constructor(errno: number, call: string) {
+    const code = errnoNames.get(errno) ?? `E${errno}`;
+    super(`${call}: ${code}`);
+    this.name = 'PosixError';
+    this.errno = errno;
+    this.code = code;
+  }
+}
+
+/** Gives `result` back, or throws what it says. */
+export function checked(result: number, call: string): number {
+  if (result < 0) throw new PosixError(-result, call);
+  return result;
+}
+
+/** What Node's own `fs` threw, as a PosixError. Anything else is passed on. */
+export function asPosixError(thrown: unknown): unknown {
+  if (thrown instanceof PosixError || !(thrown instanceof Error)) return thrown;
+  const { errno, syscall } = thrown as NodeJS.ErrnoException;
+  return typeof errno === 'number' ? new PosixError(Math.abs(errno), syscall ?? 'fs') : thrown;
+}
+
+export const O = {
+  RDONLY: 0,
+  WRONLY: 1,
+  RDWR: 2,
+  CREAT: 0o100,
+  EXCL: 0o200,
+  TRUNC: 0o1000,
+  NONBLOCK: 0o4000,
+  DSYNC: 0o10000,
+  DIRECTORY: process.arch === 'arm64' ? 0o40000 : 0o200000,
+  NOFOLLOW: process.arch === 'arm64' ? 0o100000 : 0o400000,
+  CLOEXEC: 0o2000000,
+  PATH: 0o10000000,
+} as const;
+
+export const AT = { FDCWD: -100, SYMLINK_NOFOLLOW: 0x100, REMOVEDIR: 0x200, EMPTY_PATH: 0x1000 } as const;
+
+export const RENAME_NOREPLACE = 1;
+export const FALLOC_KEEP_SIZE = 1;
+
+/** RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH: a name leads nowhere but below the descriptor, on its mount. */
+const RESOLVE_BENEATH = 0x01 | 0x02 | 0x08;
+const SYS_openat2 = 437;
+const MAX_HANDLE_SIZE = 128;
+const RWF_NOWAIT = 8;
+
+type Native = ReturnType<typeof libc.func>;
+
+const native = {
+  openat2: libc.func('long syscall(long nr, int dfd, const char *path, uint8_t *how, size_t size)'),
+  open: libc.func('int open(const char *path, int flags, int mode)'),
+  statx: libc.func('int statx(int dfd, const char *path, int flags, uint32_t mask, uint8_t *out)'),
+  nameToHandle: libc.func(
+    'int name_to_handle_at(int dfd, const char *path, uint8_t *handle, uint8_t *mountId, int flags)',
+  ),
+  getxattr: libc.func('long getxattr(const char *path, const char *name, uint8_t *value, size_t size)'),
+  lgetxattr: libc.func('long lgetxattr(const char *path, const char *name, uint8_t *value, size_t size)'),
+  setxattr: libc.func('int setxattr(const char *path, const char *name, uint8_t *value, size_t size, int flags)'),
+  renameat2: libc.func('int renameat2(int fromDir, const char *from, int toDir, const char *to, uint32_t flags)'),
+  linkat: libc.func('int linkat(int fromDir, const char *from, int toDir, const char *to, int flags)'),
+  unlinkat: libc.func('int unlinkat(int dfd, const char *name, int flags)'),
+  mkdirat: libc.func('int mkdirat(int dfd, const char *name, uint32_t mode)'),
+  fallocate: libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
+  copyFileRange: libc.func(
+    'long copy_file_range(int from, uint8_t *fromOffset, int to, uint8_t *toOffset, size_t length, uint32_t flags)',
+  ),
+  utimensat: libc.func('int utimensat(int dfd, const char *path, uint8_t *times, int flags)'),
+  getdents64: libc.func('long getdents64(int fd, uint8_t *into, size_t size)'),
+  access: libc.func('int access(const char *path, int mode)'),
+  lseek: libc.func('int64_t lseek(int fd, int64_t offset, int whence)'),
+  close: libc.func('int close(int fd)'),
+};
+
+// preadv2 takes its buffer through an iovec; the address of a buffer's memory is asked for once.
+const preadv2 = libc.func('long preadv2(int fd, uint8_t *iov, int count, int64_t offset, int flags)');
+const iovec = Buffer.alloc(16);
+const addresses = new WeakMap<ArrayBufferLike, bigint>();
+
+function addressOf(buffer: Buffer): bigint {
+  const memory = buffer.buffer;
+  let base = addresses.get(memory);
+  if (base === undefined) {
+    base = BigInt(koffi.address(new Uint8Array(memory as ArrayBuffer)));
+    addresses.set(memory, base);
+  }
+  return base + BigInt(buffer.byteOffset);
+}
+
+/** Times are FILETIME (100 ns since 1601), as everything that leaves for a client. */
+export interface Stat {
+  /** S_IF* and permission bits. */
+  mode: number;
+  size: number;
+  /** Bytes that the file takes on the volume. */
+  allocated: number;
+  links: number;
+  inode: bigint;
+  device: bigint;
+  /** Preferred I/O size in bytes. */
+  blockSize: number;
+  accessTime: bigint;
+  writeTime: bigint;
+  changeTime: bigint;
+  /** 0n where the file system keeps none. */
+  birthTime: bigint;
+}
+
+export const isDirectory = (stat: Stat): boolean => (stat.mode & 0o170000) === 0o040000;
+export const isRegular = (stat: Stat): boolean => (stat.mode & 0o170000) === 0o100000;
+export const isSymlink = (stat: Stat): boolean => (stat.mode & 0o170000) === 0o120000;
+
+const EPOCH_TICKS = 116_444_736_000_000_000n;
+/** STATX_BASIC_STATS | STATX_BTIME */
+const STATX_WANTED = 0x7ff | 0x800;
+const STATX_BTIME = 0x800;
+const STATX_SIZE = 256;
+
+function readTime(bytes: Buffer, at: number): bigint {
+  return bytes.readBigInt64LE(at) * 10_000_000n + BigInt(Math.floor(bytes.readUInt32LE(at + 8) / 100)) + EPOCH_TICKS;
+}
+
+const readSize = (bytes: Buffer, at: number): number =>
+  bytes.readUInt32LE(at + 4) * 0x1_0000_0000 + bytes.readUInt32LE(at);
+
+function readStat(bytes: Buffer): Stat {
+  return {
+    mode: bytes.readUInt16LE(28),
+    size: readSize(bytes, 40),
+    allocated: readSize(bytes, 48) * 512,
+    links: bytes.readUInt32LE(16),
+    inode: bytes.readBigUInt64LE(32),
+    device: (BigInt(bytes.readUInt32LE(136)) << 32n) | BigInt(bytes.readUInt32LE(140)),
+    blockSize: bytes.readUInt32LE(4),
+    accessTime: readTime(bytes, 64),
+    birthTime: (bytes.readUInt32LE(0) & STATX_BTIME) !== 0 ? readTime(bytes, 80) : 0n,
+    changeTime: readTime(bytes, 96),
+    writeTime: readTime(bytes, 112),
+  };
+}
+
+/** A name in a directory. `type` is DT_*: 4 directory, 8 file, 10 symbolic link, 0 unknown. */
+export interface DirectoryName {
+  /** undefined: the name on disk is no UTF-8. */
+  name: string | undefined;
+  type: number;
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function readName(bytes: Buffer, at: number, end: number): string | undefined {
+  let stop = at;
+  let ascii = true;
+  while (stop < end) {
+    const byte = bytes[stop] ?? 0;
+    if (byte === 0) break;
+    if (byte > 0x7f) ascii = false;
+    stop++;
+  }
+  if (ascii) return bytes.toString('latin1', at, stop);
+  try {
+    return utf8.decode(bytes.subarray(at, stop));
+  } catch {
+    return undefined;
+  }
+}
+
+/** linux_dirent64: inode 8, offset 8, length 2, type 1, name. */
+function readNames(bytes: Buffer, length: number): DirectoryName[] {
+  const names: DirectoryName[] = [];
+  for (let at = 0; at < length; ) {
+    const size = bytes.readUInt16LE(at + 16);
+    names.push({ name: readName(bytes, at + 19, at + size), type: bytes[at + 18] ?? 0 });
+    at += size;
+  }
+  return names;
+}
+
+/** The name of an open descriptor, for calls that take only paths; the one magic link that is followed. */
+export const procPath = (fd: number): string => `/proc/self/fd/${fd}`;
+
+export type Eventually<T> = T | Promise<T>;
+
+function then<T, U>(value: Eventually<T>, next: (value: T) => U): Eventually<U> {
+  return value instanceof Promise ? value.then(next) : next(value);
+}
+
+/** Whether this server may still change the volume; asked last before every change (the deadline of session/deadline-gate.ts). */
+export interface ChangeGate {
+  mayServe(): boolean;
+  reopened(): Promise<void>;
+}
+
+export interface PosixOptions {
+  /** Calls may wait for a network and must not run on the event loop. */
+  blocking: boolean;
+  slots: Slots;
+  gate: ChangeGate;
+}
+
+/**
+ * The system calls on one volume. Names are relative to directory descriptors; results below 0 are -errno. What changes the
+ * volume goes through `gate` right before its system call, and rejects as the gate does.
+ */
+export class Posix {
+  readonly blocking: boolean;
+  readonly #slots: Slots;
+  readonly #gate: ChangeGate;
+  #nowait = true;
+
+  constructor({ blocking, slots, gate }: PosixOptions) {
+    this.blocking = blocking;
+    this.#slots = slots;
+    this.#gate = gate;
+  }
+
+  #call(call: Native, ...args: unknown[]): Eventually<number> {
+    if (this.blocking) return this.#pooled(false, (done) => callAsync(call, args, done));
+    return callNow(call, args);
+  }
+
+  #change(call: Native, ...args: unknown[]): Eventually<number> {
+    if (this.blocking) return this.#pooled(true, (done) => callAsync(call, args, done));
+    if (this.#gate.mayServe()) return callNow(call, args);
+    return this.#openGate().then(() => callNow(call, args));
+  }
+
+  async #openGate(): Promise<void> {
+    while (!this.#gate.mayServe()) await this.#gate.reopened();
+  }
+
+  /** Runs a call in the thread pool as soon as a thread is free for it. */
+  #pooled(changes: boolean, start: (done: (result: number) => void) => void): Promise<number> {
+    const waiting = this.#slots.acquire();
+    if (waiting === undefined && (!changes || this.#gate.mayServe())) return this.#started(start);
+    return this.#pooledLater(waiting, changes, start);
+  }
+
+  async #pooledLater(
+    waiting: Promise<void> | undefined,
+    changes: boolean,
+    start: (done: (result: number) => void) => void,
+  ): Promise<number> {
+    if (waiting !== undefined) await waiting;
+    if (changes && !this.#gate.mayServe()) {
+      try {
+        await this.#openGate();
+      } catch (error) {
+        this.#slots.release();
+        throw error;
+      }
+    }
+    return this.#started(start);
+  }
+
+  #started(start: (done: (result: number) => void) => void): Promise<number> {
+    return new Promise((resolve) =>
+      start((result) => {
+        this.#slots.release();
+        resolve(result);
+      }),
+    );
+  }
+
+  /** Opens `path` (components separated by "/", "." for the directory itself) beneath `dirFd` and never beyond. */
+  openBeneath(dirFd: number, path: string, flags: number): Eventually<number> {
+    return this.#call(native.openat2, SYS_openat2, dirFd, path, openHow(flags, 0), OPEN_HOW_SIZE);
+  }
+
+  /** Creates a regular file that must not exist yet, with `mode`, and opens it. `name` has no "/". */
+  createFile(dirFd: number, name: string, flags: number, mode: number): Eventually<number> {
+    const how = openHow(flags | O.CREAT | O.EXCL | O.NOFOLLOW, mode);
+    return this.#change(native.openat2, SYS_openat2, dirFd, name, how, OPEN_HOW_SIZE);
+  }
+
+  /** Opens once more what `fd` (O_PATH) stands for, with other flags (not to truncate). */
+  reopen(fd: number, flags: number): Eventually<number> {
+    return this.#call(native.open, procPath(fd), flags | O.CLOEXEC, 0);
+  }
+
+  close(fd: number): Eventually<number> {
+    return this.#call(native.close, fd);
+  }
+
+  stat(fd: number): Eventually<Stat | number> {
+    return this.#stat(fd, '', AT.EMPTY_PATH);
+  }
+
+  /** Of a name in a directory; a symbolic link is not followed. */
+  statAt(dirFd: number, name: string): Eventually<Stat | number> {
+    return this.#stat(dirFd, name, AT.SYMLINK_NOFOLLOW);
+  }
+
+  #stat(fd: number, name: string, flags: number): Eventually<Stat | number> {
+    const out = Buffer.allocUnsafe(STATX_SIZE);
+    return then(this.#call(native.statx, fd, name, flags, STATX_WANTED, out), (r) => (r < 0 ? r : readStat(out)));
+  }
+
+  /** Type and bytes of the handle that the file system gives, or -EOPNOTSUPP and its like where it gives none. */
+  handle(fd: number): Eventually<Buffer | number> {
+    const out = Buffer.alloc(8 + MAX_HANDLE_SIZE);
+    out.writeUInt32LE(MAX_HANDLE_SIZE, 0);
+    return then(this.#call(native.nameToHandle, fd, '', out, Buffer.alloc(4), AT.EMPTY_PATH), (r) =>
+      r < 0 ? r : out.subarray(4, 8 + out.readUInt32LE(0)),
+    );
+  }
+
+  /** 0, or -EACCES and its like: whether this process may do `mode` (R_OK 4, W_OK 2, X_OK 1) with the file. */
+  access(fd: number, mode: number): Eventually<number> {
+    return this.#call(native.access, procPath(fd), mode);
+  }
+
+  /** A copy of the attribute, or -ENODATA. `fd` may be O_PATH. */
+  getAttribute(fd: number, name: string, maximumSize: number): Eventually<Buffer | number> {
+    const out = Buffer.allocUnsafe(maximumSize);
+    return then(this.#call(native.getxattr, procPath(fd), name, out, maximumSize), (r) =>
+      r < 0 ? r : out.subarray(0, r),
+    );
+  }
+
+  /** Of a name in a directory; a symbolic link is not followed. */
+  getAttributeAt(dirFd: number, entry: string, name: string, maximumSize: number): Eventually<Buffer | number> {
+    const out = Buffer.allocUnsafe(maximumSize);
+    return then(this.#call(native.lgetxattr, `${procPath(dirFd)}/${entry}`, name, out, maximumSize), (r) =>
+      r < 0 ? r : out.subarray(0, r),
+    );
+  }
+
+  setAttribute(fd: number, name: string, value: Buffer): Eventually<number> {
+    return this.#change(native.setxattr, procPath(fd), name, value, value.length, 0);
+  }
+
+  /** `flags`: RENAME_NOREPLACE or 0. */
+  rename(fromDir: number, from: string, toDir: number, to: string, flags: number): Eventually<number> {
+    return this.#change(native.renameat2, fromDir, from, toDir, to, flags);
+  }
+
+  link(fromDir: number, from: string, toDir: number, to: string): Eventually<number> {
+    return this.#change(native.linkat, fromDir, from, toDir, to, 0);
+  }
+
+  unlink(dirFd: number, name: string, directory: boolean): Eventually<number> {
+    return this.#change(native.unlinkat, dirFd, name, directory ? AT.REMOVEDIR : 0);
+  }
+
+  makeDirectory(dirFd: number, name: string, mode: number): Eventually<number> {
+    return this.#change(native.mkdirat, dirFd, name, mode);
+  }
+
+  /** Sets access and write time (FILETIME); undefined leaves a time as it is. */
+  setTimes(fd: number, accessTime: bigint | undefined, writeTime: bigint | undefined): Eventually<number> {
+    const times = Buffer.alloc(32);
+    writeTimespec(times, 0, accessTime);
+    writeTimespec(times, 16, writeTime);
+    return this.#change(native.utimensat, AT.FDCWD, procPath(fd), times, 0);
+  }
+
+  /** The next names of an open directory (its descriptor keeps the place); empty at the end. `size`: bytes to ask for. */
+  nextNames(fd: number, size: number): Eventually<DirectoryName[] | number> {
+    const out = Buffer.allocUnsafeSlow(size);
+    return then(this.#call(native.getdents64, fd, out, size), (r) => (r < 0 ? r : readNames(out, r)));
+  }
+
+  /** Sets a directory's place to its start. */
+  rewind(fd: number): Eventually<number> {
+    return this.#call(native.lseek, fd, 0, 0);
+  }
+
+  // What moves data always runs in the thread pool, except for reads that the page cache can answer.
+
+  /**
+   * Reads what is in the page cache, without waiting for a disk or a network: `length` bytes at `offset` of the file into
+   * `into` from `at`. Fewer bytes mean that the rest is not cached or that the file ends; -EAGAIN that nothing is cached.
+   */
+  readCached(fd: number, into: Buffer, at: number, length: number, offset: number): number {
+    if (!this.#nowait) return -Errno.EAGAIN;
+    iovec.writeBigUInt64LE(addressOf(into) + BigInt(at), 0);
+    iovec.writeUInt32LE(length, 8);
+    const read = Number(preadv2(fd, iovec, 1, offset, RWF_NOWAIT));
+    if (read >= 0) return read;
+    const errno = koffi.errno();
+    if (errno !== Errno.EOPNOTSUPP) return -errno;
+    this.#nowait = false;
+    return -Errno.EAGAIN;
+  }
+
+  read(fd: number, into: Buffer, at: number, length: number, offset: number): Promise<number> {
+    return this.#pooled(false, (done) =>
+      fs.read(fd, into, at, length, offset, (error, bytes) => done(resultOf(error, bytes))),
+    );
+  }
+
+  write(fd: number, from: Buffer, offset: number): Promise<number> {
+    return this.#pooled(true, (done) =>
+      fs.write(fd, from, 0, from.length, offset, (error, bytes) => done(resultOf(error, bytes))),
+    );
+  }
+
+  truncate(fd: number, size: number): Promise<number> {
+    return this.#pooled(true, (done) => fs.ftruncate(fd, size, (error) => done(resultOf(error))));
+  }
+
+  sync(fd: number): Promise<number> {
+    return this.#pooled(false, (done) => fs.fsync(fd, (error) => done(resultOf(error))));
+  }
+
+  syncData(fd: number): Promise<number> {
+    return this.#pooled(false, (done) => fs.fdatasync(fd, (error) => done(resultOf(error))));
+  }
+
+  /** `mode`: FALLOC_KEEP_SIZE or 0. */
+  allocate(fd: number, mode: number, offset: number, length: number): Promise<number> {
+    return this.#pooled(true, (done) => callAsync(native.fallocate, [fd, mode, offset, length], done));
+  }
+
+  /** Copies within the kernel; the bytes copied, or -errno. */
+  copyRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number> {
+    const offsets = Buffer.alloc(16);
+    offsets.writeBigInt64LE(BigInt(fromOffset), 0);
+    offsets.writeBigInt64LE(BigInt(toOffset), 8);
+    const args = [from, offsets.subarray(0, 8), to, offsets.subarray(8), length, 0];
+    return this.#pooled(true, (done) => callAsync(native.copyFileRange, args, done));
+  }
+
+  statFileSystem(fd: number): Promise<FileSystemStat | number> {
+    let found: FileSystemStat | undefined;
+    return this.#pooled(false, (done) =>
+      fs.statfs(procPath(fd), (error, stats) => {
+        if (!error) found = readFileSystemStat(stats);
+        done(resultOf(error));
+      }),
+    ).then((result) => found ?? result);
+  }
+}
+
+function callNow(call: Native, args: unknown[]): number {
+  const result = Number(call(...args));
+  return result < 0 ? -koffi.errno() : result;
+}
+
+function callAsync(call: Native, args: unknown[], done: (result: number) => void): void {
+  call.async(...args, (error: unknown, result: unknown) => {
+    // koffi restores the errno of the pool's thread for this callback.
+    if (error) done(-Errno.EIO);
+    else done(Number(result) < 0 ? -koffi.errno() : Number(result));
+  });
+}
+
+function resultOf(error: NodeJS.ErrnoException | null, bytes = 0): number {
+  return error === null ? bytes : (error.errno ?? -Errno.EIO);
+}
+
+/** Of the file system that a descriptor lies on; sizes in bytes. */
+export interface FileSystemStat {
+  /** The magic number of statfs(2). */
+  type: number;
+  total: number;
+  free: number;
+  /** What those who are not root may take. */
+  available: number;
+}
+
+function readFileSystemStat(stats: fs.StatsFs): FileSystemStat {
+  return {
+    type: stats.type,
+    total: stats.blocks * stats.bsize,
+    free: stats.bfree * stats.bsize,
+    available: stats.bavail * stats.bsize,
+  };
+}
+
+const OPEN_HOW_SIZE = 24;
+
+function openHow(flags: number, mode: number): Buffer {
+  const how = Buffer.alloc(OPEN_HOW_SIZE);
+  how.writeUInt32LE(flags | O.CLOEXEC, 0);
+  how.writeUInt32LE(mode, 8);
+  how.writeUInt32LE(RESOLVE_BENEATH, 16);
+  return how;
+}
+
+const UTIME_OMIT = 0x3ffffffe;
+
+function writeTimespec(into: Buffer, at: number, filetime: bigint | undefined): void {
+  if (filetime === undefined) {
+    into.writeBigInt64LE(BigInt(UTIME_OMIT), at + 8);
+    return;
+  }
+  const ticks = filetime - EPOCH_TICKS;
+  let seconds = ticks / 10_000_000n;
+  let rest = ticks % 10_000_000n;
+  if (rest < 0n) {
+    rest += 10_000_000n;
+    seconds -= 1n;
+  }
+  into.writeBigInt64LE(seconds, at);
+  into.writeBigInt64LE(rest * 100n, at + 8);
+}

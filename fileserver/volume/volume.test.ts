@@ -1,0 +1,175 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { FileAttribute } from '../../smb/fscc/constants.ts';
+import { creationTime, fileAttributes, noAttributes } from './attributes.ts';
+import { Folder, type Lookup } from './folder.ts';
+import { O } from './posix.ts';
+import { ThreadSlots } from './slots.ts';
+import { statOf, Volume } from './volume.ts';
+
+const openGate = { mayServe: () => true, reopened: () => Promise.resolve() };
+
+let base: string;
+let volume: Volume;
+let folder: Folder;
+
+const openVolume = (gate = openGate) =>
+  Volume.open({ name: 'v', path: base, fencing: 'Deadline' }, { gate, slots: new ThreadSlots(4) });
+
+beforeEach(async () => {
+  base = fs.mkdtempSync(path.join(os.tmpdir(), 'holdfast-volume-'));
+  fs.mkdirSync(path.join(base, 'share/Docs/Deep'), { recursive: true });
+  fs.writeFileSync(path.join(base, 'share/Docs/Report.TXT'), 'report');
+  fs.writeFileSync(path.join(base, 'outside'), 'secret');
+  volume = await openVolume();
+  folder = await Folder.open(volume, '/share');
+});
+
+afterEach(() => fs.rmSync(base, { recursive: true, force: true }));
+
+function found(lookup: Lookup): Extract<Lookup, { kind: 'found' }> {
+  if (lookup.kind !== 'found') throw new Error(`lookup gave ${lookup.kind}`);
+  return lookup;
+}
+
+describe('a share of a volume', () => {
+  test('finds names in any case and tells how they are written on disk', async () => {
+    expect(found(await folder.lookup(['Docs', 'Report.TXT'])).path).toBe('Docs/Report.TXT');
+    expect(found(await folder.lookup(['dOCS', 'report.txt'])).path).toBe('Docs/Report.TXT');
+    expect(found(await folder.lookup([])).path).toBe('.');
+  });
+
+  test('tells a missing name from a missing path', async () => {
+    const missing = await folder.lookup(['docs', 'new']);
+    expect(missing).toMatchObject({ kind: 'missing', parentPath: 'Docs', name: 'new' });
+    expect(await folder.lookup(['nowhere', 'new'])).toEqual({ kind: 'no-path' });
+    expect(await folder.lookup(['Docs', 'Report.TXT', 'x'])).toEqual({ kind: 'no-path' });
+  });
+
+  test('sees names that others create, rename and remove', async () => {
+    expect((await folder.lookup(['docs', 'LATER'])).kind).toBe('missing');
+    fs.writeFileSync(path.join(base, 'share/Docs/later'), '');
+    expect(found(await folder.lookup(['docs', 'LATER'])).path).toBe('Docs/later');
+    fs.renameSync(path.join(base, 'share/Docs/later'), path.join(base, 'share/Docs/Sooner'));
+    expect((await folder.lookup(['docs', 'LATER'])).kind).toBe('missing');
+    expect(found(await folder.lookup(['docs', 'sooner'])).path).toBe('Docs/Sooner');
+  });
+
+  test('knows its own changes without reading the directory again', async () => {
+    const { parentFd } = (await folder.lookup(['docs', 'MINE'])) as Extract<Lookup, { kind: 'missing' }>;
+    expect(await folder.createFile(parentFd, 'Mine', O.WRONLY)).toBeGreaterThan(0);
+    expect(found(await folder.lookup(['docs', 'mINE'])).path).toBe('Docs/Mine');
+    expect(await folder.rename(parentFd, 'Mine', parentFd, 'Yours', false)).toBe(0);
+    expect((await folder.lookup(['docs', 'mine'])).kind).toBe('missing');
+    expect(found(await folder.lookup(['docs', 'YOURS'])).path).toBe('Docs/Yours');
+    expect(await folder.rename(parentFd, 'Yours', parentFd, 'Report.TXT', false)).toBe(-17);
+  });
+
+  test.each([
+    ['../outside', ['escape']],
+    ['/etc/passwd', ['escape']],
+  ])('refuses a symbolic link to %s', async (target, names) => {
+    fs.symlinkSync(target, path.join(base, 'share/escape'));
+    await expect(folder.lookup(names)).rejects.toMatchObject({ code: 'EXDEV' });
+  });
+
+  test('follows a symbolic link that stays inside', async () => {
+    fs.symlinkSync('Docs/../Docs/Report.TXT', path.join(base, 'share/link'));
+    expect(found(await folder.lookup(['link'])).stat.size).toBe(6);
+  });
+
+  test('cannot be a folder that leaves the volume or is not there', async () => {
+    fs.symlinkSync('/etc', path.join(base, 'etc'));
+    await expect(Folder.open(volume, '/etc')).rejects.toMatchObject({ code: 'SHARE' });
+    await expect(Folder.open(volume, '/../..')).rejects.toMatchObject({ code: 'SHARE' });
+    await expect(Folder.open(volume, '/nothing')).rejects.toMatchObject({ code: 'SHARE' });
+  });
+
+  test('gives a file one id under all its names and after a rename, and the same to every server', async () => {
+    const before = found(await folder.lookup(['Docs', 'Report.TXT']));
+    fs.renameSync(path.join(base, 'share/Docs/Report.TXT'), path.join(base, 'share/other'));
+    const other = await Folder.open(await openVolume(), '/share');
+    const after = found(await other.lookup(['other']));
+    const id = await folder.fileId(before.fd, before.stat);
+    expect(id.equals(await other.fileId(after.fd, after.stat))).toBe(true);
+    expect(id.length).toBeLessThanOrEqual(160);
+    fs.rmSync(path.join(base, 'share/other'));
+    expect((await statOf(folder.posix, before.fd)).links).toBe(0);
+  });
+
+  test('keeps attributes and creation time', async () => {
+    const { fd, stat } = found(await folder.lookup(['Docs', 'Report.TXT']));
+    expect(fileAttributes(stat, await folder.attributes(fd))).toBe(FileAttribute.archive);
+    const created = creationTime(stat, noAttributes);
+    await folder.setAttributes(fd, { attributes: FileAttribute.hidden, creationTime: 42n, rest: Buffer.from('later') });
+    const stored = await folder.attributes(fd);
+    expect(fileAttributes(stat, stored)).toBe(FileAttribute.hidden);
+    expect(creationTime(stat, stored)).toBe(42n);
+    expect(stored.rest.toString()).toBe('later');
+    expect(created).toBeGreaterThan(130_000_000_000_000_000n);
+  });
+
+  test('removes a name only while it is that file', async () => {
+    const { fd, stat } = found(await folder.lookup(['Docs', 'Report.TXT']));
+    const id = await folder.fileId(fd, stat);
+    fs.renameSync(path.join(base, 'share/Docs/Report.TXT'), path.join(base, 'share/kept'));
+    fs.writeFileSync(path.join(base, 'share/Docs/Report.TXT'), 'another');
+    expect(await folder.removeIfSame('Docs/Report.TXT', id, true)).toBe(true);
+    expect(fs.existsSync(path.join(base, 'share/Docs/Report.TXT'))).toBe(true);
+    expect(await folder.removeIfSame('kept', id, true)).toBe(true);
+    expect(fs.existsSync(path.join(base, 'share/kept'))).toBe(false);
+    const docs = found(await folder.lookup(['docs']));
+    await expect(folder.removeIfSame('Docs', await folder.fileId(docs.fd, docs.stat), false)).rejects.toMatchObject({
+      code: 'ENOTEMPTY',
+    });
+  });
+});
+
+describe('the deadline', () => {
+  test('holds every change back until it is renewed, and lets reads through', async () => {
+    let serves = false;
+    let renew: () => void = () => {};
+    const renewed = new Promise<void>((resolve) => {
+      renew = resolve;
+    });
+    volume = await openVolume({ mayServe: () => serves, reopened: () => renewed });
+    folder = await Folder.open(volume, '/share');
+    const { fd } = found(await folder.lookup(['Docs', 'Report.TXT']));
+    const forWriting = await folder.posix.reopen(fd, O.RDWR);
+    const changes = [
+      folder.posix.write(forWriting, Buffer.from('REPORT'), 0),
+      Promise.resolve(folder.setAttributes(fd, { ...noAttributes, attributes: 2 })),
+      folder.posix.unlink(fd, 'nothing', false),
+    ];
+    const into = Buffer.alloc(6);
+    expect(await folder.posix.read(forWriting, into, 0, 6, 0)).toBe(6);
+    expect(into.toString()).toBe('report');
+    serves = true;
+    renew();
+    await Promise.all(changes);
+    expect(fs.readFileSync(path.join(base, 'share/Docs/Report.TXT'), 'utf8')).toBe('REPORT');
+  });
+
+  test('is looked at again when a thread gets free, not when the change was asked for', async () => {
+    let serves = true;
+    volume = await openVolume({ mayServe: () => serves, reopened: () => Promise.reject(new Error('fenced')) });
+    folder = await Folder.open(volume, '/share');
+    const { fd } = found(await folder.lookup(['Docs', 'Report.TXT']));
+    const forWriting = await folder.posix.reopen(fd, O.RDWR);
+    const writes = Array.from({ length: 12 }, () => folder.posix.write(forWriting, Buffer.from('x'), 0));
+    serves = false;
+    const outcomes = await Promise.allSettled(writes);
+    expect(outcomes.filter(({ status }) => status === 'fulfilled').length).toBeLessThanOrEqual(3);
+    expect(outcomes.filter(({ status }) => status === 'rejected').length).toBeGreaterThanOrEqual(9);
+  });
+});
+
+test('reads what is cached without the thread pool, through a view of a larger buffer', async () => {
+  const { fd } = found(await folder.lookup(['Docs', 'Report.TXT']));
+  const forReading = await folder.posix.reopen(fd, O.RDONLY);
+  const into = Buffer.from('................').subarray(4, 14);
+  const read = folder.posix.readCached(forReading, into, 1, 6, 0);
+  if (read !== -11) expect(into.toString()).toBe('.report...');
+});
