@@ -5,7 +5,9 @@ import { join } from 'node:path';
 const folder = process.argv[2] ?? 'out/tests';
 let passed = 0;
 let failed = 0;
-for (const name of readdirSync(folder).filter((file) => file.endsWith('.json')).sort()) {
+for (const name of readdirSync(folder)
+  .filter((file) => file.endsWith('.json'))
+  .sort()) {
   const suite = JSON.parse(readFileSync(join(folder, name), 'utf8'));
   passed += suite.numPassedTests;
   failed += suite.numFailedTests + (suite.numRuntimeErrorTestSuites ?? 0);

@@ -43,7 +43,7 @@ export function renderPicture(picture: Picture): string {
       const to = Math.max(x(event.toMs), from + 1);
       return `<rect x="${from.toFixed(1)}" y="${TOP - 6}" width="${(to - from).toFixed(1)}" height="${bottom - TOP + 12}" fill="#d29922" opacity="0.13"/>
 <path d="M${from.toFixed(1)} ${TOP - 6}V${bottom + 6}" stroke="#bc4c00" stroke-width="1"/>
-<text x="${(from + 3).toFixed(1)}" y="${i % 2 === 0 ? 38 : 56}" fill="#bc4c00" font-weight="600">${escape(event.name)}<title>${escape(event.summary)}</title></text>`;
+<text x="${(from + 3).toFixed(1)}" y="${i % 2 === 0 ? 38 : 56}" fill="#bc4c00" font-weight="600">${escapeHtml(event.name)}<title>${escapeHtml(event.summary)}</title></text>`;
     })
     .join('\n');
   const ticks = Array.from({ length: 11 }, (_, i) => (spanMs * i) / 10)
@@ -54,7 +54,7 @@ export function renderPicture(picture: Picture): string {
     .join('\n');
   const [head, ...body] = picture.table;
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>${escape(picture.title)}</title>
+<html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(picture.title)}</title>
 <style>
 body { font: 14px/1.5 system-ui, sans-serif; margin: 2rem; color: #1f2328; background: #fff; }
 svg { max-width: 100%; height: auto; font: 12px system-ui, sans-serif; }
@@ -63,15 +63,15 @@ td, th { border: 1px solid #d0d7de; padding: .3rem .7rem; text-align: right; }
 td:first-child, th:first-child { text-align: left; }
 p { max-width: 60rem; color: #57606a; }
 </style></head><body>
-<h1>${escape(picture.title)}</h1>
+<h1>${escapeHtml(picture.title)}</h1>
 <p>One row a handle; the darker, the more acknowledged writes in those ${picture.bucketMs} ms; white is a pause. The marks are the events, from their beginning until all writers had gone on.</p>
 <svg viewBox="0 0 ${LEFT + WIDTH + 30} ${bottom + 40}" xmlns="http://www.w3.org/2000/svg">
 ${events}
 ${rows}
 ${ticks}
 </svg>
-<table><thead><tr>${(head ?? []).map((cell) => `<th>${escape(cell)}</th>`).join('')}</tr></thead>
-<tbody>${body.map((cells) => `<tr>${cells.map((cell) => `<td>${escape(cell)}</td>`).join('')}</tr>`).join('\n')}</tbody></table>
+<table><thead><tr>${(head ?? []).map((cell) => `<th>${escapeHtml(cell)}</th>`).join('')}</tr></thead>
+<tbody>${body.map((cells) => `<tr>${cells.map((cell) => `<td>${escapeHtml(cell)}</td>`).join('')}</tr>`).join('\n')}</tbody></table>
 </body></html>
 `;
 }
@@ -87,9 +87,9 @@ function row(one: Series, y: number, bucketMs: number, most: number, x: (ms: num
       `<rect x="${x(i * bucketMs).toFixed(2)}" y="${y + 1}" width="${width.toFixed(2)}" height="${ROW - 3}" opacity="${shade}"/>`,
     );
   });
-  return `<text x="${LEFT - 8}" y="${y + 12}" text-anchor="end">${escape(one.name)}</text><g fill="#0969da">${cells.join('')}</g>`;
+  return `<text x="${LEFT - 8}" y="${y + 12}" text-anchor="end">${escapeHtml(one.name)}</text><g fill="#0969da">${cells.join('')}</g>`;
 }
 
-function escape(text: string): string {
+function escapeHtml(text: string): string {
   return text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c] ?? c);
 }
