@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto';
+import type { V1ConfigMap } from '@kubernetes/client-node';
+import type { ClusterConfig, StoreConfig } from '../../common/config.ts';
+import { parseDurationMs } from '../../common/time.ts';
+import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
+import { metadataOf, nameOf, namesOf, namespaceOf, PORTS } from './names.ts';
+
+/** Where a volume is mounted in the file server's container. */
+export const volumePath = (volume: string): string => `/volumes/${volume}`;
+
+/** Where the authority of an external store is mounted in the sidecar's container. */
+export const STORE_CA_FOLDER = '/etc/holdfast/store-ca';
+
+/** What file servers and sidecars of the cluster share (common/config.ts). */
+export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
+  const { spec } = cluster;
+  return {
+    clusterId: cluster.metadata.uid ?? '',
+    clusterName: nameOf(cluster),
+    volumes: spec.volumes.map((volume) => ({
+      name: volume.name,
+      path: volumePath(volume.name),
+      fencing: volume.fencing,
+      ...(volume.coherent === undefined ? {} : { coherent: volume.coherent }),
+    })),
+    shares: spec.shares.map((share) => ({
+      name: share.name,
+      volume: share.volume,
+      path: share.path,
+      ...(share.comment ? { comment: share.comment } : {}),
+      continuouslyAvailable: share.continuouslyAvailable,
+      scaleOut: share.scaleOut,
+      encryption: share.encryption,
+      access: share.access.map(({ principal, permission }) => ({ principal, permission })),
+    })),
+    security: { signing: spec.security.signing, minDialect: spec.security.minDialect },
+    handles: {
+      persistentTimeoutMs: parseDurationMs(spec.handles.persistentTimeout),
+      durableTimeoutMs: parseDurationMs(spec.handles.durableTimeout),
+    },
+    failover: {
+      leaseDurationMs: parseDurationMs(spec.failover.leaseDuration),
+      writeSettleMs: parseDurationMs(spec.failover.writeSettle),
+    },
+    store: storeConfig(cluster),
+  };
+}
+
+function storeConfig(cluster: FileServerCluster): StoreConfig {
+  const { embedded, external } = cluster.spec.state;
+  if (external) {
+    const { mode, addresses, masterName, username, tls } = external;
+    return {
+      mode,
+      addresses,
+      ...(masterName === undefined ? {} : { masterName }),
+      ...(username === undefined ? {} : { username }),
+      ...(tls === undefined
+        ? {}
+        : {
+            tls: {
+              ...(tls.caSecretRef ? { caFile: `${STORE_CA_FOLDER}/ca.crt` } : {}),
+              ...(tls.serverName ? { serverName: tls.serverName } : {}),
+            },
+          }),
+      durability: durabilityOf(external.durability),
+    };
+  }
+  return {
+    mode: 'Standalone',
+    addresses: [`${namesOf(nameOf(cluster)).redis}.${namespaceOf(cluster)}.svc:${PORTS.redis}`],
+    durability: durabilityOf(embedded?.durability ?? { mode: 'Always' }),
+  };
+}
+
+function durabilityOf(durability: { mode: 'Always' | 'EverySecond' | 'Replicated'; replicas?: number }) {
+  return durability.mode === 'Replicated'
+    ? { mode: durability.mode, replicas: durability.replicas ?? 1 }
+    : { mode: durability.mode };
+}
+
+/** The ConfigMap that the pods mount; its one file is config.json. */
+export function configMap(cluster: FileServerCluster): V1ConfigMap {
+  return {
+    metadata: metadataOf(cluster, namesOf(nameOf(cluster)).config),
+    data: { 'config.json': `${JSON.stringify(clusterConfig(cluster), null, 2)}\n` },
+  };
+}
+
+/** A hash of the settings that running processes do not pick up: when it changes, pods are replaced. Shares are not among them. */
+export function restartHash(cluster: FileServerCluster): string {
+  const { shares: _live, ...fixed } = clusterConfig(cluster);
+  return shortHash(fixed);
+}
+
+/** Eight to ten characters that stand for a value, fit for names and labels. */
+export function shortHash(value: unknown): string {
+  const digest = createHash('sha256').update(JSON.stringify(value)).digest();
+  return BigInt(`0x${digest.subarray(0, 6).toString('hex')}`)
+    .toString(36)
+    .padStart(10, '0');
+}

@@ -1,0 +1,202 @@
+import type { Logger } from '../../common/logging.ts';
+import { delay } from '../../common/time.ts';
+import { ApiError, type KubernetesApi, type Query } from './api.ts';
+import { type KubernetesObject, keyOf, pathOf, type Resource } from './objects.ts';
+
+export type ChangeHandler<T> = (object: T, change: 'added' | 'changed' | 'deleted') => void;
+
+export interface InformerOptions {
+  /** One namespace; all of them when left out. */
+  namespace?: string;
+  labelSelector?: string;
+}
+
+interface WatchEvent<T> {
+  type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  object: T & { code?: number; message?: string; reason?: string };
+}
+
+interface List<T> {
+  metadata?: { resourceVersion?: string; continue?: string };
+  items: T[];
+}
+
+const PAGE_SIZE = 500;
+const MIN_BACKOFF_MS = 200;
+const MAX_BACKOFF_MS = 15_000;
+
+/**
+ * A copy of all objects of one kind, kept up to date: a list in pages, then a watch from there; after 410 Gone a list again, whose
+ * differences become changes. An object that is handed out must not be modified.
+ */
+export class Informer<T extends KubernetesObject> {
+  readonly resource: Resource;
+  readonly #api: KubernetesApi;
+  readonly #options: InformerOptions;
+  readonly #log: Logger;
+  readonly #objects = new Map<string, T>();
+  readonly #indexes = new Map<string, { keysOf: (object: T) => string[]; entries: Map<string, Map<string, T>> }>();
+  readonly #handlers: ChangeHandler<T>[] = [];
+  #resourceVersion = '';
+  #synced = false;
+  #failure: string | undefined;
+
+  constructor(api: KubernetesApi, resource: Resource, options: InformerOptions, log: Logger) {
+    this.#api = api;
+    this.resource = resource;
+    this.#options = options;
+    this.#log = log.child({ watch: resource.plural, namespace: options.namespace });
+  }
+
+  /** Called for each change, synchronously, after the copy has it. */
+  onChange(handler: ChangeHandler<T>): void {
+    this.#handlers.push(handler);
+  }
+
+  /** Keeps an index; add it before run(). @param keysOf the index keys of an object */
+  addIndex(name: string, keysOf: (object: T) => string[]): void {
+    this.#indexes.set(name, { keysOf, entries: new Map() });
+  }
+
+  get(namespace: string, name: string): T | undefined {
+    return this.#objects.get(`${namespace}/${name}`);
+  }
+
+  list(): T[] {
+    return [...this.#objects.values()];
+  }
+
+  byIndex(name: string, key: string): T[] {
+    return [...(this.#indexes.get(name)?.entries.get(key)?.values() ?? [])];
+  }
+
+  /** Whether the first list is complete. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  /** Why the last list or watch failed; undefined while all is well. */
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
+  /** Follows the objects until the signal is aborted; never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    let backoffMs = MIN_BACKOFF_MS;
+    while (!signal.aborted) {
+      try {
+        if (this.#resourceVersion === '') await this.#relist(signal);
+        this.#failure = undefined;
+        await this.#watch(signal, () => {
+          backoffMs = MIN_BACKOFF_MS;
+        });
+      } catch (error) {
+        if (signal.aborted) return;
+        const gone = error instanceof ApiError && (error.status === 410 || error.reason === 'Expired');
+        if (gone) this.#resourceVersion = '';
+        // Errors other than a lost connection may come from the position itself: begin anew.
+        else if (error instanceof ApiError) this.#resourceVersion = '';
+        this.#failure = error instanceof Error ? error.message : String(error);
+        this.#log[gone ? 'info' : 'warn']({ err: error, backoffMs }, 'watch interrupted');
+      }
+      const waitMs = backoffMs * (0.5 + Math.random());
+      backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
+      await delay(waitMs, signal).catch(() => undefined);
+    }
+  }
+
+  #query(extra: Query): Query {
+    return { labelSelector: this.#options.labelSelector, ...extra };
+  }
+
+  async #relist(signal: AbortSignal): Promise<void> {
+    const path = pathOf(this.resource, this.#options.namespace);
+    const seen = new Set<string>();
+    let next: string | undefined;
+    let version = '';
+    do {
+      const page: List<T> = await this.#api.request('GET', path, {
+        query: this.#query({ limit: PAGE_SIZE, continue: next }),
+        signal,
+      });
+      for (const object of page.items) {
+        seen.add(keyOf(object));
+        this.#store(object);
+      }
+      next = page.metadata?.continue || undefined;
+      version = page.metadata?.resourceVersion ?? '';
+    } while (next !== undefined);
+    for (const [key, object] of [...this.#objects]) if (!seen.has(key)) this.#remove(object);
+    this.#resourceVersion = version;
+    this.#synced = true;
+  }
+
+  async #watch(signal: AbortSignal, alive: () => void): Promise<void> {
+    const path = pathOf(this.resource, this.#options.namespace);
+    const query = this.#query({
+      watch: true,
+      allowWatchBookmarks: true,
+      resourceVersion: this.#resourceVersion,
+      timeoutSeconds: 240 + Math.floor(Math.random() * 120),
+    });
+    for await (const line of this.#api.stream(path, query, signal)) {
+      const event = line as WatchEvent<T>;
+      if (event.type === 'ERROR') {
+        throw new ApiError(event.object.code ?? 500, event.object.reason ?? '', event.object.message ?? 'watch error');
+      }
+      alive();
+      if (event.type === 'DELETED') this.#remove(event.object);
+      else if (event.type !== 'BOOKMARK') this.#store(event.object);
+      this.#resourceVersion = event.object.metadata?.resourceVersion ?? this.#resourceVersion;
+    }
+  }
+
+  #store(object: T): void {
+    const key = keyOf(object);
+    const before = this.#objects.get(key);
+    if (before && before.metadata?.resourceVersion === object.metadata?.resourceVersion) return;
+    if (object.metadata) delete object.metadata.managedFields; // the larger half of many objects, and of no use here
+    // One name, another object: the first was deleted while nobody watched.
+    if (before && before.metadata?.uid !== object.metadata?.uid) this.#remove(before);
+    else if (before) this.#unindex(key, before);
+    this.#objects.set(key, object);
+    for (const index of this.#indexes.values()) {
+      for (const at of index.keysOf(object)) {
+        const entry = index.entries.get(at);
+        if (entry) entry.set(key, object);
+        else index.entries.set(at, new Map([[key, object]]));
+      }
+    }
+    this.#notify(object, before ? 'changed' : 'added');
+  }
+
+  /** @param object its last state */
+  #remove(object: T): void {
+    const key = keyOf(object);
+    const before = this.#objects.get(key);
+    if (!before) return;
+    this.#unindex(key, before);
+    this.#objects.delete(key);
+    this.#notify(object, 'deleted');
+  }
+
+  #unindex(key: string, object: T): void {
+    for (const index of this.#indexes.values()) {
+      for (const at of index.keysOf(object)) {
+        const entry = index.entries.get(at);
+        entry?.delete(key);
+        if (entry?.size === 0) index.entries.delete(at);
+      }
+    }
+  }
+
+  #notify(object: T, change: 'added' | 'changed' | 'deleted'): void {
+    for (const handler of this.#handlers) {
+      try {
+        handler(object, change);
+      } catch (error) {
+        this.#log.error({ err: error, object: keyOf(object) }, 'a change handler failed');
+      }
+    }
+  }
+}

@@ -1,0 +1,130 @@
+import type { Logger } from '../../common/logging.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
+import { isConflict, isNotFound } from './api.ts';
+import type { KubernetesObject, Objects, Resource } from './objects.ts';
+
+const LEASES: Resource = {
+  apiVersion: 'coordination.k8s.io/v1',
+  kind: 'Lease',
+  plural: 'leases',
+  namespaced: true,
+};
+
+/** A Lease as the API sends it (timestamps as text). */
+interface Lease extends KubernetesObject {
+  spec?: {
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    acquireTime?: string;
+    renewTime?: string;
+    leaseTransitions?: number;
+  };
+}
+
+export interface LeaderOptions {
+  namespace: string;
+  name: string;
+  /** Unique for each process, such as the pod's name and a random suffix. */
+  identity: string;
+  /** Others may take over when the lease was not renewed for so long. */
+  leaseDurationMs?: number;
+  /** The leader gives up when it could not renew for so long; shorter than leaseDurationMs. */
+  renewDeadlineMs?: number;
+  retryMs?: number;
+}
+
+/**
+ * Leader election through a Lease object, as Kubernetes' own components do it. Whether a lease has run out is judged by this
+ * process' monotonic clock since it last saw the lease change, never by the timestamps in it.
+ */
+export class LeaderElection {
+  readonly #objects: Objects;
+  readonly #options: Required<LeaderOptions>;
+  readonly #log: Logger;
+  #observed: { version: string; atMs: number } | undefined;
+
+  constructor(objects: Objects, options: LeaderOptions, log: Logger) {
+    this.#objects = objects;
+    this.#options = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryMs: 2000, ...options };
+    this.#log = log.child({ lease: `${options.namespace}/${options.name}`, identity: options.identity });
+  }
+
+  /** Waits until this process leads. Rejects with the signal's reason. */
+  async acquire(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      signal.throwIfAborted();
+      if (await this.#tryOnce()) {
+        this.#log.info('this process leads now');
+        return;
+      }
+      await delay(this.#options.retryMs * (0.75 + Math.random() / 2), signal);
+    }
+  }
+
+  /** Renews until the signal is aborted (then lets go of the lease), or rejects as soon as this process may lead no more. */
+  async hold(signal: AbortSignal): Promise<void> {
+    let renewedMs = monotonicMs();
+    while (!signal.aborted) {
+      await delay(this.#options.retryMs, signal).catch(() => undefined);
+      if (signal.aborted) break;
+      const leftMs = Math.max(0, renewedMs + this.#options.renewDeadlineMs - monotonicMs());
+      if (await Promise.race([this.#tryOnce(), delay(leftMs).then(() => false)])) renewedMs = monotonicMs();
+      else if (monotonicMs() - renewedMs >= this.#options.renewDeadlineMs) {
+        throw new Error('the leader lease could not be renewed in time');
+      }
+    }
+    await this.#release();
+  }
+
+  /** @returns whether this process holds the lease after this try */
+  async #tryOnce(): Promise<boolean> {
+    const { namespace, name, identity, leaseDurationMs } = this.#options;
+    const now = new Date().toISOString().replace('Z', '000Z'); // MicroTime
+    const mine = { holderIdentity: identity, leaseDurationSeconds: Math.ceil(leaseDurationMs / 1000), renewTime: now };
+    try {
+      const lease = await this.#objects.get<Lease>(LEASES, namespace, name);
+      const version = lease.metadata?.resourceVersion ?? '';
+      if (this.#observed?.version !== version) this.#observed = { version, atMs: monotonicMs() };
+      const holder = lease.spec?.holderIdentity ?? '';
+      const held = holder !== '' && holder !== identity;
+      const durationMs = (lease.spec?.leaseDurationSeconds ?? leaseDurationMs / 1000) * 1000;
+      if (held && monotonicMs() - this.#observed.atMs < durationMs) return false;
+      const changed = holder !== identity;
+      await this.#objects.replace<Lease>(LEASES, {
+        ...lease,
+        spec: {
+          ...lease.spec,
+          ...mine,
+          ...(changed ? { acquireTime: now, leaseTransitions: (lease.spec?.leaseTransitions ?? 0) + 1 } : {}),
+        },
+      });
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return this.#create({ ...mine, acquireTime: now, leaseTransitions: 0 });
+      if (!isConflict(error)) this.#log.warn({ err: error }, 'cannot reach the leader lease');
+      return false;
+    }
+  }
+
+  async #create(spec: Lease['spec']): Promise<boolean> {
+    const { namespace, name } = this.#options;
+    try {
+      await this.#objects.create<Lease>(LEASES, { metadata: { namespace, name }, spec });
+      return true;
+    } catch (error) {
+      if (!isConflict(error)) this.#log.warn({ err: error }, 'cannot create the leader lease');
+      return false;
+    }
+  }
+
+  async #release(): Promise<void> {
+    const { namespace, name, identity } = this.#options;
+    try {
+      const lease = await this.#objects.get<Lease>(LEASES, namespace, name);
+      if (lease.spec?.holderIdentity !== identity) return;
+      await this.#objects.replace<Lease>(LEASES, { ...lease, spec: { ...lease.spec, holderIdentity: '' } });
+    } catch (error) {
+      this.#log.warn({ err: error }, 'cannot let go of the leader lease; another process waits until it runs out');
+    }
+  }
+}
