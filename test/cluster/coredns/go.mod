@@ -1,6 +1,6 @@
 module holdfast.dev/test/cluster/coredns
 
-go 1.26
+go 1.24.0
 
 require github.com/coredns/coredns v1.12.4
 

@@ -1,6 +1,6 @@
 module holdfast.dev/test/cluster/helm
 
-go 1.26
+go 1.24.0
 
 require (
 	dario.cat/mergo v1.0.1 // indirect

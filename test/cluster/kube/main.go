@@ -1,4 +1,4 @@
-// Command kube is every Kubernetes component of the test cluster in one binary.
+// Command kube is every Kubernetes component of the test cluster in one binary, and the provisioner of its volumes.
 //
 // It runs the component that its first argument names, or, started through a link, the one the link is called after:
 // `kube kubelet --config x` and `kubelet --config x` are the same.
@@ -26,10 +26,11 @@ import (
 var components = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllermanager.NewControllerManagerCommand,
-	"kube-scheduler":          scheduler.NewSchedulerCommand,
+	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kube-proxy":              proxy.NewProxyCommand,
 	"kubectl":                 kubectlcmd.NewDefaultKubectlCommand,
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"folder-provisioner":      newFolderProvisionerCommand,
 }
 
 func main() {

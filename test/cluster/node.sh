@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# node.sh: what happens to nodes.
+#   node.sh list          every node: its address, whether it is connected, what of it runs
+#   node.sh cut NODE      off the network, for good: its pods run on and reach nobody
+#   node.sh kill NODE     as when its plug is pulled: off the network, then kubelet, containerd and all containers are gone at once
+#   node.sh join NODE     back: connected again after cut, started again after kill
+#   node.sh exec NODE COMMAND...   runs the command in the node's network and mount namespace
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+. "$here/nodes.sh"
+usage() { sed -n '2,/^set/{/^# /s/^# //p}' "$0" >&2; exit 2; }
+need_root
+
+verb=${1-} node=${2-}
+[ -e "$state/.holdfast-cluster" ] || fail "no cluster is up (looked in $state); start one with $here/up.sh"
+case $verb in
+  list) ;;
+  cut | kill | join | exec) is_node "$node" || fail "'$node' is not a node; there are ${nodes[*]}" ;;
+  *) usage ;;
+esac
+
+case $verb in
+  list)
+    for node in "${nodes[@]}"; do
+      if node_is_cut "$node"; then network=cut; else network=connected; fi
+      parts=
+      for part in containerd kubelet kube-proxy; do
+        if alive "$part-$node"; then parts+="$part "; else parts+="$part:DEAD "; fi
+      done
+      printf '%-6s %-11s %-9s %s\n' "$node" "$(node_address "$node")" "$network" "$parts"
+    done ;;
+  exec) shift 2; exec "$here/enter.sh" "$node" "$@" ;;
+  cut) one_at_a_time; ip link set "$(node_link "$node")" down; say "$node is cut off the network." ;;
+  kill) one_at_a_time; node_power_off "$node" || fail "$node does not go off"; say "$node is off." ;;
+  join)
+    one_at_a_time
+    node_start "$node"
+    node_join "$node"
+    wait_until 90 node_is_ready "$node" || { show_log "kubelet-$node"; fail "$node is not Ready after 90 s"; }
+    say "$node is back." ;;
+esac
