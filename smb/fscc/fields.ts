@@ -50,8 +50,13 @@ export type Decoded<L extends Layout> = { -readonly [N in keyof L]: ValueOf<L[N]
 export interface Codec<T> {
   /** As the specification names it; used in error messages. */
   readonly name: string;
-  /** Bytes of the fixed part; fewer are STATUS_INFO_LENGTH_MISMATCH (MS-FSCC names this per class). */
+  /** Bytes of the fixed part; SET_INFO with fewer is STATUS_INFO_LENGTH_MISMATCH (MS-FSCC names this per class). */
   readonly minimumSize: number;
+  /**
+   * QUERY_INFO with a smaller output buffer is STATUS_INFO_LENGTH_MISMATCH. It is the size of the C structure, with its
+   * padding: so Windows has it.
+   */
+  readonly queryMinimumSize: number;
   /** Bytes that `write` needs. */
   size(value: T): number;
   /** Writes at `at` (every byte, reserved ones as 0) and returns the bytes written. `into` must be large enough. */
@@ -62,10 +67,13 @@ export interface Codec<T> {
 }
 
 /** Completes a codec from what is particular to it. */
-export function codec<T>(parts: Omit<Codec<T>, 'encode'>): Codec<T> {
+export function codec<T>(
+  parts: Omit<Codec<T>, 'encode' | 'queryMinimumSize'> & { queryMinimumSize?: number },
+): Codec<T> {
   const decode = parts.decode;
   return {
     ...parts,
+    queryMinimumSize: parts.queryMinimumSize ?? parts.minimumSize,
     encode(value) {
       const buffer = Buffer.alloc(parts.size(value));
       parts.write(value, buffer, 0);

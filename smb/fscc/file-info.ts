@@ -1,3 +1,4 @@
+import { WireError } from '../wire/errors.ts';
 import { FileInfoClass } from './constants.ts';
 import { align8, type Codec, codec, fixedCodec, readSize64, readUtf16, requireBytes, writeSize64 } from './fields.ts';
 
@@ -93,6 +94,7 @@ function nameCodec(name: string): Codec<FileNameInformation> {
   return codec<FileNameInformation>({
     name,
     minimumSize: 4,
+    queryMinimumSize: 8,
     size: ({ fileName }) => 4 + 2 * fileName.length,
     write({ fileName }, into, at) {
       into.writeUInt32LE(2 * fileName.length, at);
@@ -123,10 +125,11 @@ export interface FileAllInformation {
   name: FileNameInformation;
 }
 
-/** `minimumSize` (100) is what a QUERY_INFO buffer must hold; a longer name is cut with STATUS_BUFFER_OVERFLOW. */
+/** In QUERY_INFO a name for which there is no room is cut, with STATUS_BUFFER_OVERFLOW. */
 export const fileAllInformation = codec<FileAllInformation>({
   name: 'FileAllInformation',
   minimumSize: 100,
+  queryMinimumSize: 104,
   size: (value) => 96 + fileNameInformation.size(value.name),
   write(value, into, at) {
     fileBasicInformation.write(value.basic, into, at);
@@ -246,6 +249,7 @@ export interface FileStreamEntry {
 export const fileStreamInformation = codec<FileStreamEntry[]>({
   name: 'FileStreamInformation',
   minimumSize: 0,
+  queryMinimumSize: 32,
   size(entries) {
     let size = 0;
     for (const entry of entries) size = align8(size) + 24 + 2 * entry.streamName.length;
@@ -289,8 +293,8 @@ export const fileStreamInformation = codec<FileStreamEntry[]>({
 export function nextEntry(buffer: Buffer, at: number, minimumSize: number, what: string): number {
   const offset = buffer.readUInt32LE(at);
   if (offset === 0) return 0;
-  requireBytes(buffer, at + offset, Math.max(minimumSize, 4), what);
-  if (offset < minimumSize) requireBytes(buffer, -1, 0, `${what}: NextEntryOffset ${offset} within its own entry`);
+  if (offset < minimumSize) throw new WireError(`${what}: NextEntryOffset ${offset} points into its own entry`);
+  requireBytes(buffer, at + offset, 4, what);
   return at + offset;
 }
 

@@ -15,6 +15,7 @@ export interface FileFsVolumeInformation {
 export const fileFsVolumeInformation = codec<FileFsVolumeInformation>({
   name: 'FileFsVolumeInformation',
   minimumSize: 18,
+  queryMinimumSize: 24,
   // Windows and its clients expect at least the structure with its padding, 24 bytes.
   size: ({ volumeLabel }) => Math.max(24, 18 + 2 * volumeLabel.length),
   write(value, into, at) {
@@ -80,6 +81,7 @@ export interface FileFsAttributeInformation {
 export const fileFsAttributeInformation = codec<FileFsAttributeInformation>({
   name: 'FileFsAttributeInformation',
   minimumSize: 12,
+  queryMinimumSize: 16,
   size: ({ fileSystemName }) => 12 + 2 * fileSystemName.length,
   write(value, into, at) {
     into.writeUInt32LE(value.fileSystemAttributes >>> 0, at);
