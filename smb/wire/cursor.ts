@@ -142,6 +142,7 @@ export class WireWriter {
     return this.#at;
   }
 
+  /** Makes room for `size` bytes; `#bytes` may be another buffer afterwards, so ask before you name it. */
   #room(size: number): number {
     const at = this.#at;
     const end = at + size;
@@ -161,25 +162,29 @@ export class WireWriter {
 
   u8(value: number): this {
     this.#fits(value, 0xff);
-    this.#bytes.writeUInt8(value, this.#room(1));
+    const at = this.#room(1);
+    this.#bytes.writeUInt8(value, at);
     return this;
   }
 
   u16(value: number): this {
     this.#fits(value, 0xffff);
-    this.#bytes.writeUInt16LE(value, this.#room(2));
+    const at = this.#room(2);
+    this.#bytes.writeUInt16LE(value, at);
     return this;
   }
 
   u32(value: number): this {
     this.#fits(value, 0xffff_ffff);
-    this.#bytes.writeUInt32LE(value, this.#room(4));
+    const at = this.#room(4);
+    this.#bytes.writeUInt32LE(value, at);
     return this;
   }
 
   u64(value: bigint): this {
     if (value < 0n || value > 0xffff_ffff_ffff_ffffn) throw new WireError(`${value} does not fit 64 bits`);
-    this.#bytes.writeBigUInt64LE(value, this.#room(8));
+    const at = this.#room(8);
+    this.#bytes.writeBigUInt64LE(value, at);
     return this;
   }
 

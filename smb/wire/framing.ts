@@ -30,8 +30,9 @@ export class FrameReader {
   /** What arrived and is not cut yet. */
   #chunk: Buffer | undefined;
   #at = 0;
-  /** Chunks behind `#chunk`. */
+  /** Chunks behind `#chunk`, from `#laterAt` on: an index, as shifting a long array moves all of it. */
   #later: Buffer[] = [];
+  #laterAt = 0;
   /** A message, or prefix, that began in an earlier chunk. */
   #gathered: Buffer | undefined;
   #filled = 0;
@@ -55,7 +56,7 @@ export class FrameReader {
   /** Bytes held in memory that no `next` has given out. */
   get buffered(): number {
     let bytes = this.#filled + this.#prefixFilled + (this.#chunk ? this.#chunk.length - this.#at : 0);
-    for (const chunk of this.#later) bytes += chunk.length;
+    for (let i = this.#laterAt; i < this.#later.length; i++) bytes += this.#later[i]?.length ?? 0;
     return bytes;
   }
 
@@ -131,7 +132,12 @@ export class FrameReader {
 
   #dropIfUsed(chunk: Buffer): void {
     if (this.#chunk !== chunk || this.#at < chunk.length) return;
-    this.#chunk = this.#later.shift();
     this.#at = 0;
+    this.#chunk = this.#later[this.#laterAt];
+    this.#laterAt++;
+    // Forget what was taken, but move the rest only when that is the smaller half.
+    if (this.#laterAt * 2 < this.#later.length) return;
+    this.#later = this.#later.slice(this.#laterAt);
+    this.#laterAt = 0;
   }
 }

@@ -19,6 +19,8 @@ const PROTOCOL_SMB2 = 0x424d53fe;
 const PROTOCOL_TRANSFORM = 0x424d53fd;
 const PROTOCOL_COMPRESSED = 0x424d53fc;
 const PROTOCOL_SMB1 = 0x424d53ff;
+/** Flags of a transform header: encrypted (3.1.1); the same number is AES-128-CCM as EncryptionAlgorithm (3.0, 3.0.2). */
+const TRANSFORM_ENCRYPTED = 0x0001;
 const ALL_ONES_64 = 0xffff_ffff_ffff_ffffn;
 
 export interface Header {
@@ -196,8 +198,6 @@ export interface TransformHeader {
   nonce: Buffer;
   /** Size of the message before encryption, in bytes. */
   originalMessageSize: number;
-  /** 0x0001: encrypted (3.1.1), or AES-128-CCM (3.0, 3.0.2). */
-  flags: number;
   sessionId: bigint;
 }
 
@@ -211,10 +211,11 @@ export function decodeTransformHeader(message: Buffer): TransformHeader {
   reader.skip(2);
   const flags = reader.u16();
   const sessionId = reader.u64();
+  if (flags !== TRANSFORM_ENCRYPTED) throw reader.error(`Flags are ${flags}`); // 3.3.5.2.1.1
   if (originalMessageSize !== reader.remaining) {
     throw reader.error(`OriginalMessageSize is ${originalMessageSize}, ${reader.remaining} bytes follow`);
   }
-  return { signature, nonce, originalMessageSize, flags, sessionId };
+  return { signature, nonce, originalMessageSize, sessionId };
 }
 
 /** Writes the 52 bytes of a transform header at `at`; the signature is filled in by who encrypts. `nonce`: at most 16 bytes. */
@@ -228,7 +229,7 @@ export function encodeTransformHeader(
   into.set(header.nonce, at + 20);
   into.writeUInt32LE(header.originalMessageSize, at + 36);
   into.writeUInt16LE(0, at + 40);
-  into.writeUInt16LE(1, at + 42);
+  into.writeUInt16LE(TRANSFORM_ENCRYPTED, at + 42);
   into.writeBigUInt64LE(header.sessionId, at + 44);
 }
 
