@@ -1,0 +1,61 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** What a sidecar counts. Labels are bounded: never a path, a user or an address. */
+export function createSidecarMetrics() {
+  const registry = new Registry();
+  const registers = [registry];
+  const counter = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
+    new Counter<T>({ name, help, labelNames, registers });
+  return {
+    registry,
+    decisions: counter('holdfast_sidecar_decisions_total', 'Requests of file servers decided, by kind and outcome', [
+      'request',
+      'outcome',
+    ]),
+    opens: new Gauge({ name: 'holdfast_opens', help: 'Opens of this pod, by state', labelNames: ['state'], registers }),
+    locks: new Gauge({
+      name: 'holdfast_byte_range_locks',
+      help: 'Byte-range locks held through opens of this pod',
+      registers,
+    }),
+    sessions: new Gauge({ name: 'holdfast_sessions_stored', help: 'Sessions of this pod in the table', registers }),
+    orphans: new Gauge({ name: 'holdfast_orphaned_opens', help: "Orphaned opens in this pod's custody", registers }),
+    scriptSeconds: new Histogram({
+      name: 'holdfast_store_script_seconds',
+      help: 'Time from sending a script to its answer',
+      labelNames: ['script'],
+      buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5],
+      registers,
+    }),
+    reclaims: counter('holdfast_reclaims_total', 'Opens that clients asked back, by result', ['result']),
+    breaks: counter('holdfast_breaks_total', 'Caching breaks sent, by where to', ['to']),
+    fencings: counter('holdfast_fencings_total', 'Servers fenced by this sidecar, by reason', ['reason']),
+    expired: counter('holdfast_opens_expired_total', 'Opens whose client did not come back in time'),
+    storeReconnects: counter('holdfast_store_reconnects_total', 'Connections to the store that were made anew'),
+    storeReconciled: counter(
+      'holdfast_store_reconciliations_total',
+      'Times that state was put back because another Redis process answered',
+    ),
+    storeReachable: new Gauge({
+      name: 'holdfast_store_reachable',
+      help: '1 while the store answers renewals',
+      registers,
+    }),
+    renewals: counter('holdfast_renewals_total', 'Renewals of file servers, by result', ['result']),
+    handoffSteps: counter('holdfast_handoff_steps_total', 'Steps of planned handoffs, by step and result', [
+      'step',
+      'result',
+    ]),
+    handoffOpens: counter('holdfast_handoff_opens_total', 'Opens in planned handoffs, by what became of them', [
+      'result',
+    ]),
+    handoffSeconds: new Histogram({
+      name: 'holdfast_handoff_session_seconds',
+      help: 'Time from quiescing one session to its release',
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+      registers,
+    }),
+  };
+}
+
+export type SidecarMetrics = ReturnType<typeof createSidecarMetrics>;

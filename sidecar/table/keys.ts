@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import { SHARDS } from '../constants.ts';
+
+/**
+ * Keys as handle-state.md lists them. Parts that are bytes (file ids, session ids) stand in hexadecimal. All keys of a shard share
+ * the hash tag {cluster:shard}, so that one script call touches one slot.
+ */
+export class Keys {
+  readonly servers: string;
+  readonly epoch: string;
+  readonly generation: string;
+  readonly #shards: string[] = [];
+  readonly #cluster: string;
+
+  constructor(clusterId: string) {
+    this.#cluster = clusterId;
+    this.servers = `hf:{${clusterId}}:servers`;
+    this.epoch = `hf:{${clusterId}}:epoch`;
+    this.generation = `hf:{${clusterId}}:generation`;
+    for (let shard = 0; shard < SHARDS; shard++) this.#shards.push(`hf:{${clusterId}:${shard}}:`);
+  }
+
+  inbox(serverId: string): string {
+    return `hf:{${this.#cluster}}:inbox:${serverId}`;
+  }
+  store(shard: number): string {
+    return `${this.#shards[shard]}store`;
+  }
+  fence(shard: number): string {
+    return `${this.#shards[shard]}fence`;
+  }
+  due(shard: number): string {
+    return `${this.#shards[shard]}due`;
+  }
+  file(shard: number, fileHex: string): string {
+    return `${this.#shards[shard]}file:${fileHex}`;
+  }
+  own(shard: number, identity: string): string {
+    return `${this.#shards[shard]}own:${identity}`;
+  }
+  directory(directoryId: Uint8Array): { shard: number; key: string } {
+    const shard = shardOf(directoryId);
+    return { shard, key: `${this.#shards[shard]}dir:${hex(directoryId)}` };
+  }
+  session(sessionId: bigint): { shard: number; key: string } {
+    const shard = shardOfId(sessionId);
+    return { shard, key: `${this.#shards[shard]}session:${sessionId.toString(16)}` };
+  }
+  /** The hint where an open is: by its guids, or by its id where it has no CreateGuid (durable handles of version 1). */
+  create(createGuid: Uint8Array, clientGuid: Uint8Array, openId: bigint): string {
+    const name =
+      createGuid.length > 0 ? Buffer.concat([createGuid, clientGuid]).toString('hex') : `id-${openId.toString(16)}`;
+    return `${this.#shards[shardOf(Buffer.from(name))]}create:${name}`;
+  }
+}
+
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+}
+
+/** The shard of a file, directory or create hint: the first six bits of SHA-256. */
+export function shardOf(id: Uint8Array): number {
+  return (createHash('sha256').update(id).digest()[0] ?? 0) >> 2;
+}
+
+/** The shard within an open id or session id (epoch 28 bits, shard 6, counter 30). */
+export function shardOfId(id: bigint): number {
+  return Number((id >> 30n) & 63n);
+}
+
+export function epochOfId(id: bigint): number {
+  return Number(id >> 36n);
+}
+
+export function idBytes(id: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(id);
+  return bytes;
+}
+
+export function bytesId(bytes: Buffer): bigint {
+  return bytes.readBigUInt64BE(0);
+}
+
+/** Identities stand as "serverId@epoch"; "-" is nobody (a released open). */
+export interface Identity {
+  serverId: string;
+  epoch: number;
+}
+export const NOBODY = '-';
+
+export function identityText(identity: Identity): string {
+  return `${identity.serverId}@${identity.epoch}`;
+}
+
+export function parseIdentity(text: string): Identity | undefined {
+  const at = text.lastIndexOf('@');
+  const epoch = Number(text.slice(at + 1));
+  if (at < 1 || !Number.isSafeInteger(epoch)) return undefined;
+  return { serverId: text.slice(0, at), epoch };
+}
+
+/** Hands out open ids of one server: unique for its epoch, also after the sidecar restarted (a new block of 2^20). */
+export class OpenIds {
+  readonly #epoch: bigint;
+  #next: number;
+  readonly #end: number;
+
+  /** @param block 0 to 1023, handed out by the registry, never twice for an epoch */
+  constructor(epoch: number, block: number) {
+    this.#epoch = BigInt(epoch) << 36n;
+    this.#next = block * 2 ** 20 + 1;
+    this.#end = (block + 1) * 2 ** 20;
+  }
+
+  /** undefined: the block is used up, the server needs another one. */
+  next(shard: number): bigint | undefined {
+    if (this.#next >= this.#end) return undefined;
+    return this.#epoch | (BigInt(shard) << 30n) | BigInt(this.#next++);
+  }
+}

@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+
+/** One file each in scripts/, without the extension. */
+export const SCRIPT_NAMES = [
+  'open',
+  'close',
+  'disconnect',
+  'reclaim',
+  'lock',
+  'state',
+  'change',
+  'find',
+  'gone',
+  'let-go',
+  'expire',
+  'purge',
+  'restore',
+  'name',
+  'session',
+  'fence',
+  'tick',
+  'registry',
+] as const;
+export type ScriptName = (typeof SCRIPT_NAMES)[number];
+
+export interface LoadedScript {
+  text: string;
+  sha: string;
+}
+
+const sources = new Map<string, string>();
+
+/**
+ * The scripts for one Redis process and one life of its data. The text carries both, so that the SHA is unknown (NOSCRIPT) to any
+ * other, and a decision cannot be made on state that was not put back.
+ * @param store "run_id:generation"
+ */
+export function scriptsFor(store: string): Record<ScriptName, LoadedScript> {
+  if (!/^[\w:.-]+$/.test(store)) throw new RangeError(`"${store}" cannot name a store`);
+  const result = {} as Record<ScriptName, LoadedScript>;
+  for (const name of SCRIPT_NAMES) {
+    const text = `local STORE = '${store}'\n${source('common')}\n${source(name)}`;
+    result[name] = { text, sha: createHash('sha1').update(text).digest('hex') };
+  }
+  return result;
+}
+
+/** Beside this file; for a build that has only the compiled code beside it, in the tree that it was built from. */
+function source(name: string): string {
+  let text = sources.get(name);
+  if (text === undefined) {
+    const places = ['./scripts/', '../../../sidecar/table/scripts/'].map(
+      (at) => new URL(`${at}${name}.lua`, import.meta.url),
+    );
+    text = readFileSync(places.find((place) => existsSync(place)) ?? (places[0] as URL), 'utf8');
+    sources.set(name, text);
+  }
+  return text;
+}

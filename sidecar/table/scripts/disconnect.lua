@@ -1,0 +1,31 @@
+-- The client of an open is gone. MS-SMB2 3.3.7.1: a durable or persistent open waits, any other is closed. What it cached is
+-- given up: nobody could deliver a break to it.
+--
+-- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
+-- ARGV 1 serverId 2 epoch 3 openId 4 repeated
+-- Returns as close.lua does
+local no = refused()
+if no then return { no } end
+local id = ARGV[3]
+local file = load(KEYS[3], id)
+local open = file.open
+if not open then
+  local unlinking = file.meta[M_UNLINKING]
+  if unlinking and unlinking[1] == id then return { GRANTED, 1, unlinking[2], unlinking[3], {}, {}, file_state(file) } end
+  return { ARGV[4] == '1' and GRANTED or NOT_FOUND, 0, '', '', {}, {}, file_state(file) }
+end
+if open[O_OWNER] ~= self then return { NOT_FOUND, 0, '', '', {}, {}, file_state(file) } end
+if open[O_DURABILITY] == NOT_DURABLE then
+  local remove, share, path, push, wake = end_open(file, id, open)
+  return { GRANTED, remove, share, path, push, wake, file_state(file) }
+end
+if open[O_STATE] == ACTIVE then
+  count(file.counts, open, -1)
+  open[O_STATE] = DISCONNECTED
+  open[O_OPLOCK] = OPLOCK_NONE
+  count(file.counts, open, 1)
+  save(file, uncache(file, id) and 'mck' or 'c')
+  save_open(file, id, open)
+  redis.call('ZADD', KEYS[5], due_at(open[O_TIMEOUT]), member(id))
+end
+return { GRANTED, 0, '', '', {}, {}, file_state(file) }

@@ -1,0 +1,17 @@
+-- Reserves or drops a name of a directory while it is created, renamed or removed: two servers cannot create A.txt and a.txt.
+--
+-- KEYS 1 store 2 fence 3 directory
+-- ARGV 1 serverId 2 epoch 3 'reserve' or 'drop' 4 name (case-folded) 5 token: names the request, so that a repetition is known
+-- Returns {outcome}
+local no = refused()
+if no then return { no } end
+local held = redis.call('HGET', KEYS[3], ARGV[4])
+local owner, token
+if held then owner, token = string.match(held, '^(.-) (.*)$') end
+if ARGV[3] == 'drop' then
+  if owner == self then redis.call('HDEL', KEYS[3], ARGV[4]) end
+  return { GRANTED }
+end
+if held and not (owner == self and token == ARGV[5]) and standing(owner) == 'valid' then return { NAME_BUSY } end
+redis.call('HSET', KEYS[3], ARGV[4], self .. ' ' .. ARGV[5])
+return { GRANTED }

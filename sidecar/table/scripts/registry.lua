@@ -1,0 +1,79 @@
+-- The servers of the cluster. One hash: serverId -> JSON {epoch, state, counter, ...}; states: active, draining, fencing, fenced, gone.
+--
+-- KEYS 1 servers 2 epoch 3 inbox of the caller
+-- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it
+--   'register' {fields}    a new incarnation: the next epoch. Returns {1, epoch, epoch replaced or 0}
+--   'resume' {fields}      goes on under its epoch. Returns {1, block} or {FENCED}
+--   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1} or {FENCED}
+--   'renew' {counter, reconciled} Returns {1, all servers, inbox} or {FENCED, all servers}
+--   'set' {fields}         changes fields of its own. Returns {1} or {FENCED}
+--   'fencing' {counter, by} sets fencing if the counter still is that one (or -1: whatever it is). Returns {1 or 0, state}
+--   'fenced'               sets fenced. Returns {1}
+--   'forget'               removes a server that is fenced or gone. Returns {1}
+--   'list'                 Returns {1, all servers}
+local sid, what = ARGV[1], ARGV[3]
+local given = cjson.decode(ARGV[4])
+local text = redis.call('HGET', KEYS[1], sid)
+local server = text and cjson.decode(text)
+local function put(s) redis.call('HSET', KEYS[1], sid, cjson.encode(s)) end
+local function merge(s)
+  for k, v in pairs(given) do s[k] = v end
+  return s
+end
+local mine = server and tostring(server.epoch) == ARGV[2] and (server.state == 'active' or server.state == 'draining')
+
+if what == 'register' then
+  local epoch = redis.call('INCR', KEYS[2])
+  local old = server and server.epoch or 0
+  local s = merge({ state = 'active' })
+  s.epoch, s.counter, s.block = epoch, 0, 0
+  put(s)
+  redis.call('DEL', KEYS[3])
+  return { 1, epoch, old }
+elseif what == 'resume' then
+  if not mine then return { FENCED } end
+  local state = server.state
+  server = merge(server)
+  if state == 'draining' then server.state = state end
+  server.block = server.block + 1
+  put(server)
+  return { 1, server.block, server.state }
+elseif what == 'restore' then
+  if mine then return { 1 } end
+  if server then return { FENCED } end
+  local highest = tonumber(redis.call('GET', KEYS[2]) or '0')
+  if highest < given.epoch + 4096 then redis.call('SET', KEYS[2], given.epoch + 4096) end
+  put(merge({}))
+  return { 1 }
+elseif what == 'renew' then
+  local all = redis.call('HGETALL', KEYS[1])
+  if not mine then return { FENCED, all } end
+  server = merge(server)
+  put(server)
+  local inbox = redis.call('LRANGE', KEYS[3], 0, 63)
+  if #inbox > 0 then redis.call('LTRIM', KEYS[3], #inbox, -1) end
+  return { 1, all, inbox }
+elseif what == 'set' then
+  if not mine then return { FENCED } end
+  put(merge(server))
+  return { 1 }
+elseif what == 'fencing' then
+  if not server or tostring(server.epoch) ~= ARGV[2] then return { 0, 'replaced' } end
+  if server.state == 'fencing' or server.state == 'fenced' or server.state == 'gone' then return { 1, server.state } end
+  if given.counter >= 0 and server.counter ~= given.counter then return { 0, server.state } end
+  server.state, server.by, server.silent = 'fencing', given.by, given.silent
+  put(server)
+  return { 1, 'fencing' }
+elseif what == 'fenced' then
+  if server and tostring(server.epoch) == ARGV[2] then
+    server.state = 'fenced'
+    put(server)
+  end
+  return { 1 }
+elseif what == 'forget' then
+  if server and tostring(server.epoch) == ARGV[2] and (server.state == 'fenced' or server.state == 'gone') then
+    redis.call('HDEL', KEYS[1], sid)
+  end
+  return { 1 }
+end
+return { 1, redis.call('HGETALL', KEYS[1]) }

@@ -1,0 +1,40 @@
+-- Puts back an open that its owner (or custodian) remembers, while the shard is closed. The higher ownership version wins.
+--
+-- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
+-- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
+--      11 sessionId 12 state 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 version 20 operation number
+--      21 lock sequences 22 delete pending 23 file version 24 number of locks, then per lock: exclusive, start high, low, end high, low
+-- Returns {outcome}
+local lowest = redis.call('HGET', KEYS[2], ARGV[1])
+if not lowest or tonumber(ARGV[2]) < tonumber(lowest) then return { FENCED } end
+local id = ARGV[3]
+local file = load(KEYS[3], id)
+local known = file.open
+local version = tonumber(ARGV[19])
+if known then
+  if known[O_VERSION] > version or (known[O_VERSION] == version and known[O_OWNER] == self) then return { GRANTED } end
+  count(file.counts, known, -1)
+  redis.call('SREM', own_key(known[O_OWNER]), member(id))
+  redis.call('ZREM', KEYS[5], member(id))
+end
+drop_locks(file, id)
+local index = name_index(file, ARGV[15], ARGV[16])
+local open = {
+  LAYOUT, self, version, tonumber(ARGV[12]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8],
+  ARGV[9], ARGV[10], ARGV[11], OPLOCK_NONE, ARGV[13], tonumber(ARGV[14]), index, tonumber(ARGV[20]), false, ARGV[21], ARGV[17], ARGV[18],
+}
+count(file.counts, open, 1)
+if ARGV[22] == '1' then file.meta[M_DELETE_PENDING] = 1 end
+for i = 1, tonumber(ARGV[24]) do
+  local at = 25 + (i - 1) * 5
+  file.locks[#file.locks + 1] = {
+    id, tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
+  }
+end
+file.meta[M_VERSION] = math.max(file.meta[M_VERSION], tonumber(ARGV[23])) + 1
+save(file, 'mcl')
+save_open(file, id, open)
+if open[O_CREATE_GUID] ~= '' then redis.call('HSET', KEYS[3], 'g:' .. open[O_CREATE_GUID] .. open[O_CLIENT_GUID], id) end
+redis.call('SADD', KEYS[4], member(id))
+if open[O_STATE] ~= ACTIVE then redis.call('ZADD', KEYS[5], due_at(open[O_TIMEOUT]), member(id)) end
+return { GRANTED }

@@ -1,0 +1,424 @@
+import {
+  CloseReply,
+  type FileState,
+  type LockElement,
+  type OpenRecord,
+  Outcome,
+  type Reclaim,
+} from '../../proto/generated/handles.ts';
+import { bytesId, hex, type Identity, idBytes, identityText, type Keys, NOBODY, shardOf, shardOfId } from './keys.ts';
+import {
+  bodyOf,
+  bytesAt,
+  listAt,
+  lockArguments,
+  numberAt,
+  operationOf,
+  rangeArguments,
+  readFileState,
+  readRecord,
+  textAt,
+} from './records.ts';
+import type { ScriptName } from './scripts.ts';
+import type { Answer, Argument, RunOptions, Store } from './store.ts';
+
+/** Answers of scripts that are the sidecar's to act on and never reach a file server. */
+export const Internal = { WAITING: 101, PURGE: 102, ELSEWHERE: 103, SETTLING: 104, STALE: 105 } as const;
+
+/** An open whose caching was taken away, and the identity of the server that has to be told. */
+export interface BrokenOpen {
+  openId: bigint;
+  owner: string;
+}
+
+export interface OpenDecision {
+  outcome: number;
+  record?: OpenRecord;
+  operation: number;
+  state?: FileState;
+  breaks: BrokenOpen[];
+  /** Identities of servers that must take the file state before the grant is answered. */
+  push: string[];
+}
+
+export interface CloseDecision {
+  outcome: number;
+  close: CloseReply;
+  push: string[];
+  /** Identities of servers whose waiting lock requests may be granted now. */
+  wake: string[];
+  state?: FileState;
+  /** Of `expire`: it is an orphan whose time has not come. */
+  mayWait: boolean;
+}
+
+export interface LockDecision {
+  outcome: number;
+  state?: FileState;
+  breaks: BrokenOpen[];
+  push: string[];
+  wake: string[];
+  sequences: Buffer;
+}
+
+export interface SessionDecision {
+  outcome: number;
+  owner: string;
+  standing: string;
+}
+
+/** The open table: one script call a decision, arguments in, decision out. What follows from a decision is the caller's. */
+export class Table {
+  readonly keys: Keys;
+  readonly #store: Store;
+  readonly #waitMs: number;
+
+  /** @param waitMs how long a decision may wait for the store */
+  constructor(store: Store, keys: Keys, waitMs: number) {
+    this.#store = store;
+    this.keys = keys;
+    this.#waitMs = waitMs;
+  }
+
+  get store(): Store {
+    return this.#store;
+  }
+
+  /** Grants or refuses record (open.lua). The hint where a durable open is found goes ahead of it in the same turn. */
+  async open(
+    me: Identity,
+    record: OpenRecord,
+    truncates: boolean,
+    onLate?: (decision: OpenDecision) => void,
+  ): Promise<OpenDecision> {
+    const { fileId } = record;
+    if (record.durability !== 0) this.#hint(record);
+    const args: Argument[] = [
+      idBytes(record.openId),
+      record.access,
+      record.shareAccess,
+      record.durability,
+      record.timeoutMs,
+      asBuffer(record.createGuid),
+      asBuffer(record.clientGuid),
+      record.user,
+      idBytes(record.sessionId),
+      record.oplock,
+      asBuffer(record.lease?.key ?? NO_BYTES),
+      flag(record.deleteOnClose),
+      record.share,
+      record.path,
+      asBuffer(record.attachment),
+      bodyOf(record),
+      flag(truncates),
+      flag(record.isDirectory),
+    ];
+    const read = (answer: Answer) => this.#readOpen(answer, fileId);
+    return read(await this.#file('open', me, fileId, args, onLate && { onLate: (answer) => onLate(read(answer)) }));
+  }
+
+  async reclaim(me: Identity, fileId: Uint8Array, request: Reclaim): Promise<OpenDecision & { owner: string }> {
+    const answer = await this.#file('reclaim', me, fileId, [
+      idBytes(request.openId),
+      asBuffer(request.createGuid),
+      asBuffer(request.clientGuid),
+      request.user,
+      flag(request.persistent),
+      asBuffer(request.leaseKey),
+      idBytes(request.sessionId),
+      request.share,
+    ]);
+    if (answer[0] === Internal.ELSEWHERE) {
+      return { outcome: Internal.ELSEWHERE, owner: textAt(answer, 1), breaks: [], push: [], operation: 0 };
+    }
+    return { ...this.#readOpen(answer, fileId), owner: '' };
+  }
+
+  async find(me: Identity, fileId: Uint8Array, guids: Uint8Array, openId: bigint): Promise<OpenDecision> {
+    return this.#readOpen(await this.#file('find', me, fileId, [asBuffer(guids), idBytes(openId)]), fileId);
+  }
+
+  /** Which file the open with these guids (or this id) may be an open of. */
+  async hinted(createGuid: Uint8Array, clientGuid: Uint8Array, openId: bigint): Promise<Buffer | undefined> {
+    const answer = await this.#store.data.getBuffer(this.keys.create(createGuid, clientGuid, openId));
+    return answer ?? undefined;
+  }
+
+  async close(me: Identity, fileId: Uint8Array, openId: bigint): Promise<CloseDecision> {
+    return readClose(await this.#file('close', me, fileId, [idBytes(openId), '0'], { repeatedAt: 3 }), fileId);
+  }
+
+  async disconnect(me: Identity, fileId: Uint8Array, openId: bigint): Promise<CloseDecision> {
+    return readClose(await this.#file('disconnect', me, fileId, [idBytes(openId), '0'], { repeatedAt: 3 }), fileId);
+  }
+
+  async expire(
+    me: Identity,
+    fileId: Uint8Array,
+    openId: bigint,
+    why: 'due' | 'fenced' | 'purge',
+  ): Promise<CloseDecision> {
+    return readClose(await this.#file('expire', me, fileId, [idBytes(openId), why]), fileId);
+  }
+
+  /** Forgets where a durable open was. */
+  forget(record: OpenRecord): void {
+    if (record.durability === 0) return;
+    this.#store.data.unlink(this.keys.create(record.createGuid, record.clientGuid, record.openId)).catch(() => {});
+  }
+
+  /** @returns undefined when a range leaves the 64-bit space */
+  async lock(
+    me: Identity,
+    fileId: Uint8Array,
+    openId: bigint,
+    operation: number,
+    sequence: { index: number; number: number },
+    elements: LockElement[],
+    wait: boolean,
+    onLate?: (decision: LockDecision) => void,
+  ): Promise<LockDecision> {
+    const ranges = lockArguments(elements);
+    if (!ranges) return { outcome: Outcome.INVALID, breaks: [], push: [], wake: [], sequences: NO_BYTES };
+    const args = [idBytes(openId), operation, sequence.index, sequence.number, flag(wait), elements.length, ...ranges];
+    const read = (answer: Answer): LockDecision => ({
+      outcome: numberAt(answer, 0),
+      ...(answer.length > 1 ? { state: readFileState(listAt(answer, 1), fileId) } : {}),
+      breaks: readBreaks(listAt(answer, 2)),
+      push: readTexts(listAt(answer, 3)),
+      wake: readTexts(listAt(answer, 4)),
+      sequences: bytesAt(answer, 5),
+    });
+    return read(await this.#file('lock', me, fileId, args, onLate && { onLate: (answer) => onLate(read(answer)) }));
+  }
+
+  async state(me: Identity, fileId: Uint8Array, what: 'look' | 'break' | 'drop', openId: bigint) {
+    const answer = await this.#file('state', me, fileId, [what, idBytes(openId)]);
+    return {
+      outcome: numberAt(answer, 0),
+      state: answer.length > 1 ? readFileState(listAt(answer, 1), fileId) : undefined,
+      breaks: readBreaks(listAt(answer, 2)),
+    };
+  }
+
+  async change(
+    me: Identity,
+    fileId: Uint8Array,
+    openId: bigint,
+    what: 'deletePending' | 'deleteOnClose' | 'attachment' | 'beginRename' | 'endRename',
+    value: Argument,
+  ): Promise<{ outcome: number; deletePending: boolean }> {
+    const answer = await this.#file('change', me, fileId, [idBytes(openId), what, value]);
+    return { outcome: numberAt(answer, 0), deletePending: numberAt(answer, 1) === 1 };
+  }
+
+  async gone(me: Identity, fileId: Uint8Array, what: 'gone' | 'replace' | 'keep'): Promise<number> {
+    return numberAt(await this.#file('gone', me, fileId, [what]), 0);
+  }
+
+  async purgeable(me: Identity, fileId: Uint8Array): Promise<bigint[]> {
+    const answer = await this.#file('purge', me, fileId, []);
+    return listAt(answer, 1).map((id) => bytesId(id as Buffer));
+  }
+
+  /**
+   * Hands opens of one shard over (let-go.lua). @param to an identity, or undefined: released
+   * @returns the outcome per open, in the order given; one outcome alone when the call as a whole was refused
+   */
+  async letGo(me: Identity, shard: number, opens: OpenRecord[], to: string | undefined): Promise<number[] | number> {
+    const keys = [
+      this.keys.store(shard),
+      this.keys.fence(shard),
+      ...opens.map((open) => this.keys.file(shard, hex(open.fileId))),
+    ];
+    const args: Argument[] = [me.serverId, me.epoch, to ?? NOBODY];
+    for (const open of opens) args.push(idBytes(open.openId), Number(open.ownershipVersion));
+    const answer = await this.#store.run('let-go', keys, args, { waitMs: this.#waitMs });
+    if (answer[0] !== Outcome.GRANTED) return numberAt(answer, 0);
+    const outcomes = listAt(answer, 1);
+    return opens.map((_, i) => numberAt(outcomes, i));
+  }
+
+  /** Puts an open back while its shard is closed (restore.lua). */
+  async restore(me: Identity, record: OpenRecord, operation: number, fileVersion: bigint): Promise<number> {
+    this.#hint(record);
+    const locks: Argument[] = [];
+    for (const lock of record.locks) locks.push(flag(lock.exclusive), ...(rangeArguments(lock) ?? [0, 0, 0, 0]));
+    const args: Argument[] = [
+      idBytes(record.openId),
+      record.access,
+      record.shareAccess,
+      record.durability,
+      record.timeoutMs,
+      asBuffer(record.createGuid),
+      asBuffer(record.clientGuid),
+      record.user,
+      idBytes(record.sessionId),
+      record.state,
+      asBuffer(record.lease?.key ?? NO_BYTES),
+      flag(record.deleteOnClose),
+      record.share,
+      record.path,
+      asBuffer(record.attachment),
+      bodyOf(record),
+      Number(record.ownershipVersion),
+      operation,
+      asBuffer(record.lockSequences),
+      flag(record.deletePending),
+      Number(fileVersion),
+      record.locks.length,
+      ...locks,
+    ];
+    return numberAt(await this.#file('restore', me, record.fileId, args, { whileClosed: true }), 0);
+  }
+
+  async name(
+    me: Identity,
+    what: 'reserve' | 'drop',
+    directoryId: Uint8Array,
+    name: string,
+    token: string,
+  ): Promise<number> {
+    const { shard, key } = this.keys.directory(directoryId);
+    return numberAt(await this.#plain('name', me, shard, [key], [what, name, token]), 0);
+  }
+
+  async session(
+    me: Identity,
+    what: 'store' | 'look' | 'end',
+    sessionId: bigint,
+    user = '',
+    clientGuid: Uint8Array = NO_BYTES,
+  ): Promise<SessionDecision> {
+    const { shard, key } = this.keys.session(sessionId);
+    const answer = await this.#plain('session', me, shard, [key], [what, user, asBuffer(clientGuid)]);
+    return { outcome: numberAt(answer, 0), owner: textAt(answer, 1), standing: textAt(answer, 2) };
+  }
+
+  /** Advances a shard's clock; the entries due come to whoever advanced it. */
+  async tick(
+    me: Identity,
+    shard: number,
+    seen: number,
+    limit: number,
+  ): Promise<{ outcome: number; tick: number; due: Buffer[] }> {
+    const answer = await this.#plain('tick', me, shard, [this.keys.due(shard)], [String(seen), limit]);
+    return { outcome: numberAt(answer, 0), tick: numberAt(answer, 1), due: listAt(answer, 2) as Buffer[] };
+  }
+
+  async fence(
+    shard: number,
+    server: Identity,
+    what: 'enter' | 'settle' | 'fence',
+    node: 'lost' | 'alive',
+    replaced = 0,
+  ): Promise<void> {
+    await this.#store.run(
+      'fence',
+      [this.keys.fence(shard), this.keys.due(shard)],
+      [server.serverId, server.epoch, what, node === 'lost' ? 'n' : 'a', replaced],
+      { waitMs: this.#waitMs, whileClosed: true },
+    );
+  }
+
+  /** Members of what an identity owns in a shard, a page at a time: open id and file id. */
+  async *owned(shard: number, identity: string): AsyncGenerator<{ openId: bigint; fileId: Buffer }[]> {
+    const key = this.keys.own(shard, identity);
+    let cursor = '0';
+    do {
+      const [next, members] = await this.#store.data.sscanBuffer(key, cursor, 'COUNT', 500);
+      cursor = next.toString();
+      if (members.length > 0) yield members.map(readMember);
+    } while (cursor !== '0');
+  }
+
+  #hint(record: OpenRecord): void {
+    // Sent ahead on the same connection; if it is lost the open's own answer is lost with it, and the repetition finds the record.
+    this.#store.data
+      .set(this.keys.create(record.createGuid, record.clientGuid, record.openId), asBuffer(record.fileId))
+      .catch(() => {});
+  }
+
+  #file(
+    script: ScriptName,
+    me: Identity,
+    fileId: Uint8Array,
+    args: Argument[],
+    options?: Partial<RunOptions>,
+  ): Promise<Answer> {
+    const shard = shardOf(fileId);
+    const keys = [
+      this.keys.store(shard),
+      this.keys.fence(shard),
+      this.keys.file(shard, hex(fileId)),
+      this.keys.own(shard, identityText(me)),
+      this.keys.due(shard),
+    ];
+    return this.#store.run(script, keys, [me.serverId, me.epoch, ...args], { waitMs: this.#waitMs, ...options });
+  }
+
+  #plain(script: ScriptName, me: Identity, shard: number, keys: string[], args: Argument[]): Promise<Answer> {
+    return this.#store.run(
+      script,
+      [this.keys.store(shard), this.keys.fence(shard), ...keys],
+      [me.serverId, me.epoch, ...args],
+      {
+        waitMs: this.#waitMs,
+      },
+    );
+  }
+
+  #readOpen(answer: Answer, fileId: Uint8Array): OpenDecision {
+    const outcome = numberAt(answer, 0);
+    if (outcome !== Outcome.GRANTED || answer.length < 3) return { outcome, breaks: [], push: [], operation: 0 };
+    const state = readFileState(listAt(answer, 2), fileId);
+    const flat = listAt(answer, 1);
+    return {
+      outcome,
+      record: readRecord(flat, fileId, state.locks),
+      operation: operationOf(flat),
+      state,
+      breaks: readBreaks(listAt(answer, 3)),
+      push: readTexts(listAt(answer, 4)),
+    };
+  }
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** Members of "own" and "due" that name an open: 8 bytes of open id, then the file id in hexadecimal. */
+export function readMember(member: Buffer): { openId: bigint; fileId: Buffer } {
+  return { openId: bytesId(member), fileId: Buffer.from(member.subarray(8).toString('latin1'), 'hex') };
+}
+
+/** The shard of an open, from its id. */
+export function shardOfOpen(record: OpenRecord): number {
+  return shardOfId(record.openId);
+}
+
+function readClose(answer: Answer, fileId: Uint8Array): CloseDecision {
+  return {
+    outcome: numberAt(answer, 0),
+    close: CloseReply.create({ remove: numberAt(answer, 1) === 1, share: textAt(answer, 2), path: textAt(answer, 3) }),
+    push: readTexts(listAt(answer, 4)),
+    wake: readTexts(listAt(answer, 5)),
+    ...(answer.length > 6 ? { state: readFileState(listAt(answer, 6), fileId) } : {}),
+    mayWait: numberAt(answer, 7) === 1,
+  };
+}
+
+function readBreaks(list: Answer): BrokenOpen[] {
+  return list.map((pair) => ({ openId: bytesId(bytesAt(pair as Answer, 0)), owner: textAt(pair as Answer, 1) }));
+}
+
+function readTexts(list: Answer): string[] {
+  return list.map((_, i) => textAt(list, i));
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function flag(value: boolean): string {
+  return value ? '1' : '0';
+}
