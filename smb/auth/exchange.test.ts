@@ -1,6 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { WireError } from '../wire/errors.ts';
 import { NtlmClient, type NtlmClientOptions } from './client.ts';
+import { readDer } from './der.ts';
 import { AuthError } from './errors.ts';
 import { ntHash } from './nt-hash.ts';
 import { messageIntegrityCode, ntlmMic, ntlmV2ClientBlob, ntlmV2Proof, ntowfV2 } from './ntlm-keys.ts';
@@ -233,6 +235,24 @@ describe('raw NTLMSSP', () => {
     expect(second.acceptor.step(message)).toMatchObject({ done: true });
   });
 
+  test('a MIC that the response announces, in a message that has no room for one', () => {
+    const { acceptor, challenge } = started();
+    const message = authenticate(ntlmV2(challenge, 2).response);
+    // Without Version and MIC the payload starts at 64: everything moves up by 24 bytes.
+    const short = Buffer.concat([message.subarray(0, 64), message.subarray(88)]);
+    for (const at of [12, 20, 28, 36, 44, 52]) short.writeUInt32LE(message.readUInt32LE(at + 4) - 24, at + 4);
+
+    expect(authErrorOf(() => acceptor.step(short)).message).toMatch('is missing');
+  });
+
+  test('a field that points beyond the message is malformed', () => {
+    const { acceptor, challenge } = started();
+    const message = authenticate(ntlmV2(challenge, 0).response);
+    message.writeUInt32LE(message.length - 1, 44 + 4);
+
+    expect(authErrorOf(() => acceptor.step(message)).code).toBe('INVALID_PARAMETER');
+  });
+
   test('a response to another challenge is refused', () => {
     const { response } = ntlmV2(started().challenge, 0);
 
@@ -261,6 +281,24 @@ describe('raw NTLMSSP', () => {
 });
 
 describe('bad input', () => {
+  test.each([
+    ['an element beyond the end', '6006a004300200'],
+    ['an element beyond its parent', '60820004a0820010'],
+    ['a length of five bytes', '608500000000010101'],
+    ['an indefinite length', '60800000'],
+    ['bytes behind the token', `${encodeNegTokenInit({ mechTypes: [Mech.ntlmssp] }).toString('hex')}00`],
+    ['another object identifier', '600b06062b0601050503a00130'],
+    ['fields out of order', 'a0173015a2020400a00f300d060b2b06010401823702020a00'],
+  ])('SPNEGO with %s is malformed', (_, token) => {
+    expect(authErrorOf(() => server().step(Buffer.from(token, 'hex'))).code).toBe('INVALID_PARAMETER');
+    expect(() => decodeSpnego(Buffer.from(token, 'hex'))).toThrow(WireError);
+  });
+
+  test('DER elements may not reach beyond what contains them', () => {
+    expect(() => readDer(Buffer.from('0403ffff', 'hex'), 0)).toThrow(WireError);
+    expect(readDer(Buffer.from('0402ffff', 'hex'), 0).element.contents).toHaveLength(2);
+  });
+
   /** A valid token with some bytes overwritten and perhaps cut. */
   const damaged = (token: Buffer): fc.Arbitrary<Buffer> =>
     fc

@@ -257,6 +257,28 @@ describe('the layout', () => {
   });
 });
 
+test('lists whose entries point into themselves or beyond the end are refused', () => {
+  const streams = file.fileStreamInformation.encode([
+    { streamName: '::$DATA', streamSize: 1, streamAllocationSize: 4096 },
+    { streamName: ':a:$DATA', streamSize: 2, streamAllocationSize: 4096 },
+  ]);
+  for (const offset of [8, 23, streams.length - 8, 0xffffffff]) {
+    streams.writeUInt32LE(offset, 0);
+    expect(() => file.fileStreamInformation.decode(streams)).toThrow(WireError);
+  }
+  const zeros = Buffer.alloc(64);
+  zeros.writeUInt32LE(8, 0);
+  expect(() => file.fileStreamInformation.decode(zeros)).toThrow(WireError);
+});
+
+test('names that reach beyond the buffer, or have half a character, are refused', () => {
+  const encoded = file.fileNameInformation.encode({ fileName: 'abc' });
+  for (const length of [5, 8, 0xffffffff]) {
+    encoded.writeUInt32LE(length, 0);
+    expect(() => file.fileNameInformation.decode(encoded)).toThrow(WireError);
+  }
+});
+
 test('sizes that no file has are refused: negative, and above 2^53 - 1', () => {
   expect(() => file.fileEndOfFileInformation.decode(hex('ffffffffffffffff'))).toThrow(WireError);
   expect(() => file.fileEndOfFileInformation.decode(hex('0000000000002000'))).toThrow(WireError);

@@ -179,6 +179,12 @@ describe('what is wrong gets a fault', () => {
     expect(faultStatus(one(bound().handle(request(15, Buffer.alloc(6)))))).toBe(FaultStatus.badStubData);
   });
 
+  test('a string that is longer than the stub', () => {
+    const stub = new NdrWriter().pointer().u32(100).u32(0).u32(100).bytes();
+    expect(() => new NdrReader(stub).uniqueString()).toThrow(WireError);
+    expect(faultStatus(one(bound().handle(request(16, stub))))).toBe(FaultStatus.badStubData);
+  });
+
   test('a request without end', () => {
     const rpc = bound();
     const [first] = encodeFragments(

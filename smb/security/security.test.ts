@@ -87,6 +87,19 @@ describe('security descriptors', () => {
     expect(decoded).toEqual({ control: DescriptorControl.selfRelative, owner: alice });
   });
 
+  test('whose ACEs are shorter than an ACE or reach beyond the ACL are refused', () => {
+    const encoded = encodeSecurityDescriptor(plainDescriptor(alice, users, [{ sid: everyone, mask: 1 }]));
+    const aceSizeAt = encoded.readUInt32LE(16) + 8 + 2;
+    for (const size of [0, 3, 21, 0xffff]) {
+      const damaged = Buffer.from(encoded);
+      damaged.writeUInt16LE(size, aceSizeAt);
+      expect(() => decodeSecurityDescriptor(damaged)).toThrow(WireError);
+      // Of a type that is not understood, too.
+      damaged.writeUInt8(17, aceSizeAt - 2);
+      expect(() => decodeSecurityDescriptor(damaged)).toThrow(WireError);
+    }
+  });
+
   test('throw nothing but WireError, whatever comes', () => {
     const damaged = fc
       .tuple(descriptors, fc.array(fc.tuple(fc.nat(200), fc.nat(255)), { maxLength: 4 }), fc.option(fc.nat(200)))
