@@ -46,7 +46,10 @@ wait_until() {
   done
 }
 
-# one_at_a_time [FLAGS]: up, down and repairs exclude one another. The lock is descriptor 9; `start` closes it.
+# write FILE: its standard input, unless the file holds just that already: kube-proxy ends when its file is touched.
+write() { cat > "$1.new"; if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi; }
+
+# one_at_a_time: up, down and repairs exclude one another. The lock is descriptor 9; `start` closes it.
 one_at_a_time() {
   exec 9>/run/holdfast-cluster.lock
   flock --nonblock 9 && return

@@ -69,14 +69,14 @@ attach() {
 node_write_configuration() {
   local node=$1 folder
   folder=$(node_folder "$node")
-  cat > "$folder/cni/10-holdfast.conflist" <<EOF
+  write "$folder/cni/10-holdfast.conflist" <<EOF
 {"cniVersion": "0.4.0", "name": "holdfast-test", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
    "ipam": {"type": "host-local", "dataDir": "/run/cni-addresses", "ranges": [[{"subnet": "$(node_pods "$node")"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
 EOF
   # restrict_oom_score_adj: without it no sandbox starts where root may not lower a score.
-  cat > "$folder/containerd.toml" <<EOF
+  write "$folder/containerd.toml" <<EOF
 version = 2
 root = "$folder/containerd"
 state = "/run/containerd"
@@ -96,7 +96,7 @@ state = "/run/containerd"
   path = "$folder/opt"
 EOF
   # nodeLeaseDurationSeconds: the lease is renewed every quarter of it, well within the grace period of 10 s.
-  cat > "$folder/kubelet.yaml" <<EOF
+  write "$folder/kubelet.yaml" <<EOF
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $pki/ca.crt}}
@@ -120,7 +120,7 @@ clusterDNS: [$host_address]
 nodeLeaseDurationSeconds: 8
 syncFrequency: 10s
 EOF
-  cat > "$folder/kube-proxy.yaml" <<EOF
+  write "$folder/kube-proxy.yaml" <<EOF
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 clientConnection: {kubeconfig: $pki/kube-proxy.conf}

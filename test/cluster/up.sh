@@ -95,10 +95,10 @@ kubectl apply -f "$here/system.yaml" > "$run/apply.log" 2>&1 || { cat "$run/appl
 ensure kube-controller-manager control "$bin/kube-controller-manager" --kubeconfig="$pki/kube-controller-manager.conf" --bind-address=127.0.0.1 --leader-elect=false \
   --service-account-private-key-file="$pki/service-accounts.key" --root-ca-file="$pki/ca.crt" --use-service-account-credentials=true \
   --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" --allocate-node-cidrs=true --cluster-cidr="$pod_network" \
-  --node-monitor-period=2s --node-monitor-grace-period=10s --node-eviction-rate=1 --secondary-node-eviction-rate=1
+  --pvclaimbinder-sync-period=1s --node-monitor-period=2s --node-monitor-grace-period=10s --node-eviction-rate=1 --secondary-node-eviction-rate=1
 ensure kube-scheduler control "$bin/kube-scheduler" --kubeconfig="$pki/kube-scheduler.conf" --bind-address=127.0.0.1 --leader-elect=false
 ensure folder-provisioner control "$bin/folder-provisioner" --kubeconfig="$pki/folder-provisioner.conf" --host-folder="$state/shared" --node-folder="$shared_on_nodes"
-cat > "$state/Corefile" <<EOF
+write "$state/Corefile" <<EOF
 .:53 {
   bind $host_address
   errors
@@ -120,7 +120,7 @@ for node in "${nodes[@]}"; do node_join "$node"; done
 attach "$client_namespace" hfvclient "$client_address"
 for node in "${nodes[@]}"; do ip -n "$client_namespace" route replace "$(node_pods "$node")" via "$(node_address "$node")"; done
 ip route replace "$service_network" via "$client_address"
-sed 's/^hostnameOverride: .*/hostnameOverride: node1/' "$(node_folder node1)/kube-proxy.yaml" > "$state/kube-proxy-client.yaml"
+sed 's/^hostnameOverride: .*/hostnameOverride: node1/' "$(node_folder node1)/kube-proxy.yaml" | write "$state/kube-proxy-client.yaml"
 ensure kube-proxy-client control nsenter --net="/run/netns/$client_namespace" "$bin/kube-proxy" --config "$state/kube-proxy-client.yaml"
 
 for node in "${nodes[@]}"; do

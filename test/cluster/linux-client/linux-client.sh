@@ -19,7 +19,7 @@ namespace=${NAMESPACE-$client_namespace}
 
 # cmac hmac ccm gcm and the ciphers are what cifs.ko asks for by name when it signs and encrypts.
 modules='e1000 cifs cmac hmac ccm gcm aesni_intel ghash_generic sha512_generic md5 ecb nls_utf8'
-kept=$cache/linux-client
+kept=$cache/linux-client-$(sha256sum "$0" | cut -c1-16)
 
 # prepare: the kernel and an initramfs without commands, made once and kept.
 prepare() {
@@ -37,7 +37,7 @@ prepare() {
     image=$(apt-cache depends linux-image-amd64 | awk '/Depends/ {print $2; exit}')
   fi
   [ -n "$image" ] || fail 'the Debian package linux-image-amd64 is not to be found; this runs on amd64 only'
-  (cd "$work" && chmod 755 . && { apt-get -q download "$image" || { apt-get -q update && apt-get -q download "$image"; }; } >&2) || fail "the package $image cannot be downloaded"
+  (cd "$work" && chmod 755 . && { apt-get -q -o APT::Sandbox::User=root download "$image" || { apt-get -q update && apt-get -q -o APT::Sandbox::User=root download "$image"; }; } >&2) || fail "the package $image cannot be downloaded"
   package=$(ls "$work"/linux-image-*.deb)
   dpkg -x "$package" "$work/package"
   version=$(ls "$work/package/lib/modules")
@@ -50,7 +50,7 @@ prepare() {
     awk '/^insmod/ {print $2}' | sort -u | while read -r file; do
       install -D -m 644 "$file" "$work/root/${file#"$work/package/"}"
     done
-  cp "$work/package/lib/modules/$version"/modules.{builtin,order} "$work/root/lib/modules/$version/"
+  cp "$work/package/lib/modules/$version"/modules.{builtin,builtin.modinfo,order} "$work/root/lib/modules/$version/"
   depmod -b "$work/root" "$version"
   cat > "$work/root/init" <<EOF
 #!/bin/sh
@@ -60,7 +60,7 @@ for module in $modules; do modprobe \$module 2>/dev/null; done
 ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
 echo "127.0.0.1 localhost" > /etc/hosts
 sh -e /commands
-echo "linux-client: status \$?"
+printf '\nlinux-client: status %s\n' "\$?"
 umount -a -t cifs 2>/dev/null
 poweroff -f
 EOF
@@ -91,9 +91,10 @@ enter=()
 [ -z "$namespace" ] || enter=(nsenter "--net=/run/netns/$namespace")
 status=0
 # Emulation, never KVM: where machines are nested it hangs.
-timeout --foreground --kill-after=5 "${TIMEOUT_SECONDS:-600}" "${enter[@]}" qemu-system-x86_64 -accel tcg -cpu max -m "${MEMORY_MIB:-512}" -nographic -no-reboot \
+timeout --foreground --kill-after=5 "${TIMEOUT_SECONDS:-600}" "${enter[@]}" qemu-system-x86_64 -accel tcg -cpu max -m "${MEMORY_MIB:-512}" \
+  -nodefaults -display none -serial stdio -no-reboot \
   -kernel "$kept/vmlinuz" -initrd "$work/initramfs.gz" -append 'console=ttyS0 quiet panic=1' \
-  -netdev user,id=n -device e1000,netdev=n < /dev/null | tee "$work/console" || status=$?
+  -netdev user,id=n -device e1000,netdev=n,romfile= < /dev/null | tee "$work/console" || status=$?
 [ "$status" != 124 ] || { complain "linux-client.sh: switched off after ${TIMEOUT_SECONDS:-600} s"; exit 124; }
 result=$(tr -d '\r' < "$work/console" | awk '/^linux-client: status [0-9]+$/ {status = $3} END {print status}')
 [ -n "$result" ] || fail "the machine ended before its commands did (status $status)"
