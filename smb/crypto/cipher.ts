@@ -1,7 +1,14 @@
 // Encryption of SMB 3 messages (MS-SMB2 3.1.4.3, 3.3.5.2.1.1; the transform header is 2.2.41).
 import { randomBytes } from 'node:crypto';
 import { CipherId, Dialect } from '../constants.ts';
-import { decodeTransformHeader, encodeTransformHeader, SIGNATURE_SIZE, TRANSFORM_HEADER_SIZE } from '../wire/header.ts';
+import { WireError } from '../wire/errors.ts';
+import {
+  decodeTransformHeader,
+  encodeTransformHeader,
+  SIGNATURE_SIZE,
+  TRANSFORM_ENCRYPTED,
+  TRANSFORM_HEADER_SIZE,
+} from '../wire/header.ts';
 import { defaultProvider } from './default-provider.ts';
 import { CryptoError } from './errors.ts';
 import { type Aead, cipherFacts, type Provider, TAG_SIZE } from './provider.ts';
@@ -95,6 +102,7 @@ class AeadCipher implements Cipher {
 
   open(transformMessage: Buffer): Buffer {
     const header = decodeTransformHeader(transformMessage);
+    if (header.flags !== TRANSFORM_ENCRYPTED) throw new WireError(`TRANSFORM_HEADER: Flags are ${header.flags}`);
     const nonce = header.nonce.subarray(0, this.#nonce.length);
     const aad = transformMessage.subarray(AAD_OFFSET, TRANSFORM_HEADER_SIZE);
     const text = transformMessage.subarray(TRANSFORM_HEADER_SIZE);

@@ -229,7 +229,7 @@ const codecs: Codec[] = [
   codec(
     'WRITE request',
     fc.record({
-      offset: fc.oneof(size64, fc.constant(write.WRITE_TO_END_OF_FILE)),
+      offset: size64,
       fileId,
       channel: u32,
       remainingBytes: u32,
@@ -591,13 +591,33 @@ test('the fixed part that is written in place is the one that is encoded', () =>
 });
 
 test('a size beyond 2^53 - 1 is refused in both directions', () => {
-  const request = { flags: 0, length: 1, offset: 0, fileId: { persistent: 0n, volatile: 0n } };
-  const rest = { minimumCount: 0, channel: 0, remainingBytes: 0, channelInfo: Buffer.alloc(0) };
-  const message = messageOf(read.encodeReadRequest({ ...request, ...rest }));
-  message.writeBigUInt64LE(1n << 53n, HEADER_SIZE + 8);
-  expect(() => read.decodeReadRequest(message)).toThrow(WireError);
-  expect(() => read.encodeReadRequest({ ...request, ...rest, offset: 2 ** 53 })).toThrow(WireError);
-  expect(() => read.encodeReadRequest({ ...request, ...rest, offset: -1 })).toThrow(WireError);
+  const times = { creationTime: 0n, lastAccessTime: 0n, lastWriteTime: 0n, changeTime: 0n };
+  const response = { ...times, flags: 0, allocationSize: 0, endOfFile: 0, fileAttributes: 0 };
+  const message = messageOf(close.encodeCloseResponse(response));
+  message.writeBigUInt64LE(1n << 53n, HEADER_SIZE + 48);
+  expect(() => close.decodeCloseResponse(message)).toThrow(WireError);
+  expect(() => close.encodeCloseResponse({ ...response, endOfFile: 2 ** 53 })).toThrow(WireError);
+  expect(() => close.encodeCloseResponse({ ...response, endOfFile: -1 })).toThrow(WireError);
+});
+
+test('READ and WRITE far beyond any file are decoded up to the end of the signed 64-bit numbers', () => {
+  const where = { offset: 0, fileId: { persistent: 0n, volatile: 0n }, channel: 0, remainingBytes: 0, flags: 0 };
+  const reading = { ...where, length: 1, minimumCount: 0, channelInfo: Buffer.alloc(0) };
+  const writing = { ...where, data: Buffer.alloc(1), channelInfo: Buffer.alloc(0) };
+  const requests = [
+    { message: messageOf(read.encodeReadRequest(reading)), decode: read.decodeReadRequest },
+    { message: messageOf(write.encodeWriteRequest(writing)), decode: write.decodeWriteRequest },
+  ];
+  for (const { message, decode } of requests) {
+    for (const offset of [1n << 53n, (1n << 63n) - 2n]) {
+      message.writeBigUInt64LE(offset, HEADER_SIZE + 8);
+      expect(decode(message).offset).toBe(Number.MAX_SAFE_INTEGER);
+    }
+    for (const offset of [(1n << 63n) - 1n, 1n << 63n, (1n << 64n) - 1n]) {
+      message.writeBigUInt64LE(offset, HEADER_SIZE + 8);
+      expect(() => decode(message)).toThrow(WireError);
+    }
+  }
 });
 
 test('a chain of create contexts that goes nowhere or in circles is refused', () => {

@@ -74,12 +74,8 @@ export function encodeCreateContexts(contexts: readonly CreateContext[]): Buffer
   contexts.forEach(({ name, data }, i) => {
     const start = writer.length;
     writer.u32(0).u16(FIXED_SIZE).u16(name.length).u16(0).u16(0).u32(data.length).raw(Buffer.from(name, 'latin1'));
-    if (data.length > 0) {
-      writer
-        .align(8)
-        .patchU16(start + 10, writer.length - start)
-        .raw(data);
-    }
+    writer.align(8);
+    if (data.length > 0) writer.patchU16(start + 10, writer.length - start).raw(data);
     if (i < contexts.length - 1) writer.align(8).patchU32(start, writer.length - start);
   });
   return writer.finish();

@@ -20,6 +20,20 @@ export function readSafeU64(bytes: Buffer, at: number): number {
   return high * TWO_32 + bytes.readUInt32LE(at);
 }
 
+const MAX_INT64 = 0x7fff_ffff_ffff_ffffn;
+
+/**
+ * Reads where a READ or WRITE of `length` bytes is to happen. Beyond 2^53 - 1, where no file has data, it gives 2^53 - 1: the
+ * answer is an ordinary one there (end of file, nothing to write, too large). A range that leaves the signed 64-bit
+ * numbers throws WireError, as Windows answers STATUS_INVALID_PARAMETER.
+ */
+export function readPosition(bytes: Buffer, at: number, length: number): number {
+  if (bytes.readUInt32LE(at + 4) <= MAX_SAFE_HIGH) return readSafeU64(bytes, at);
+  if (bytes.readBigUInt64LE(at) + BigInt(length) > MAX_INT64)
+    throw new WireError('position and length leave the 64-bit integers');
+  return Number.MAX_SAFE_INTEGER;
+}
+
 /** Writes a number as a 64-bit unsigned integer; throws WireError if it is negative, fractional or not safe. */
 export function writeSafeU64(bytes: Buffer, value: number, at: number): void {
   if (!Number.isSafeInteger(value) || value < 0) throw new WireError(`${value} is no unsigned 64-bit size or offset`);

@@ -20,7 +20,7 @@ const PROTOCOL_TRANSFORM = 0x424d53fd;
 const PROTOCOL_COMPRESSED = 0x424d53fc;
 const PROTOCOL_SMB1 = 0x424d53ff;
 /** Flags of a transform header: encrypted (3.1.1); the same number is AES-128-CCM as EncryptionAlgorithm (3.0, 3.0.2). */
-const TRANSFORM_ENCRYPTED = 0x0001;
+export const TRANSFORM_ENCRYPTED = 0x0001;
 const ALL_ONES_64 = 0xffff_ffff_ffff_ffffn;
 
 export interface Header {
@@ -198,6 +198,8 @@ export interface TransformHeader {
   nonce: Buffer;
   /** Size of the message before encryption, in bytes. */
   originalMessageSize: number;
+  /** TRANSFORM_ENCRYPTED, or the message is none that MS-SMB2 knows. */
+  flags: number;
   sessionId: bigint;
 }
 
@@ -211,11 +213,10 @@ export function decodeTransformHeader(message: Buffer): TransformHeader {
   reader.skip(2);
   const flags = reader.u16();
   const sessionId = reader.u64();
-  if (flags !== TRANSFORM_ENCRYPTED) throw reader.error(`Flags are ${flags}`); // 3.3.5.2.1.1
   if (originalMessageSize !== reader.remaining) {
     throw reader.error(`OriginalMessageSize is ${originalMessageSize}, ${reader.remaining} bytes follow`);
   }
-  return { signature, nonce, originalMessageSize, sessionId };
+  return { signature, nonce, originalMessageSize, flags, sessionId };
 }
 
 /** Writes the 52 bytes of a transform header at `at`; the signature is filled in by who encrypts. `nonce`: at most 16 bytes. */

@@ -1,7 +1,7 @@
 // READ (MS-SMB2 2.2.19, 2.2.20). The server's hot path: the data is read from the volume straight into the reply, behind
 // a header and fixed part that are written around it.
 import { openBody, variablePartAt } from './body.ts';
-import { EMPTY, type FileId, readSafeU64, WireWriter } from './cursor.ts';
+import { EMPTY, type FileId, readPosition, WireWriter } from './cursor.ts';
 import { HEADER_SIZE } from './header.ts';
 
 export interface ReadRequest {
@@ -9,7 +9,7 @@ export interface ReadRequest {
   flags: number;
   /** Bytes wanted. */
   length: number;
-  /** Bytes from the start of the file; ignored for pipes. */
+  /** Bytes from the start of the file, at most Number.MAX_SAFE_INTEGER (see readPosition); ignored for pipes. */
   offset: number;
   fileId: FileId;
   /** Fewer bytes than this are an error (STATUS_END_OF_FILE). */
@@ -39,11 +39,12 @@ export const READ_RESPONSE_DATA_OFFSET = 80;
 
 export function decodeReadRequest(message: Buffer): ReadRequest {
   const reader = openBody(message, REQUEST_SIZE, 'READ request');
+  const length = message.readUInt32LE(HEADER_SIZE + 4);
   const channelInfoLength = message.readUInt16LE(HEADER_SIZE + 46);
   return {
     flags: message.readUInt8(HEADER_SIZE + 3),
-    length: message.readUInt32LE(HEADER_SIZE + 4),
-    offset: readSafeU64(message, HEADER_SIZE + 8),
+    length,
+    offset: readPosition(message, HEADER_SIZE + 8, length),
     fileId: {
       persistent: message.readBigUInt64LE(HEADER_SIZE + 16),
       volatile: message.readBigUInt64LE(HEADER_SIZE + 24),

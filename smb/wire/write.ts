@@ -1,14 +1,11 @@
 // WRITE (MS-SMB2 2.2.21, 2.2.22). The data of a decoded request is a view on the received message.
 import { openBody, variablePartAt } from './body.ts';
-import { EMPTY, type FileId, readSafeU64, writeSafeU64 } from './cursor.ts';
+import { EMPTY, type FileId, readPosition, writeSafeU64 } from './cursor.ts';
 import { WireError } from './errors.ts';
 import { HEADER_SIZE } from './header.ts';
 
-/** Offset 0xFFFFFFFFFFFFFFFF of a WRITE, as a number: write at the end of the file (MS-FSA 2.1.5.4). */
-export const WRITE_TO_END_OF_FILE = -1;
-
 export interface WriteRequest {
-  /** Bytes from the start of the file, or WRITE_TO_END_OF_FILE (-1). Ignored for pipes. */
+  /** Bytes from the start of the file, at most Number.MAX_SAFE_INTEGER (see readPosition); ignored for pipes. */
   offset: number;
   fileId: FileId;
   /** Channel.* */
@@ -42,7 +39,7 @@ export function decodeWriteRequest(message: Buffer): WriteRequest {
   const dataLength = message.readUInt32LE(HEADER_SIZE + 4);
   const channelInfoLength = message.readUInt16LE(HEADER_SIZE + 42);
   return {
-    offset: readWriteOffset(message),
+    offset: readPosition(message, HEADER_SIZE + 8, dataLength),
     fileId: {
       persistent: message.readBigUInt64LE(HEADER_SIZE + 16),
       volatile: message.readBigUInt64LE(HEADER_SIZE + 24),
@@ -58,12 +55,6 @@ export function decodeWriteRequest(message: Buffer): WriteRequest {
   };
 }
 
-function readWriteOffset(message: Buffer): number {
-  const high = message.readUInt32LE(HEADER_SIZE + 12);
-  if (high === 0xffff_ffff && message.readUInt32LE(HEADER_SIZE + 8) === 0xffff_ffff) return WRITE_TO_END_OF_FILE;
-  return readSafeU64(message, HEADER_SIZE + 8);
-}
-
 /**
  * Writes the 48 fixed bytes of a WRITE request without channel information at `at`, 64 bytes behind its header; the data
  * follows at once. Allocates nothing.
@@ -76,8 +67,7 @@ export function writeWriteRequestFixed(
   into.writeUInt16LE(REQUEST_SIZE, at);
   into.writeUInt16LE(WRITE_REQUEST_DATA_OFFSET, at + 2);
   into.writeUInt32LE(request.dataLength, at + 4);
-  if (request.offset === WRITE_TO_END_OF_FILE) into.fill(0xff, at + 8, at + 16);
-  else writeSafeU64(into, request.offset, at + 8);
+  writeSafeU64(into, request.offset, at + 8);
   into.writeBigUInt64LE(request.fileId.persistent, at + 16);
   into.writeBigUInt64LE(request.fileId.volatile, at + 24);
   into.writeUInt32LE(0, at + 32);
