@@ -1,4 +1,334 @@
+import { reasonOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/logging.ts';
+import { type Break, Durability, type FileState, type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
+import type { FileId } from '../../smb/wire/cursor.ts';
+import type { Handles } from '../handles.ts';
+import type { DeadlineGate } from '../session/deadline-gate.ts';
 import type { OpenTable } from '../session/open-table.ts';
+import type { Session } from '../session/session.ts';
+import type { TreeConnect } from '../session/tree-connect.ts';
+import type { Share, Shares } from '../shares.ts';
+import type { Folder } from '../volume/folder.ts';
+import { Folders } from '../volume/folders.ts';
+import { diskPathOf } from './adoption.ts';
+import { breakBody } from './break.ts';
+import { OpenFile } from './open-file.ts';
+import { SharedFile } from './shared-file.ts';
+import { WarmDescriptors } from './warm-descriptors.ts';
 
-/** The opens of this process, in memory. */
-export interface Opens extends OpenTable {}
+export interface OpensOptions {
+  handles: Handles;
+  shares: Shares;
+  deadline: DeadlineGate;
+  log: Logger;
+}
+
+/** What CREATE knows of a new Open. */
+export interface NewOpen {
+  record: OpenRecord;
+  folder: Folder;
+  fd: number;
+  writesThrough: boolean;
+  session: Session;
+  tree: TreeConnect;
+  fileState: FileState | undefined;
+}
+
+/** The opens of this process, in memory. What they may do was decided by the sidecar. */
+export class Opens implements OpenTable {
+  readonly warm: WarmDescriptors;
+  readonly #handles: Handles;
+  readonly #shares: Shares;
+  readonly #log: Logger;
+  readonly #folders: Folders;
+  readonly #byVolatile = new Map<number, OpenFile>();
+  readonly #byPersistent = new Map<bigint, OpenFile>();
+  readonly #bySession = new Map<bigint, Set<OpenFile>>();
+  /** By file id as latin1. */
+  readonly #files = new Map<string, SharedFile>();
+  /** Volatile halves are never used again in the life of the process. */
+  #nextVolatile = 1;
+
+  constructor({ handles, shares, deadline, log }: OpensOptions) {
+    this.#handles = handles;
+    this.#shares = shares;
+    this.#log = log;
+    this.#folders = new Folders(deadline);
+    this.warm = new WarmDescriptors();
+  }
+
+  /** The folder of a share. Rejects with HoldfastError where it cannot be served; TREE_CONNECT may ask ahead. */
+  folderOf(share: Share): Promise<Folder> {
+    return this.#folders.of(share);
+  }
+
+  /** The open that a client names (MS-SMB2 3.3.5.2.7 and every command); undefined is STATUS_FILE_CLOSED. */
+  find(fileId: FileId, tree: TreeConnect): OpenFile | undefined {
+    const open = this.#byVolatile.get(Number(fileId.volatile));
+    if (open === undefined || open.tree !== tree || open.closing) return undefined;
+    return open.record.openId === fileId.persistent ? open : undefined;
+  }
+
+  /** An open by its id in the table, connected or not. */
+  byId(openId: bigint): OpenFile | undefined {
+    return this.#byPersistent.get(openId);
+  }
+
+  /** The open of this process that a CreateGuid belongs to. */
+  get size(): number {
+    return this.#byVolatile.size;
+  }
+
+  add(init: NewOpen): OpenFile {
+    const file = this.#fileOf(init.record);
+    if (init.fileState) file.take(init.fileState);
+    const open = new OpenFile({ ...init, file, volatileId: this.#nextVolatile++ });
+    file.opens++;
+    this.#byVolatile.set(open.volatileId, open);
+    this.#byPersistent.set(open.record.openId, open);
+    this.#joinSession(open, init.session);
+    return open;
+  }
+
+  /** Gives an open that waited here to its client's new session. */
+  reconnect(
+    open: OpenFile,
+    record: OpenRecord,
+    session: Session,
+    tree: TreeConnect,
+    state: FileState | undefined,
+  ): void {
+    if (open.session) this.#leaveSession(open, open.session);
+    open.record = record;
+    open.session = session;
+    open.tree = tree;
+    if (state) open.file.take(state);
+    this.#joinSession(open, session);
+  }
+
+  #fileOf(record: OpenRecord): SharedFile {
+    const key = record.fileId.toString('latin1');
+    let file = this.#files.get(key);
+    if (!file) {
+      file = new SharedFile(record.fileId, diskPathOf(record.path));
+      this.#files.set(key, file);
+    }
+    return file;
+  }
+
+  #joinSession(open: OpenFile, session: Session): void {
+    const opens = this.#bySession.get(session.id);
+    if (opens) opens.add(open);
+    else this.#bySession.set(session.id, new Set([open]));
+  }
+
+  #leaveSession(open: OpenFile, session: Session): void {
+    const opens = this.#bySession.get(session.id);
+    if (!opens) return;
+    opens.delete(open);
+    if (opens.size === 0) this.#bySession.delete(session.id);
+  }
+
+  /** Takes an open out of the table; its descriptor stays open. */
+  #remove(open: OpenFile): void {
+    this.#byVolatile.delete(open.volatileId);
+    if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
+    if (open.session) this.#leaveSession(open, open.session);
+    if (--open.file.opens === 0) {
+      const key = open.file.fileId.toString('latin1');
+      if (this.#files.get(key) === open.file) this.#files.delete(key);
+    }
+  }
+
+  async #closeDescriptors(open: OpenFile): Promise<void> {
+    const { fd, scan } = open;
+    open.fd = -1;
+    open.scan = undefined;
+    if (scan) await scan.close();
+    if (fd >= 0) await open.folder.posix.close(fd);
+  }
+
+  /**
+   * Ends an open for good (CLOSE, or the end of a session of an open that is not durable): operations in flight end first, the
+   * table is told, a file that is to be deleted is removed. `beforeClose` runs when nothing is in flight any more.
+   */
+  async close(open: OpenFile, beforeClose?: () => Promise<void>): Promise<void> {
+    open.startClosing();
+    const draining = open.drained();
+    await draining;
+    try {
+      if (beforeClose) await beforeClose();
+      if (open.unstable && !open.folder.volume.coherent) await open.folder.posix.sync(open.fd);
+    } finally {
+      this.#remove(open);
+      const closed = this.#closeDescriptors(open);
+      const { outcome, value } = await this.#handles.close({
+        fileId: open.record.fileId,
+        openId: open.record.openId,
+      });
+      await closed;
+      if (outcome === Outcome.GRANTED && value?.remove) {
+        await this.#removeClosed(
+          open.record.fileId,
+          open.folder,
+          diskPathOf(value.path || open.record.path),
+          open.tree,
+        );
+      }
+    }
+  }
+
+  /** The last open of a file that is to be deleted went. */
+  async #removeClosed(fileId: Buffer, folder: Folder, path: string, tree: TreeConnect | undefined): Promise<void> {
+    try {
+      await folder.removeIfSame(path, fileId, tree?.share.continuouslyAvailable ?? true);
+    } catch (error) {
+      this.#log.warn({ path, reason: reasonOf(error) }, 'a file that was to be deleted could not be removed');
+    }
+    await this.#handles.fileGone({ fileId });
+  }
+
+  // ---- what sessions ask (session/open-table.ts) ---------------------------------------------------------------
+
+  async endTree(tree: TreeConnect): Promise<void> {
+    const opens = [...(this.#bySession.get(tree.session.id) ?? [])].filter((open) => open.tree === tree);
+    await Promise.all(opens.map((open) => this.#end(open)));
+  }
+
+  async endSession(session: Session): Promise<void> {
+    const opens = [...(this.#bySession.get(session.id) ?? [])];
+    await Promise.all(opens.map((open) => this.#end(open)));
+  }
+
+  /** MS-SMB2 3.3.7.1: an open that is durable waits for its client, any other is closed. Never rejects. */
+  async #end(open: OpenFile): Promise<void> {
+    if (open.closing) return;
+    try {
+      if (open.record.durability === Durability.NOT_DURABLE) await this.close(open);
+      else await this.#disconnect(open);
+    } catch (error) {
+      this.#log.error({ openId: String(open.record.openId), reason: reasonOf(error) }, 'an open could not be ended');
+    }
+  }
+
+  async #disconnect(open: OpenFile): Promise<void> {
+    const { session, tree } = open;
+    if (session) this.#leaveSession(open, session);
+    open.session = undefined;
+    open.tree = undefined;
+    await open.drained();
+    if (open.scan) {
+      await open.scan.close();
+      open.scan = undefined;
+    }
+    const { fileId, openId } = open.record;
+    const { outcome, value } = await this.#handles.disconnect({ fileId, openId });
+    if (outcome === Outcome.GRANTED && !value?.remove) return;
+    // The table does not keep it (it knew better, or this server has lost it): neither do we, unless its client is back.
+    if (open.session !== undefined) return;
+    this.#remove(open);
+    await this.#closeDescriptors(open);
+    if (value?.remove) await this.#removeClosed(fileId, open.folder, diskPathOf(value.path || open.record.path), tree);
+  }
+
+  records(): OpenRecord[] {
+    return [...this.#byPersistent.values()].map((open) => open.record);
+  }
+
+  dropAll(): Promise<void> {
+    return this.drop([...this.#byPersistent.keys()]);
+  }
+
+  async drop(openIds: readonly bigint[]): Promise<void> {
+    await Promise.all(
+      openIds.map(async (openId) => {
+        const open = this.#byPersistent.get(openId);
+        if (!open) return;
+        open.startClosing();
+        await open.drained();
+        this.#remove(open);
+        await this.#closeDescriptors(open);
+      }),
+    );
+  }
+
+  async settle(sessions: readonly Session[], timeoutMs: number, finished: (openId: bigint) => void): Promise<bigint[]> {
+    const unsettled = new Set<OpenFile>();
+    const settling: Promise<void>[] = [];
+    for (const session of sessions) {
+      for (const open of this.#bySession.get(session.id) ?? []) {
+        if (open.changesInFlight === 0 && !open.unstable) continue;
+        unsettled.add(open);
+        settling.push(this.#settleOne(open).then(() => void unsettled.delete(open)));
+      }
+    }
+    if (unsettled.size === 0) return [];
+    await withinTime(Promise.all(settling), timeoutMs);
+    const late = [...unsettled];
+    for (const open of late) void this.#whenSettled(open, finished);
+    return late.map((open) => open.record.openId);
+  }
+
+  async #settleOne(open: OpenFile): Promise<void> {
+    await open.changesDrained();
+    if (!open.unstable || open.fd < 0) return;
+    const result = await open.folder.posix.sync(open.fd);
+    if (result < 0) this.#log.warn({ openId: String(open.record.openId), errno: -result }, 'fsync failed');
+    else open.unstable = false;
+  }
+
+  async #whenSettled(open: OpenFile, finished: (openId: bigint) => void): Promise<void> {
+    await this.#settleOne(open);
+    finished(open.record.openId);
+  }
+
+  async warmUp(records: readonly OpenRecord[]): Promise<void> {
+    for (const record of records) {
+      const share = this.#shares.find(record.share);
+      if (!share || this.#byPersistent.has(record.openId)) continue;
+      try {
+        await this.warm.open(record, await this.folderOf(share));
+      } catch (error) {
+        this.#log.debug({ openId: String(record.openId), reason: reasonOf(error) }, 'not opened ahead');
+      }
+    }
+  }
+
+  async removeFile(fileId: Buffer, shareName: string, path: string): Promise<boolean> {
+    const share = this.#shares.find(shareName);
+    if (!share) return false;
+    try {
+      const folder = await this.folderOf(share);
+      return await folder.removeIfSame(diskPathOf(path), fileId, share.continuouslyAvailable);
+    } catch (error) {
+      this.#log.warn({ share: shareName, path, reason: reasonOf(error) }, 'a custodian could not remove a file');
+      return false;
+    }
+  }
+
+  async takeFileState(state: FileState): Promise<void> {
+    const file = this.#files.get(state.fileId.toString('latin1'));
+    if (!file) return;
+    file.take(state);
+    await file.settled();
+  }
+
+  async deliverBreak(wanted: Break): Promise<boolean> {
+    const open = this.#byPersistent.get(wanted.openId);
+    if (!open?.session?.connection.isOpen) return false;
+    // A reader elsewhere must find what was written here.
+    if (!open.folder.volume.coherent && open.unstable) await this.#settleOne(open);
+    open.session.connection.sendBreak(open.session, breakBody(wanted, open.fileId));
+    return true;
+  }
+}
+
+/** Resolves when the promise does, or when the time is over. */
+async function withinTime(promise: Promise<unknown>, timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs);
+  });
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
+}

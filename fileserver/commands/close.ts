@@ -1,0 +1,30 @@
+import { CloseFlags } from '../../smb/constants.ts';
+import { Status } from '../../smb/status.ts';
+import { type CloseResponse, decodeCloseRequest, encodeCloseResponse } from '../../smb/wire/close.ts';
+import type { OpenFile } from '../opens/open-file.ts';
+import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
+import { factsOf } from '../volume/facts.ts';
+import { onVolume, openOf } from './open-of.ts';
+
+/** CLOSE (MS-SMB2 3.3.5.10). Answered after the table has forgotten the open: what was closed is never reclaimable. */
+export const close = onVolume((request: Request): Reply | Promise<Reply> => {
+  const { flags, fileId } = decodeCloseRequest(request.message);
+  const open = openOf(request, fileId);
+  if (open === undefined) return statusReply(Status.FILE_CLOSED);
+  return closeOpen(request, open, (flags & CloseFlags.POSTQUERY_ATTRIB) !== 0);
+});
+
+async function closeOpen(request: Request, open: OpenFile, wantsFacts: boolean): Promise<Reply> {
+  let facts: CloseResponse | undefined;
+  await request.services.opens.close(open, async () => {
+    if (wantsFacts) facts = await factsAtEnd(open);
+  });
+  return reply(encodeCloseResponse(facts));
+}
+
+/** Without facts CLOSE succeeds all the same. */
+async function factsAtEnd(open: OpenFile): Promise<CloseResponse | undefined> {
+  const stat = await open.folder.posix.stat(open.fd);
+  if (typeof stat === 'number') return undefined;
+  return { flags: CloseFlags.POSTQUERY_ATTRIB, ...factsOf(stat, await open.folder.attributes(open.fd)) };
+}

@@ -1,0 +1,70 @@
+import { Outcome } from '../../proto/generated/handles.ts';
+import { Status } from '../../smb/status.ts';
+import { decodeCreateRequest } from '../../smb/wire/create.ts';
+import { statusOfOutcome } from '../handles.ts';
+import { type Reply, type Request, StatusError, statusReply } from '../session/request.ts';
+import { type PathProblem, splitWirePath } from '../volume/names.ts';
+import type { CreateAsk } from './create/ask.ts';
+import { wishesOf } from './create/contexts.ts';
+import { createNew } from './create/create-new.ts';
+import { LookAgain, openExisting } from './create/open-existing.ts';
+import { checkParameters, createsMissing } from './create/parameters.ts';
+import { reconnect, replayed } from './create/reconnect.ts';
+import { onVolume } from './open-of.ts';
+
+/** How often a CREATE looks again when the file that it found was renamed or removed meanwhile. */
+const ATTEMPTS = 8;
+
+/** CREATE (MS-SMB2 3.3.5.9), of a file or directory. */
+export const create = onVolume(async (request: Request): Promise<Reply> => {
+  const wire = decodeCreateRequest(request.message);
+  const wishes = wishesOf(wire, request.connection.dialect);
+  if (wishes.reconnectV1) return statusReply(Status.OBJECT_NAME_NOT_FOUND); // Never granted: nothing to come back to.
+  const folder = await request.services.opens.folderOf(request.tree.share);
+  if (wishes.reconnect) return reconnect(request, folder, wishes, wishes.reconnect);
+  const refusal = checkParameters(wire);
+  if (refusal !== Status.SUCCESS) return statusReply(refusal);
+  const names = splitWirePath(wire.name);
+  if (typeof names === 'string') return statusReply(statusOfPathProblem(names));
+  const ask: CreateAsk = { request, wire, wishes, folder, names };
+  if (request.isReplay && wishes.durable) {
+    const answer = await replayed(ask, wishes.durable.createGuid);
+    if (answer) return answer;
+  }
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await openOrCreate(ask);
+    } catch (error) {
+      if (!(error instanceof LookAgain)) throw error;
+      if (attempt === ATTEMPTS) return statusReply(Status.SHARING_VIOLATION);
+    }
+  }
+});
+
+async function openOrCreate(ask: CreateAsk): Promise<Reply> {
+  const found = await ask.folder.lookup(ask.names);
+  if (found.kind === 'found') return openExisting(ask, found);
+  if (found.kind === 'no-path') return statusReply(Status.OBJECT_PATH_NOT_FOUND);
+  try {
+    if (!createsMissing(ask.wire.createDisposition)) return statusReply(Status.OBJECT_NAME_NOT_FOUND);
+    return await createNew(ask, found);
+  } finally {
+    await ask.folder.posix.close(found.parentFd);
+  }
+}
+
+export function statusOfPathProblem(problem: PathProblem): number {
+  switch (problem) {
+    case 'absolute':
+      return Status.INVALID_PARAMETER;
+    case 'leaves-share':
+      return Status.OBJECT_PATH_SYNTAX_BAD;
+    default:
+      return Status.OBJECT_NAME_INVALID;
+  }
+}
+
+/** Throws StatusError unless the table granted what it was asked for. */
+export function demandGranted(outcome: Outcome): void {
+  if (outcome !== Outcome.GRANTED) throw new StatusError(statusOfOutcome(outcome));
+}

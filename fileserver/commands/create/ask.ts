@@ -1,0 +1,109 @@
+import { type OpenRecord, OpenState, OplockLevel } from '../../../proto/generated/handles.ts';
+import { CreateOptions, FileAttributes } from '../../../smb/constants.ts';
+import { Access } from '../../../smb/security/access-mask.ts';
+import { Status } from '../../../smb/status.ts';
+import type { CreateRequest } from '../../../smb/wire/create.ts';
+import { recordPathOf } from '../../opens/adoption.ts';
+import { encodeAttachment } from '../../opens/attachment.ts';
+import { tableOplockLevel } from '../../opens/break.ts';
+import { type Request, StatusError } from '../../session/request.ts';
+import { settableAttributes } from '../../volume/attributes.ts';
+import type { DiskPath, Folder } from '../../volume/folder.ts';
+import { durabilityFor, type Wishes } from './contexts.ts';
+
+/** A CREATE on its way: the request, decoded and checked as far as it goes without the volume. */
+export interface CreateAsk {
+  request: Request;
+  wire: CreateRequest;
+  wishes: Wishes;
+  folder: Folder;
+  /** On disk; empty: the share's root. */
+  names: string[];
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** What the table is asked to keep of the open. */
+export function recordFor(
+  ask: CreateAsk,
+  file: { fileId: Buffer; path: DiskPath; isDirectory: boolean; access: number; createAction: number },
+): OpenRecord {
+  const { request, wire, wishes } = ask;
+  const { connection, session, tree, services } = request;
+  const { handles } = services.settings.config;
+  const { durability, timeoutMs } = durabilityFor(wire, wishes, {
+    connection,
+    continuouslyAvailable: tree.share.continuouslyAvailable,
+    persistentTimeoutMs: handles.persistentTimeoutMs,
+    durableTimeoutMs: handles.durableTimeoutMs,
+  });
+  return {
+    openId: 0n,
+    fileId: file.fileId,
+    share: tree.share.name,
+    path: recordPathOf(file.path),
+    isDirectory: file.isDirectory,
+    access: file.access,
+    shareAccess: wire.shareAccess,
+    durability,
+    timeoutMs,
+    createGuid: wishes.durable ? Buffer.from(wishes.durable.createGuid) : NOTHING,
+    clientGuid: connection.clientGuid,
+    appInstanceId: wishes.appInstanceId ? Buffer.from(wishes.appInstanceId) : NOTHING,
+    user: userOf(request),
+    sessionId: session.id,
+    oplock: file.isDirectory ? OplockLevel.OPLOCK_NONE : tableOplockLevel(wire.requestedOplockLevel),
+    lease: undefined,
+    deleteOnClose: (wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0,
+    attachment: encodeAttachment({
+      createOptions: wire.createOptions,
+      createAction: file.createAction,
+      mode: modeOf(wire.createOptions),
+      position: 0,
+      timeoutMs,
+    }),
+    owner: undefined,
+    ownershipVersion: 0n,
+    state: OpenState.ACTIVE,
+    locks: [],
+    lockSequences: NOTHING,
+    deletePending: false,
+  };
+}
+
+/** SID of the user; a session that handles requests has one. */
+export function userOf(request: Request): string {
+  const { user } = request.session;
+  if (!user) throw new StatusError(Status.USER_SESSION_DELETED);
+  return user.sid;
+}
+
+/** FileModeInformation that CREATE's options amount to (MS-FSCC 2.4.31). */
+function modeOf(createOptions: number): number {
+  return (
+    createOptions &
+    (CreateOptions.WRITE_THROUGH |
+      CreateOptions.SEQUENTIAL_ONLY |
+      CreateOptions.NO_INTERMEDIATE_BUFFERING |
+      CreateOptions.SYNCHRONOUS_IO_ALERT |
+      CreateOptions.SYNCHRONOUS_IO_NONALERT)
+  );
+}
+
+/** Changes must be stable before they are answered (invariant 5 of the design; FILE_WRITE_THROUGH). */
+export function writesThrough(ask: CreateAsk): boolean {
+  return ask.request.tree.share.continuouslyAvailable || (ask.wire.createOptions & CreateOptions.WRITE_THROUGH) !== 0;
+}
+
+/** Attributes that a new or overwritten file gets (MS-FSA 2.1.5.1.1: what is asked for, and due for archiving). */
+export function newAttributes(ask: CreateAsk, directory: boolean): number {
+  const asked = ask.wire.fileAttributes & settableAttributes;
+  return directory ? asked & ~FileAttributes.TEMPORARY : asked | FileAttributes.ARCHIVE;
+}
+
+/** What the user may do at most with a file of these attributes, by share permission. */
+export function maximalAccessOf(ask: CreateAsk, attributes: number): number {
+  const { maximalAccess } = ask.request.tree;
+  const readOnlyFile = (attributes & FileAttributes.READONLY) !== 0 && (attributes & FileAttributes.DIRECTORY) === 0;
+  return (readOnlyFile ? maximalAccess & ~(Access.writeData | Access.appendData) : maximalAccess) >>> 0;
+}

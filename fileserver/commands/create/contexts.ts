@@ -1,0 +1,117 @@
+import { Durability } from '../../../proto/generated/handles.ts';
+import { Capabilities, Dialect, DurableFlags, LeaseState, OplockLevel } from '../../../smb/constants.ts';
+import { Status } from '../../../smb/status.ts';
+import type { CreateRequest } from '../../../smb/wire/create.ts';
+import {
+  type DH2C,
+  type DH2QRequest,
+  decodeAlSi,
+  decodeAppInstanceId,
+  decodeDH2C,
+  decodeDH2QRequest,
+  decodeDHnC,
+  decodeMxAcRequest,
+  decodeRqLs,
+  findCreateContext,
+  type LeaseContext,
+  CreateContextName as Name,
+} from '../../../smb/wire/create-contexts.ts';
+import type { FileId } from '../../../smb/wire/cursor.ts';
+import type { Connection } from '../../session/connection.ts';
+import { StatusError } from '../../session/request.ts';
+
+/** STATUS_EAS_NOT_SUPPORTED (MS-ERREF). */
+const EAS_NOT_SUPPORTED = 0xc000_004f;
+
+/** What the contexts of a CREATE ask for. */
+export interface Wishes {
+  durable: DH2QRequest | undefined;
+  /** Version 1 of the same; it is never granted durability here, and answered without it. */
+  reconnectV1: FileId | undefined;
+  reconnect: DH2C | undefined;
+  lease: LeaseContext | undefined;
+  appInstanceId: Buffer | undefined;
+  /** Bytes. */
+  allocationSize: number;
+  maximalAccess: { timestamp: bigint | undefined } | undefined;
+  diskId: boolean;
+}
+
+/** Decodes the contexts. Throws WireError, and StatusError where the request is refused because of one. */
+export function wishesOf(create: CreateRequest, dialect: number): Wishes {
+  const find = (name: string) => findCreateContext(create.createContexts, name);
+  const extendedAttributes = find(Name.EA_BUFFER);
+  if (extendedAttributes && extendedAttributes.length > 0) throw new StatusError(EAS_NOT_SUPPORTED);
+  // There are no snapshots: no file existed at that time.
+  if (find(Name.TIMEWARP_TOKEN)) throw new StatusError(Status.OBJECT_NAME_NOT_FOUND);
+  const is3 = dialect >= Dialect.SMB_3_0;
+  const v1 = find(Name.DURABLE_HANDLE_REQUEST);
+  const v2 = is3 ? find(Name.DURABLE_HANDLE_REQUEST_V2) : undefined;
+  const reconnectV1 = find(Name.DURABLE_HANDLE_RECONNECT);
+  const reconnectV2 = is3 ? find(Name.DURABLE_HANDLE_RECONNECT_V2) : undefined;
+  checkTogether({ v1, v2, reconnectV1, reconnectV2 });
+  const lease = find(Name.REQUEST_LEASE);
+  const wantsLease = create.requestedOplockLevel === OplockLevel.LEASE && dialect >= Dialect.SMB_2_1;
+  const appInstanceId = find(Name.APP_INSTANCE_ID);
+  const allocation = find(Name.ALLOCATION_SIZE);
+  const maximalAccess = find(Name.QUERY_MAXIMAL_ACCESS_REQUEST);
+  return {
+    durable: v2 && decodeDH2QRequest(v2),
+    reconnectV1: reconnectV1 && decodeDHnC(reconnectV1),
+    reconnect: reconnectV2 && decodeDH2C(reconnectV2),
+    lease: lease && wantsLease ? decodeRqLs(lease) : undefined,
+    appInstanceId: appInstanceId && v2 ? decodeAppInstanceId(appInstanceId) : undefined,
+    allocationSize: allocation ? decodeAlSi(allocation) : 0,
+    maximalAccess: maximalAccess && { timestamp: decodeMxAcRequest(maximalAccess) },
+    diskId: find(Name.QUERY_ON_DISK_ID) !== undefined,
+  };
+}
+
+/** MS-SMB2 3.3.5.9.6, .7, .10, .12: which durable contexts exclude one another. */
+function checkTogether(given: Record<'v1' | 'v2' | 'reconnectV1' | 'reconnectV2', Buffer | undefined>): void {
+  const { v1, v2, reconnectV1, reconnectV2 } = given;
+  if (reconnectV2 && (v1 || v2 || reconnectV1)) throw new StatusError(Status.INVALID_PARAMETER);
+  if (reconnectV1 && v2) throw new StatusError(Status.INVALID_PARAMETER);
+  if (v1 && v2) throw new StatusError(Status.INVALID_PARAMETER);
+}
+
+/** Longest timeout that a client may ask for, of an open that is durable only (MS-SMB2 3.3.5.9.10). */
+const MAXIMUM_TIMEOUT_MS = 300_000;
+
+export interface GrantedDurability {
+  durability: Durability;
+  timeoutMs: number;
+}
+
+/**
+ * What durability a new open gets (MS-SMB2 3.3.5.9.10): persistent on a continuously available share where the client asks for
+ * it and the connection can, else durable if the client can be asked to give up its caching, that is with a batch oplock or a
+ * lease with handle caching.
+ */
+export function durabilityFor(
+  create: CreateRequest,
+  wishes: Wishes,
+  where: {
+    connection: Connection;
+    continuouslyAvailable: boolean;
+    persistentTimeoutMs: number;
+    durableTimeoutMs: number;
+  },
+): GrantedDurability {
+  const { durable, lease } = wishes;
+  if (!durable) return { durability: Durability.NOT_DURABLE, timeoutMs: 0 };
+  const canPersist = (where.connection.serverCapabilities & Capabilities.PERSISTENT_HANDLES) !== 0;
+  if ((durable.flags & DurableFlags.PERSISTENT) !== 0 && where.continuouslyAvailable && canPersist) {
+    const timeoutMs = durable.timeoutMs === 0 ? where.persistentTimeoutMs : durable.timeoutMs;
+    return {
+      durability: Durability.PERSISTENT,
+      timeoutMs: Math.min(timeoutMs, Math.max(MAXIMUM_TIMEOUT_MS, where.persistentTimeoutMs)),
+    };
+  }
+  const wantsHandleCaching =
+    create.requestedOplockLevel === OplockLevel.BATCH ||
+    (lease !== undefined && (lease.leaseState & LeaseState.HANDLE_CACHING) !== 0);
+  if (!wantsHandleCaching) return { durability: Durability.NOT_DURABLE, timeoutMs: 0 };
+  const timeoutMs = durable.timeoutMs === 0 ? where.durableTimeoutMs : Math.min(durable.timeoutMs, MAXIMUM_TIMEOUT_MS);
+  return { durability: Durability.DURABLE, timeoutMs };
+}

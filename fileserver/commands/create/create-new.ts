@@ -1,0 +1,146 @@
+import { Outcome, type Reserve } from '../../../proto/generated/handles.ts';
+import { CreateAction, CreateOptions, FileAttributes } from '../../../smb/constants.ts';
+import { Access } from '../../../smb/security/access-mask.ts';
+import { Status } from '../../../smb/status.ts';
+import { statusOfOutcome } from '../../handles.ts';
+import { openFlags } from '../../opens/adoption.ts';
+import type { OpenFile } from '../../opens/open-file.ts';
+import { type Reply, StatusError, statusReply } from '../../session/request.ts';
+import { noAttributes } from '../../volume/attributes.ts';
+import { factsOf } from '../../volume/facts.ts';
+import { childOf, type Lookup } from '../../volume/folder.ts';
+import { foldedName } from '../../volume/names.ts';
+import { checked, Errno, O, type Stat } from '../../volume/posix.ts';
+import { statOf } from '../../volume/volume.ts';
+import { answerCreate } from './answer.ts';
+import { type CreateAsk, maximalAccessOf, newAttributes, recordFor, writesThrough } from './ask.ts';
+import { LookAgain, reserveSpace } from './open-existing.ts';
+import { grantedAccess } from './parameters.ts';
+
+type Missing = Extract<Lookup, { kind: 'missing' }>;
+
+/** What a new file is to be, decided before anything is touched. */
+interface Plan {
+  directory: boolean;
+  access: number;
+  maximal: number;
+  attributes: number;
+}
+
+/**
+ * Creates a file or directory that is not there (handle-state.md): reserves the name in the cluster, creates with O_EXCL, asks the
+ * table for the open, which drops the reservation; takes the file away again if the table refuses.
+ */
+export async function createNew(ask: CreateAsk, missing: Missing): Promise<Reply> {
+  const { folder, request } = ask;
+  const plan = planOf(ask);
+  const { handles } = request.services;
+  const name: Reserve = {
+    directoryId: await folder.fileId(missing.parentFd, missing.parent),
+    name: foldedName(missing.name),
+  };
+  const { outcome } = await handles.reserve(name, request);
+  if (outcome === Outcome.NAME_BUSY) throw new LookAgain('another server is at this name');
+  if (outcome !== Outcome.GRANTED) return statusReply(statusOfOutcome(outcome));
+  let isReserved = true;
+  try {
+    await expectStillMissing(ask);
+    const created = await createOnVolume(ask, missing, plan);
+    try {
+      const record = recordFor(ask, {
+        fileId: created.fileId,
+        path: childOf(missing.parentPath, missing.name),
+        isDirectory: plan.directory,
+        access: plan.access,
+        createAction: CreateAction.CREATED,
+      });
+      const decision = await handles.open({ record, truncates: false, drop: name }, request);
+      if (decision.outcome !== Outcome.GRANTED || !decision.value?.record) {
+        throw new StatusError(statusOfOutcome(decision.outcome));
+      }
+      isReserved = false;
+      const open: OpenFile = request.services.opens.add({
+        record: decision.value.record,
+        folder,
+        fd: created.fd,
+        writesThrough: writesThrough(ask),
+        session: request.session,
+        tree: request.tree,
+        fileState: decision.value.fileState,
+      });
+      const stored = { ...noAttributes, attributes: plan.attributes };
+      const facts = factsOf(created.stat, stored);
+      const about = { facts, inode: created.stat.inode, maximalAccess: plan.maximal };
+      return answerCreate(request, open, ask.wishes, about);
+    } catch (error) {
+      await folder.posix.close(created.fd);
+      await folder.remove(missing.parentFd, missing.name, plan.directory);
+      throw error;
+    }
+  } finally {
+    if (isReserved) await handles.dropReservation(name);
+  }
+}
+
+/** Throws StatusError. */
+function planOf(ask: CreateAsk): Plan {
+  const { wire, request } = ask;
+  const directory = (wire.createOptions & CreateOptions.DIRECTORY_FILE) !== 0;
+  const needed = directory ? Access.addSubdirectory : Access.addFile;
+  if ((request.tree.maximalAccess & needed) === 0) throw new StatusError(Status.ACCESS_DENIED);
+  const attributes = newAttributes(ask, directory);
+  const deletesReadOnly =
+    (attributes & FileAttributes.READONLY) !== 0 && (wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0;
+  if (deletesReadOnly) throw new StatusError(Status.CANNOT_DELETE);
+  // A new file may be written through the open that creates it, whatever its attributes say to later ones.
+  const maximal = maximalAccessOf(ask, 0);
+  const access = grantedAccess(wire.desiredAccess, maximal);
+  if (access === undefined) throw new StatusError(Status.ACCESS_DENIED);
+  return { directory, access, maximal, attributes };
+}
+
+/** Between the look-up and the reservation another server may have created the name, in this or another case. */
+async function expectStillMissing(ask: CreateAsk): Promise<void> {
+  const again = await ask.folder.lookup(ask.names);
+  if (again.kind === 'found') await ask.folder.posix.close(again.fd);
+  if (again.kind === 'missing') await ask.folder.posix.close(again.parentFd);
+  else throw new LookAgain('the name was taken meanwhile');
+}
+
+async function createOnVolume(
+  ask: CreateAsk,
+  missing: Missing,
+  plan: Plan,
+): Promise<{ fd: number; stat: Stat; fileId: Buffer }> {
+  const { folder, wishes } = ask;
+  const fd = plan.directory ? await createDirectory(ask, missing) : await createFile(ask, missing, plan);
+  try {
+    const implied = plan.directory ? 0 : FileAttributes.ARCHIVE;
+    if (plan.attributes !== implied) {
+      await folder.setAttributes(fd, { ...noAttributes, attributes: plan.attributes });
+    }
+    if (!plan.directory) await reserveSpace(ask, fd, wishes.allocationSize);
+    if (writesThrough(ask)) await folder.syncDirectory(missing.parentFd);
+    const stat = await statOf(folder.posix, fd);
+    return { fd, stat, fileId: await folder.fileId(fd, stat) };
+  } catch (error) {
+    await folder.posix.close(fd);
+    await folder.remove(missing.parentFd, missing.name, plan.directory);
+    throw error;
+  }
+}
+
+async function createFile(ask: CreateAsk, missing: Missing, plan: Plan): Promise<number> {
+  const flags = openFlags(plan.access, false, writesThrough(ask)) ?? O.RDONLY;
+  const fd = await ask.folder.createFile(missing.parentFd, missing.name, flags);
+  if (fd === -Errno.EEXIST) throw new LookAgain('the name was taken meanwhile');
+  return checked(fd, 'openat2');
+}
+
+async function createDirectory(ask: CreateAsk, missing: Missing): Promise<number> {
+  const { folder } = ask;
+  const made = await folder.createDirectory(missing.parentFd, missing.name);
+  if (made === -Errno.EEXIST) throw new LookAgain('the name was taken meanwhile');
+  checked(made, 'mkdirat');
+  return checked(await folder.posix.openBeneath(missing.parentFd, missing.name, O.PATH | O.DIRECTORY), 'openat2');
+}

@@ -1,0 +1,137 @@
+import { Outcome } from '../../../proto/generated/handles.ts';
+import { CreateAction, CreateDisposition } from '../../../smb/constants.ts';
+import { Access } from '../../../smb/security/access-mask.ts';
+import { Status } from '../../../smb/status.ts';
+import { statusOfOutcome } from '../../handles.ts';
+import { openForAccess } from '../../opens/adoption.ts';
+import type { OpenFile } from '../../opens/open-file.ts';
+import { type Reply, StatusError, statusReply } from '../../session/request.ts';
+import { defaultAttributes, fileAttributes, type StoredAttributes } from '../../volume/attributes.ts';
+import { factsOf } from '../../volume/facts.ts';
+import type { Lookup } from '../../volume/folder.ts';
+import { checked, FALLOC_KEEP_SIZE, isDirectory, isRegular, O, PosixError, type Stat } from '../../volume/posix.ts';
+import { statOf } from '../../volume/volume.ts';
+import { answerCreate } from './answer.ts';
+import { type CreateAsk, maximalAccessOf, newAttributes, recordFor, writesThrough } from './ask.ts';
+import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
+
+/** The name does not lead to the file that was found any more: look it up again. */
+export class LookAgain extends Error {
+  readonly code = 'LOOK_AGAIN';
+}
+
+type Found = Extract<Lookup, { kind: 'found' }>;
+
+/** Opens a file that is there. Takes over the descriptor of `found`. */
+export async function openExisting(ask: CreateAsk, found: Found): Promise<Reply> {
+  const { folder, request, wire } = ask;
+  let decided: { access: number; maximal: number; fileId: Buffer; stored: StoredAttributes };
+  try {
+    decided = await decide(ask, found);
+  } catch (error) {
+    await folder.posix.close(found.fd);
+    throw error;
+  }
+  const directory = isDirectory(found.stat);
+  const truncates = overwrites(wire.createDisposition);
+  const record = recordFor(ask, {
+    fileId: decided.fileId,
+    path: found.path,
+    isDirectory: directory,
+    access: decided.access,
+    createAction: actionOf(wire.createDisposition),
+  });
+  const { outcome, value } = await request.services.handles.open({ record, truncates, drop: undefined }, request);
+  if (outcome !== Outcome.GRANTED || !value?.record) {
+    await folder.posix.close(found.fd);
+    return statusReply(statusOfOutcome(outcome));
+  }
+  const granted = value.record;
+  const giveBack = () => request.services.handles.close({ fileId: granted.fileId, openId: granted.openId });
+  let open: OpenFile;
+  let stat: Stat;
+  const through = writesThrough(ask);
+  try {
+    const want = { access: decided.access, directory, writeThrough: through };
+    const fd = await openForAccess(folder, found.fd, want);
+    try {
+      stat = await statOf(folder.posix, fd);
+      if (stat.links === 0) throw new LookAgain('the file was removed while it was opened');
+      if (truncates) {
+        await truncate(ask, fd, decided.stored);
+        decided.stored = await folder.attributes(fd);
+        stat = await statOf(folder.posix, fd);
+      }
+    } catch (error) {
+      await folder.posix.close(fd);
+      throw error;
+    }
+    const { session, tree } = request;
+    open = request.services.opens.add({
+      record: granted,
+      folder,
+      fd,
+      writesThrough: through,
+      session,
+      tree,
+      fileState: value.fileState,
+    });
+  } catch (error) {
+    await giveBack();
+    throw error;
+  }
+  const facts = factsOf(stat, decided.stored);
+  return answerCreate(request, open, ask.wishes, { facts, inode: stat.inode, maximalAccess: decided.maximal });
+}
+
+/** What may be decided before the table is asked. Throws StatusError. */
+async function decide(ask: CreateAsk, found: Found) {
+  const { folder, wire } = ask;
+  const stored = await folder.attributes(found.fd);
+  const attributes = fileAttributes(found.stat, stored);
+  const existing = { isDirectory: isDirectory(found.stat), isRegular: isRegular(found.stat), attributes };
+  const refusal = checkExisting(wire, existing);
+  if (refusal !== Status.SUCCESS) throw new StatusError(refusal);
+  const maximal = maximalAccessOf(ask, attributes);
+  const access = grantedAccess(wire.desiredAccess, maximal);
+  if (access === undefined) throw new StatusError(Status.ACCESS_DENIED);
+  if (overwrites(wire.createDisposition) && (maximal & Access.writeData) === 0) {
+    throw new StatusError(Status.ACCESS_DENIED);
+  }
+  return { access, maximal, stored, fileId: await folder.fileId(found.fd, found.stat) };
+}
+
+function actionOf(disposition: number): number {
+  switch (disposition) {
+    case CreateDisposition.SUPERSEDE:
+      return CreateAction.SUPERSEDED;
+    case CreateDisposition.OVERWRITE:
+    case CreateDisposition.OVERWRITE_IF:
+      return CreateAction.OVERWRITTEN;
+    default:
+      return CreateAction.OPENED;
+  }
+}
+
+/** Throws away the data, and gives the file the attributes of a new one (MS-FSA 2.1.5.1.2.1). */
+async function truncate(ask: CreateAsk, fd: number, stored: StoredAttributes): Promise<void> {
+  const { folder, wishes } = ask;
+  const writable = checked(await folder.posix.reopen(fd, O.WRONLY), 'open');
+  try {
+    checked(await folder.posix.truncate(writable, 0), 'ftruncate');
+    await reserveSpace(ask, writable, wishes.allocationSize);
+    const attributes = newAttributes(ask, false);
+    const current = stored.attributes ?? defaultAttributes(await statOf(folder.posix, fd));
+    if (attributes !== current) await folder.setAttributes(fd, { ...stored, attributes });
+    if (writesThrough(ask)) checked(await folder.posix.sync(writable), 'fsync');
+  } finally {
+    await folder.posix.close(writable);
+  }
+}
+
+/** AlSi (MS-SMB2 3.3.5.9.2): room for what will be written; only a full volume is an error. */
+export async function reserveSpace(ask: CreateAsk, fd: number, size: number): Promise<void> {
+  if (size === 0) return;
+  const result = await ask.folder.posix.allocate(fd, FALLOC_KEEP_SIZE, 0, size);
+  if (result === -28 /* ENOSPC */ || result === -27 /* EFBIG */) throw new PosixError(-result, 'fallocate');
+}

@@ -1,0 +1,36 @@
+import { HoldfastError } from '../../common/errors.ts';
+import { Status } from '../../smb/status.ts';
+import type { FileId } from '../../smb/wire/cursor.ts';
+import type { OpenFile } from '../opens/open-file.ts';
+import { type Handler, type Reply, type Request, statusReply } from '../session/request.ts';
+import { PosixError } from '../volume/posix.ts';
+import { statusOfErrno } from '../volume/status.ts';
+
+/** The open that a request is about; undefined is STATUS_FILE_CLOSED. */
+export function openOf(request: Request, fromBody: FileId): OpenFile | undefined {
+  const fileId = request.fileIdOf(fromBody);
+  const open = request.services.opens.find(fileId, request.tree);
+  if (open) request.setCompoundFileId(fileId);
+  return open;
+}
+
+/** Gives a handler's failures on the volume the status that Windows would answer. */
+export function onVolume(handler: Handler): Handler {
+  return (request) => {
+    try {
+      const reply = handler(request);
+      return reply instanceof Promise ? reply.catch((error) => failed(request, error)) : reply;
+    } catch (error) {
+      return failed(request, error);
+    }
+  };
+}
+
+function failed(request: Request, error: unknown): Reply {
+  if (error instanceof PosixError) return statusReply(statusOfErrno(error.code));
+  if (error instanceof HoldfastError && (error.code === 'SHARE' || error.code === 'VOLUME')) {
+    request.services.log.error({ share: request.tree.share.name, reason: error.message }, 'a share cannot be served');
+    return statusReply(Status.BAD_NETWORK_NAME);
+  }
+  throw error;
+}

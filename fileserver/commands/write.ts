@@ -1,0 +1,93 @@
+import { Outcome } from '../../proto/generated/handles.ts';
+import { WriteFlags } from '../../smb/constants.ts';
+import { Access } from '../../smb/security/access-mask.ts';
+import { Status } from '../../smb/status.ts';
+import {
+  decodeWriteRequest,
+  WRITE_RESPONSE_BODY_SIZE,
+  WRITE_TO_END_OF_FILE,
+  type WriteRequest,
+  writeWriteResponse,
+} from '../../smb/wire/write.ts';
+import type { OpenFile } from '../opens/open-file.ts';
+import { type Reply, type Request, reply, StatusError, statusReply } from '../session/request.ts';
+import { checked, PosixError } from '../volume/posix.ts';
+import { statOf } from '../volume/volume.ts';
+import { changeStatusOf } from './change-status.ts';
+import { onVolume, openOf } from './open-of.ts';
+
+/** Largest offset of a file (2^63 - 1 is what the kernel takes; beyond 2^53 no file system goes). */
+const MAXIMUM_OFFSET = Number.MAX_SAFE_INTEGER;
+
+/** WRITE (MS-SMB2 3.3.5.13). The data goes to the file from where it was received. */
+export const write = onVolume((request: Request): Reply | Promise<Reply> => {
+  const wanted = decodeWriteRequest(request.message);
+  const open = openOf(request, wanted.fileId);
+  if (open === undefined) return statusReply(Status.FILE_CLOSED);
+  const { data, offset } = wanted;
+  if (!open.admits(request.channelSequence, request.isReplay)) return statusReply(Status.FILE_NOT_AVAILABLE);
+  if (data.length > request.connection.maxWriteSize || !request.paysFor(data.length)) {
+    return statusReply(Status.INVALID_PARAMETER);
+  }
+  if (open.isDirectory) return statusReply(Status.INVALID_DEVICE_REQUEST);
+  const atEnd = offset === WRITE_TO_END_OF_FILE;
+  if (!open.may(Access.writeData) && !open.may(Access.appendData)) return statusReply(Status.ACCESS_DENIED);
+  if (!atEnd && offset > MAXIMUM_OFFSET - data.length) return statusReply(Status.INVALID_PARAMETER);
+  if (!atEnd && open.file.isLocked(offset, data.length, true, open.record.openId)) {
+    return statusReply(Status.FILE_LOCK_CONFLICT);
+  }
+  if (data.length === 0) return answer(0);
+  return writeData(request, open, wanted);
+});
+
+function answer(count: number): Reply {
+  const body = Buffer.allocUnsafe(WRITE_RESPONSE_BODY_SIZE);
+  writeWriteResponse(body, 0, count);
+  return reply(body);
+}
+
+async function writeData(request: Request, open: OpenFile, wanted: WriteRequest): Promise<Reply> {
+  const { data } = wanted;
+  open.begin(true);
+  try {
+    if (open.file.readCached) await breakReadCaching(request, open);
+    const offset = wanted.offset === WRITE_TO_END_OF_FILE ? await endOf(open) : wanted.offset;
+    const io = open.file.begin(offset, data.length, true, open.record.openId);
+    try {
+      // Locks may have come while caching was broken.
+      if (open.file.isLocked(offset, data.length, true, open.record.openId)) {
+        return statusReply(Status.FILE_LOCK_CONFLICT);
+      }
+      await writeAll(open, data, offset);
+    } finally {
+      open.file.end(io);
+    }
+    const through = (wanted.flags & WriteFlags.WRITE_THROUGH) !== 0;
+    if (through && !open.writesThrough) checked(await open.folder.posix.syncData(open.fd), 'fdatasync');
+    return answer(data.length);
+  } finally {
+    open.end(true);
+  }
+}
+
+async function writeAll(open: OpenFile, data: Buffer, offset: number): Promise<void> {
+  if (!open.writesThrough) open.unstable = true;
+  for (let done = 0; done < data.length; ) {
+    const rest = done === 0 ? data : data.subarray(done);
+    const count = await open.folder.posix.write(open.fd, rest, offset + done);
+    if (count < 0) throw new PosixError(-count, 'pwrite');
+    done += count;
+  }
+  if (open.frozenWriteTime !== undefined) await open.folder.posix.setTimes(open.fd, undefined, open.frozenWriteTime);
+}
+
+async function endOf(open: OpenFile): Promise<number> {
+  return (await statOf(open.folder.posix, open.fd)).size;
+}
+
+/** Somebody else caches what is about to change: they hear of it first (MS-FSA 2.1.5.4, the break of read caching). */
+export async function breakReadCaching(request: Request, open: OpenFile): Promise<void> {
+  const { fileId, openId } = open.record;
+  const { outcome } = await request.services.handles.breakReadCaching({ fileId, openId }, request);
+  if (outcome !== Outcome.GRANTED) throw new StatusError(changeStatusOf(outcome));
+}

@@ -1,0 +1,53 @@
+import type { OpenRecord } from '../../proto/generated/handles.ts';
+import { Access } from '../../smb/security/access-mask.ts';
+import type { DiskPath, Folder } from '../volume/folder.ts';
+import { checked, isDirectory, O, PosixError, type Stat } from '../volume/posix.ts';
+import { statOf } from '../volume/volume.ts';
+
+/** Records name the share's root by the empty path. */
+export const diskPathOf = (recordPath: string): DiskPath => (recordPath === '' ? '.' : recordPath);
+export const recordPathOf = (path: DiskPath): string => (path === '.' ? '' : path);
+
+const READS = Access.readData | Access.execute;
+const WRITES = Access.writeData | Access.appendData;
+
+/** Flags of open(2) for an open with this access; undefined: none of it touches data, O_PATH is enough. */
+export function openFlags(access: number, directory: boolean, writeThrough: boolean): number | undefined {
+  if (directory) return undefined;
+  const writes = (access & WRITES) !== 0;
+  const reads = (access & READS) !== 0;
+  if (!writes && !reads) return undefined;
+  const stable = writes && writeThrough ? O.DSYNC : 0;
+  return (writes ? (reads ? O.RDWR : O.WRONLY) : O.RDONLY) | stable;
+}
+
+/**
+ * Opens for I/O what `pathFd` (O_PATH) stands for, as the access asks; closes `pathFd` unless it is what is returned. Throws
+ * PosixError; `pathFd` is closed then.
+ */
+export async function openForAccess(
+  folder: Folder,
+  pathFd: number,
+  want: { access: number; directory: boolean; writeThrough: boolean },
+): Promise<number> {
+  const flags = openFlags(want.access, want.directory, want.writeThrough);
+  if (flags === undefined) return pathFd;
+  const fd = await folder.posix.reopen(pathFd, flags);
+  await folder.posix.close(pathFd);
+  return checked(fd, 'open');
+}
+
+/** What a record names, if it still is that file. Throws PosixError with ENOENT if not. The descriptor is O_PATH. */
+export async function findRecorded(folder: Folder, record: OpenRecord): Promise<{ fd: number; stat: Stat }> {
+  const fd = checked(await folder.open(diskPathOf(record.path), O.PATH), 'openat2');
+  try {
+    const stat = await statOf(folder.posix, fd);
+    if (isDirectory(stat) !== record.isDirectory || !(await folder.fileId(fd, stat)).equals(record.fileId)) {
+      throw new PosixError(2, 'the file of an open is not there any more');
+    }
+    return { fd, stat };
+  } catch (error) {
+    await folder.posix.close(fd);
+    throw error;
+  }
+}

@@ -1,0 +1,155 @@
+import type { OpenRecord } from '../../proto/generated/handles.ts';
+import { Access } from '../../smb/security/access-mask.ts';
+import type { FileId } from '../../smb/wire/cursor.ts';
+import type { Session } from '../session/session.ts';
+import type { TreeConnect } from '../session/tree-connect.ts';
+import type { DirectoryScan } from '../volume/directory-scan.ts';
+import type { Folder } from '../volume/folder.ts';
+import { type Attachment, decodeAttachment } from './attachment.ts';
+import type { SharedFile } from './shared-file.ts';
+
+export interface OpenFileInit {
+  volatileId: number;
+  record: OpenRecord;
+  folder: Folder;
+  file: SharedFile;
+  fd: number;
+  /** The descriptor writes through: what is written is stable when the call returns. */
+  writesThrough: boolean;
+  session: Session;
+  tree: TreeConnect;
+}
+
+/** An Open (MS-SMB2 3.3.1.10) in this process. */
+export class OpenFile {
+  readonly volatileId: number;
+  readonly folder: Folder;
+  readonly file: SharedFile;
+  readonly attachment: Attachment;
+  /** Open for I/O, or O_PATH where the open has no access to data; -1 when closed. */
+  fd: number;
+  record: OpenRecord;
+  readonly writesThrough: boolean;
+  /** Of its client; undefined while it is disconnected. */
+  session: Session | undefined;
+  tree: TreeConnect | undefined;
+  /** The state of QUERY_DIRECTORY. */
+  scan: DirectoryScan | undefined;
+  /** What was written may not be stable yet. */
+  unstable = false;
+  /** Set by CLOSE, and when the open leaves this server: no operation begins any more. */
+  closing = false;
+  /** Times that SET_INFO froze with -1: READ and WRITE do not change them (MS-FSCC 2.4.7). */
+  frozenWriteTime: bigint | undefined;
+  frozenAccessTime: bigint | undefined;
+  readonly #channel = new ChannelSequence();
+  #inFlight = 0;
+  #changes = 0;
+  readonly #idle: (() => void)[] = [];
+  #abort: AbortController | undefined;
+
+  constructor(init: OpenFileInit) {
+    this.volatileId = init.volatileId;
+    this.record = init.record;
+    this.folder = init.folder;
+    this.file = init.file;
+    this.fd = init.fd;
+    this.writesThrough = init.writesThrough;
+    this.session = init.session;
+    this.tree = init.tree;
+    this.attachment = { ...decodeAttachment(init.record.attachment) };
+  }
+
+  get fileId(): FileId {
+    return { persistent: this.record.openId, volatile: BigInt(this.volatileId) };
+  }
+
+  get isDirectory(): boolean {
+    return this.record.isDirectory;
+  }
+
+  get path(): string {
+    return this.file.path;
+  }
+
+  /** Whether all of these rights were granted. */
+  may(access: number): boolean {
+    return (this.record.access & access) === access;
+  }
+
+  mayAny(access: number): boolean {
+    return (this.record.access & access) !== 0;
+  }
+
+  /** The descriptor can be read from (written to). */
+  get isReadable(): boolean {
+    return this.mayAny(Access.readData | Access.execute);
+  }
+
+  get isWritable(): boolean {
+    return this.mayAny(Access.writeData | Access.appendData);
+  }
+
+  get changesInFlight(): number {
+    return this.#changes;
+  }
+
+  /** An operation begins; `change`: it changes the volume. Every begin needs one end. */
+  begin(change: boolean): void {
+    this.#inFlight++;
+    if (change) this.#changes++;
+  }
+
+  end(change: boolean): void {
+    this.#inFlight--;
+    if (change) this.#changes--;
+    if (this.#idle.length > 0) for (const wake of this.#idle.splice(0)) wake();
+  }
+
+  /** Resolves when no operation is in flight. */
+  async drained(): Promise<void> {
+    while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Resolves when no change is in flight. */
+  async changesDrained(): Promise<void> {
+    while (this.#changes > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Aborted when the open is closed: what waits for a lock gives up. */
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    return this.#abort.signal;
+  }
+
+  /** No operation begins any more, and none waits for somebody else. */
+  startClosing(): void {
+    this.closing = true;
+    this.#abort?.abort();
+  }
+
+  /** MS-SMB2 3.3.5.2.10; false: the request comes from before a failover and must not be done. */
+  admits(channelSequence: number, isReplay: boolean): boolean {
+    return this.#channel.admits(channelSequence, isReplay, this.#changes);
+  }
+}
+
+/** The channel sequence of an open, and the rule of MS-SMB2 3.3.5.2.10. */
+class ChannelSequence {
+  #current = 0;
+  #known = false;
+
+  admits(sequence: number, isReplay: boolean, outstanding: number): boolean {
+    if (!this.#known) {
+      this.#known = true;
+      this.#current = sequence;
+      return true;
+    }
+    const ahead = (sequence - this.#current) & 0xffff;
+    if (ahead === 0) return true;
+    if (ahead > 0x7fff) return false;
+    this.#current = sequence;
+    // A replay may not overtake what it repeats: the client tries again.
+    return !(isReplay && outstanding > 0);
+  }
+}

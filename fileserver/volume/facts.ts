@@ -1,0 +1,27 @@
+import { FileAttribute } from '../../smb/fscc/constants.ts';
+import type { FileFacts } from '../../smb/wire/create.ts';
+import { creationTime, fileAttributes, type StoredAttributes } from './attributes.ts';
+import { isDirectory, type Stat } from './posix.ts';
+
+const CLUSTER_SIZE = 4096;
+
+/** What is answered about a file wherever times, sizes and attributes are asked for. */
+export function factsOf(stat: Stat, stored: StoredAttributes): FileFacts {
+  const attributes = fileAttributes(stat, stored);
+  return {
+    creationTime: creationTime(stat, stored),
+    lastAccessTime: stat.accessTime,
+    lastWriteTime: stat.writeTime,
+    changeTime: stat.changeTime,
+    allocationSize: allocationSize(stat, attributes),
+    endOfFile: isDirectory(stat) ? 0 : stat.size,
+    fileAttributes: attributes,
+  };
+}
+
+/** File systems that allocate late say 0 until they write: clients expect what the data will take. */
+function allocationSize(stat: Stat, attributes: number): number {
+  if (isDirectory(stat)) return 0;
+  if ((attributes & FileAttribute.sparse) !== 0) return stat.allocated;
+  return Math.max(stat.allocated, Math.ceil(stat.size / CLUSTER_SIZE) * CLUSTER_SIZE);
+}
