@@ -58,7 +58,7 @@ cluster-down: ## takes that cluster away, with nothing left behind
 
 .PHONY: demo
 demo: build ## the main job: writers go on while pods are drained, upgraded and killed (KUBECONFIG=, IMAGE=, LINUX_CLIENT=1)
-	test/demo/demo.sh
+	HOLDFAST_KUBECONFIG="$(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))" IMAGE="$(IMAGE)" LINUX_CLIENT="$(LINUX_CLIENT)" $(node) test/demo/main.ts
 
 .PHONY: test
 test: lint test-unit test-integration test-conformance test-faults test-e2e ## all tests; what CI runs

@@ -46,7 +46,8 @@ export class Kubernetes {
     return new Kubernetes(join(state, 'admin.conf'), true, state, join(state, 'bin'));
   }
 
-  #environment(): NodeJS.ProcessEnv {
+  /** For programs that are run against it: KUBECONFIG, and kubectl and helm on the PATH. */
+  environment(): NodeJS.ProcessEnv {
     return {
       ...process.env,
       KUBECONFIG: this.kubeconfig,
@@ -55,11 +56,11 @@ export class Kubernetes {
   }
 
   kubectl(args: string[], options: CommandOptions = {}): Promise<string> {
-    return run('kubectl', args, { timeoutMs: 180_000, ...options, env: this.#environment() });
+    return run('kubectl', args, { timeoutMs: 180_000, ...options, env: this.environment() });
   }
 
   helm(args: string[], options: CommandOptions = {}): Promise<string> {
-    return run('helm', args, { timeoutMs: 300_000, ...options, env: this.#environment() });
+    return run('helm', args, { timeoutMs: 300_000, ...options, env: this.environment() });
   }
 
   /** Objects of a kind, as JSON. */

@@ -1,0 +1,337 @@
+// The main job, end to end: writers go on while their servers are drained, upgraded, killed and cut off.
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Kubernetes, ROOT } from '../cluster/kubernetes.ts';
+import { eventually, run } from '../cluster/shell.ts';
+import {
+  CLUSTER,
+  installOperator,
+  manifests,
+  migrations,
+  NAMESPACE,
+  SHARE,
+  servers,
+  USER,
+  waitAvailable,
+} from './installation.ts';
+import { renderPicture } from './picture.ts';
+import { reclaimed, type StepResult, summarise, tableOf } from './results.ts';
+import { Upload } from './upload.ts';
+import { type WriterReport, Writers } from './writers.ts';
+
+const REPLICAS = 3;
+const WRITER_PROCESSES = 6;
+const HANDLES_EACH = 4;
+/** How long writers run undisturbed before and after each step. */
+const STEADY_MS = Number(process.env.DEMO_STEADY_SECONDS ?? 4) * 1000;
+const OUT = join(ROOT, 'out');
+
+interface Event {
+  name: string;
+  fromUnixMs: number;
+  toUnixMs: number;
+  moved: number;
+  expired: number;
+}
+
+const startedAt = performance.now();
+
+function say(line: string): void {
+  const seconds = Math.round((performance.now() - startedAt) / 1000);
+  process.stdout.write(`[${String(seconds).padStart(4)} s] ${line}\n`);
+}
+
+const delay = (ms: number) => new Promise((wake) => setTimeout(wake, ms));
+
+class Demo {
+  readonly #cluster: Kubernetes;
+  readonly #password = randomBytes(12).toString('base64url');
+  readonly #events: Event[] = [];
+  readonly #writers: Writers;
+  readonly #upload: Upload;
+
+  constructor(cluster: Kubernetes, image: string, quietNode: string) {
+    this.#cluster = cluster;
+    this.#writers = new Writers(cluster, {
+      processes: WRITER_PROCESSES,
+      handlesEach: HANDLES_EACH,
+      password: this.#password,
+      node: quietNode,
+      image,
+    });
+    this.#upload = new Upload(cluster, this.#password);
+  }
+
+  async install(image: string | undefined): Promise<void> {
+    say('installing the operator: helm install holdfast charts/holdfast');
+    await installOperator(this.#cluster, image);
+    say(`applying a FileServerCluster of ${REPLICAS} servers with one continuously available share`);
+    await this.#cluster.apply(
+      manifests({ password: this.#password, replicas: REPLICAS, volume: 'embedded', claim: 'media' }),
+    );
+    await waitAvailable(this.#cluster, REPLICAS, 180_000);
+    await this.show();
+  }
+
+  async show(): Promise<void> {
+    process.stdout.write(await this.#cluster.kubectl(['get', 'fsc,hm', '-n', NAMESPACE]));
+  }
+
+  async upload(when: string): Promise<void> {
+    if (!this.#cluster.embedded) return;
+    const seconds = await this.#upload.run(when);
+    say(`smbclient uploaded 256 MiB ${when} and got the same bytes back, ${seconds.toFixed(1)} s`);
+  }
+
+  async startWriters(): Promise<void> {
+    this.#writers.start();
+    say(`${this.#writers.handles} handles of ${WRITER_PROCESSES} clients begin to write`);
+    await eventually('all writers write', 60_000, async () => {
+      this.#writers.check();
+      const spread = (await servers(this.#cluster)).filter((server) => server.handles > 0);
+      const open = spread.reduce((sum, server) => sum + server.handles, 0);
+      if (open < this.#writers.handles || spread.length < 2) {
+        throw new Error(`${open} handles are open, on ${spread.length} pods`);
+      }
+      return true;
+    });
+    for (const server of await servers(this.#cluster))
+      say(`  ${server.pod} on ${server.node}: ${server.handles} handles`);
+    await delay(STEADY_MS);
+  }
+
+  /** Does something to the servers while the writers go on, and waits until all of them have gone on. */
+  async step(name: string, act: () => Promise<string>): Promise<void> {
+    const before = new Set((await migrations(this.#cluster)).map((migration) => migration.name));
+    const ackedBefore = this.#writers.ackedBlocks;
+    const fromUnixMs = Date.now();
+    say(`${name}: begins`);
+    const what = await act();
+    await waitAvailable(this.#cluster, REPLICAS, 180_000);
+    await delay(STEADY_MS);
+    this.#writers.check();
+    const done = (await migrations(this.#cluster)).filter((migration) => !before.has(migration.name));
+    const moved = done.reduce((sum, migration) => sum + migration.moved, 0);
+    const expired = done.reduce((sum, migration) => sum + migration.expired, 0);
+    this.#events.push({ name, fromUnixMs, toUnixMs: Date.now(), moved, expired });
+    say(
+      `${name}: done. ${what}; ${moved} handles moved, ${this.#writers.ackedBlocks - ackedBefore} blocks acknowledged meanwhile`,
+    );
+    for (const message of this.#writers.messages.splice(0)) say(`  ${message}`);
+    await this.show();
+  }
+
+  /** The pod that holds most handles, and where it runs. */
+  async busiest(): Promise<{ pod: string; node: string; handles: number }> {
+    const found = (await servers(this.#cluster)).sort((a, b) => b.handles - a.handles)[0];
+    if (!found) throw new Error('the FileServerCluster has no servers');
+    return found;
+  }
+
+  async drain(): Promise<string> {
+    const { pod, node, handles } = await this.busiest();
+    say(`  kubectl drain ${node}, the node of ${pod} with ${handles} handles`);
+    const began = performance.now();
+    await this.#cluster.kubectl([
+      'drain',
+      node,
+      '--ignore-daemonsets',
+      '--delete-emptydir-data',
+      '--force',
+      '--timeout=120s',
+    ]);
+    const seconds = (performance.now() - began) / 1000;
+    await this.#cluster.kubectl(['uncordon', node]);
+    return `kubectl drain took ${seconds.toFixed(1)} s`;
+  }
+
+  async rollingUpgrade(): Promise<string> {
+    const old = new Set((await servers(this.#cluster)).map((server) => server.pod));
+    const patch = {
+      spec: { template: { annotations: { 'demo.holdfast.dev/upgraded-at': new Date().toISOString() } } },
+    };
+    await this.#cluster.kubectl([
+      ...['patch', 'fileservercluster', CLUSTER, '-n', NAMESPACE, '--type=merge'],
+      ...['-p', JSON.stringify(patch)],
+    ]);
+    await eventually(
+      'every pod is replaced',
+      300_000,
+      async () => {
+        const now = await servers(this.#cluster);
+        const left = now.filter((server) => old.has(server.pod));
+        if (left.length > 0) throw new Error(`${left.length} old pods are left`);
+        return true;
+      },
+      500,
+    );
+    return 'every pod was replaced by one of the new template';
+  }
+
+  async kill(): Promise<string> {
+    const { pod, node, handles } = await this.busiest();
+    say(`  kill -9 of the file server in ${pod} on ${node} with ${handles} handles`);
+    const cgroup = await this.#pidOf(pod, 'fileserver');
+    process.kill(cgroup, 'SIGKILL');
+    return `process ${cgroup} was killed`;
+  }
+
+  /** The host's pid of a container's first process: containerd of the node knows it. */
+  async #pidOf(pod: string, container: string): Promise<number> {
+    const object = await this.#cluster.get('pod', NAMESPACE, pod);
+    const status = (object?.status ?? {}) as { containerStatuses?: { name: string; containerID: string }[] };
+    const id = status.containerStatuses
+      ?.find((one) => one.name === container)
+      ?.containerID.replace('containerd://', '');
+    if (!id) throw new Error(`${pod} has no running container ${container}`);
+    const processes = await run('pgrep', ['-f', 'fileserver/main.js']);
+    for (const pid of processes.trim().split('\n').map(Number)) {
+      if (readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(id)) return pid;
+    }
+    throw new Error(`no process of container ${id} was found`);
+  }
+
+  async cutOff(): Promise<string> {
+    const redis = (await this.#cluster.list('pods', NAMESPACE)).filter((pod) => pod.metadata.name.includes('redis'));
+    const redisNodes = new Set(redis.map((pod) => (pod.spec as { nodeName?: string } | undefined)?.nodeName));
+    const candidates = (await servers(this.#cluster)).filter((server) => !redisNodes.has(server.node));
+    const victim = candidates.sort((a, b) => b.handles - a.handles)[0];
+    if (!victim) throw new Error('every file server runs beside Redis: no node can be cut off');
+    say(`  ${victim.node} is cut off the network for good; ${victim.pod} there has ${victim.handles} handles`);
+    await this.#cluster.node('cut', victim.node);
+    await eventually(
+      'the pods of the lost node are replaced',
+      180_000,
+      async () => {
+        const now = (await servers(this.#cluster)).filter((server) => server.phase === 'Active');
+        return now.length >= REPLICAS && now.every((server) => server.node !== victim.node) ? true : undefined;
+      },
+      500,
+    );
+    return `${victim.node} is gone`;
+  }
+
+  /** Stops the writers, compares every acknowledged block with the volume, writes the results. */
+  async finish(): Promise<boolean> {
+    say('writers finish; every acknowledged block is read back');
+    const { reports, files } = await this.#writers.stop();
+    const folder = this.#cluster.embedded ? await this.#volumeFolder() : undefined;
+    let verified = 0;
+    let lost = 0;
+    for (const file of files) {
+      const outcome = await this.#writers.verify(file, folder);
+      verified += outcome.verified;
+      lost += outcome.lost + outcome.torn;
+    }
+    const steps = this.#events.map(
+      (event): StepResult => ({
+        ...summarise(event.name, reports, event.fromUnixMs, event.toUnixMs),
+        moved: event.moved,
+        reclaimed: reclaimed(reports, event.fromUnixMs, event.toUnixMs),
+        expired: event.expired,
+      }),
+    );
+    const ackedBlocks = reports
+      .flatMap((report) => report.handles)
+      .reduce((sum, handle) => sum + handle.ackedBlocks, 0);
+    const callerErrors = reports.flatMap((report) => report.handles).reduce((sum, handle) => sum + handle.errors, 0);
+    const seconds = Math.round((performance.now() - startedAt) / 1000);
+    mkdirSync(OUT, { recursive: true });
+    const result = { steps, ackedBlocks, verifiedBlocks: verified, lostBlocks: lost, seconds };
+    writeFileSync(join(OUT, 'demo.json'), `${JSON.stringify(result, null, 2)}\n`);
+    this.#draw(reports, steps);
+    for (const row of tableOf(steps))
+      process.stdout.write(`${row.map((cell, i) => (i === 0 ? cell.padEnd(28) : cell.padStart(12))).join('')}\n`);
+    say(
+      `${ackedBlocks} blocks acknowledged, ${verified} slots verified, ${lost} lost or torn, ${callerErrors} errors seen by callers`,
+    );
+    say('out/demo.json, out/demo.html');
+    return lost === 0 && callerErrors === 0 && verified > 0;
+  }
+
+  async #volumeFolder(): Promise<string> {
+    const claim = await this.#cluster.get('persistentvolumeclaim', NAMESPACE, 'media');
+    const volume = (claim?.spec as { volumeName?: string } | undefined)?.volumeName ?? '';
+    const object = JSON.parse(await this.#cluster.kubectl(['get', 'pv', volume, '-o', 'json'])) as {
+      spec: { hostPath: { path: string } };
+    };
+    const path = object.spec.hostPath.path;
+    statSync(path);
+    return path;
+  }
+
+  #draw(reports: WriterReport[], steps: StepResult[]): void {
+    const bucketMs = 100;
+    const start = Math.min(...reports.map((report) => report.startedAtUnixMs));
+    const series = reports.flatMap((report) =>
+      report.handles.map((handle) => {
+        const acknowledged: number[] = [];
+        for (const at of handle.acknowledgedAtUnixMs) {
+          const bucket = Math.floor((at - start) / bucketMs);
+          acknowledged[bucket] = (acknowledged[bucket] ?? 0) + 1;
+        }
+        return { name: handle.path, acknowledged: Array.from(acknowledged, (count) => count ?? 0) };
+      }),
+    );
+    const events = this.#events.map((event, i) => ({
+      name: event.name,
+      fromMs: event.fromUnixMs - start,
+      toMs: event.toUnixMs - start,
+      summary: `longest pause ${steps[i]?.pauseMs.max ?? 0} ms`,
+    }));
+    writeFileSync(
+      join(OUT, 'demo.html'),
+      renderPicture({ title: 'Holdfast: writes that go on', bucketMs, series, events, table: tableOf(steps) }),
+    );
+  }
+
+  remove(): void {
+    this.#writers.remove();
+  }
+}
+
+async function main(): Promise<number> {
+  const cluster = await Kubernetes.get(say);
+  let image = process.env.IMAGE;
+  if (cluster.embedded) {
+    say('building the image and giving it to the nodes');
+    await run('make', ['image'], { cwd: ROOT, onLine: say });
+    await run(join(ROOT, 'test/cluster/load-image.sh'), [join(ROOT, 'build/holdfast-image.tar')], { onLine: say });
+    image = undefined;
+  } else {
+    say('this cluster is not the demo’s own: the steps that kill a process and cut a node off are left out');
+    if (!image)
+      throw new Error('say which image to use, one that the nodes can pull: make demo KUBECONFIG=... IMAGE=...');
+  }
+  const nodes = (
+    JSON.parse(await cluster.kubectl(['get', 'nodes', '-o', 'json'])) as { items: { metadata: { name: string } }[] }
+  ).items;
+  const demo = new Demo(cluster, image ?? '', nodes.at(-1)?.metadata.name ?? '');
+  try {
+    await demo.install(image);
+    await demo.upload('before');
+    await demo.startWriters();
+    await demo.step('node drained', () => demo.drain());
+    await demo.step('rolling upgrade', () => demo.rollingUpgrade());
+    if (cluster.embedded) {
+      await demo.step('file server killed', () => demo.kill());
+      await demo.step('node cut off', () => demo.cutOff());
+    }
+    await demo.upload('after');
+    const good = await demo.finish();
+    say(
+      good
+        ? `nothing was lost. ${USER}'s share ${SHARE} is still there: make cluster-down takes all away`
+        : 'SOMETHING WAS LOST: see above',
+    );
+    return good ? 0 : 1;
+  } finally {
+    demo.remove();
+  }
+}
+
+process.exitCode = await main().catch((error: unknown) => {
+  say(`the demo failed: ${error instanceof Error ? error.message : String(error)}`);
+  return 1;
+});

@@ -1,0 +1,216 @@
+// The demo's writers: processes of `holdfast write-through`, each with a connection and handles of its own.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type Kubernetes, ROOT } from '../cluster/kubernetes.ts';
+import { ended, run } from '../cluster/shell.ts';
+import { CLUSTER, NAMESPACE, SHARE, USER } from './installation.ts';
+
+/** What one writer's process reports at its end (client/cli/write-through). */
+export interface WriterReport {
+  writer: string;
+  startedAtUnixMs: number;
+  handles: HandleReport[];
+}
+
+export interface HandleReport {
+  path: string;
+  ackedBlocks: number;
+  /** Unix milliseconds of every acknowledgement, in order. */
+  acknowledgedAtUnixMs: number[];
+  errors: number;
+  /** How often it was reconnected at another server. */
+  reconnects: number[];
+}
+
+export interface WritersPlan {
+  processes: number;
+  handlesEach: number;
+  password: string;
+  /** Where the writers may run on a cluster that is not our own: a node that is left alone. */
+  node?: string;
+  image?: string;
+}
+
+/** Connects to the pods themselves: the headless Service's name gives all their addresses. */
+const HOST = `${CLUSTER}-servers.${NAMESPACE}.svc.cluster.local`;
+
+export class Writers {
+  readonly #cluster: Kubernetes;
+  readonly #plan: WritersPlan;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'holdfast-demo-'));
+  readonly #children = new Map<string, ChildProcess>();
+  readonly #blocks = new Map<string, number>();
+  readonly #messages: string[] = [];
+
+  constructor(cluster: Kubernetes, plan: WritersPlan) {
+    this.#cluster = cluster;
+    this.#plan = plan;
+  }
+
+  get handles(): number {
+    return this.#plan.processes * this.#plan.handlesEach;
+  }
+
+  /** Blocks acknowledged so far, as of the last progress line of each writer. */
+  get ackedBlocks(): number {
+    return [...this.#blocks.values()].reduce((sum, blocks) => sum + blocks, 0);
+  }
+
+  /** What the writers said on standard error; empty when nothing was wrong. */
+  get messages(): string[] {
+    return this.#messages;
+  }
+
+  start(): void {
+    writeFileSync(join(this.#folder, 'password'), this.#plan.password, { mode: 0o600 });
+    writeFileSync(join(this.#folder, 'resolv.conf'), 'nameserver 10.77.0.1\n');
+    for (let i = 0; i < this.#plan.processes; i++) this.#startOne(`writer-${String.fromCharCode(97 + i)}`);
+  }
+
+  #startOne(name: string): void {
+    const [program, args] = this.#cluster.embedded ? this.#local(name) : this.#inPod(name);
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: this.#cluster.environment() });
+    this.#children.set(name, child);
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      try {
+        const progress = JSON.parse(line) as { ackedBlocks?: number };
+        if (typeof progress.ackedBlocks === 'number') this.#blocks.set(name, progress.ackedBlocks);
+      } catch {
+        this.#messages.push(`${name}: ${line}`);
+      }
+    });
+    createInterface({ input: child.stderr }).on('line', (line) => this.#messages.push(`${name}: ${line}`));
+  }
+
+  #flags(name: string, folder: string): string[] {
+    return [
+      ...['write-through', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', `${folder}/password`],
+      ...['--prefix', name, '--handles', String(this.#plan.handlesEach), '--seconds', '3600'],
+      ...['--report', `${folder}/${name}.json`, '--progress', 'json'],
+    ];
+  }
+
+  /** On this machine, with the embedded cluster's name server in place of the machine's own. */
+  #local(name: string): [string, string[]] {
+    const script = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"';
+    return [
+      'unshare',
+      [
+        ...['--mount', '--', 'sh', '-c', script, 'sh', join(this.#folder, 'resolv.conf')],
+        ...[join(ROOT, 'bin/holdfast'), ...this.#flags(name, this.#folder)],
+      ],
+    ];
+  }
+
+  /** As a pod, on a node that the demo leaves alone. */
+  #inPod(name: string): [string, string[]] {
+    const pod = {
+      apiVersion: 'v1',
+      spec: {
+        nodeName: this.#plan.node,
+        securityContext: { runAsNonRoot: true, runAsUser: 65532, seccompProfile: { type: 'RuntimeDefault' } },
+        containers: [
+          {
+            name,
+            image: this.#plan.image,
+            // The pod stays until its report was fetched.
+            command: [
+              'sh',
+              '-c',
+              '/app/bin/holdfast "$@"; touch /report/done; sleep 600',
+              'sh',
+              ...this.#flags(name, '/report'),
+            ],
+            securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
+            volumeMounts: [
+              { name: 'report', mountPath: '/report' },
+              { name: 'users', mountPath: '/report/password', subPath: USER },
+            ],
+          },
+        ],
+        volumes: [
+          { name: 'report', emptyDir: {} },
+          { name: 'users', secret: { secretName: 'media-users' } },
+        ],
+      },
+    };
+    return [
+      'kubectl',
+      [
+        'run',
+        name,
+        '-n',
+        NAMESPACE,
+        '--restart=Never',
+        '--attach',
+        '--image',
+        this.#plan.image ?? '',
+        '--overrides',
+        JSON.stringify(pod),
+      ],
+    ];
+  }
+
+  /** Throws when a writer has ended by itself. */
+  check(): void {
+    for (const [name, child] of this.#children) {
+      if (child.exitCode !== null || child.signalCode !== null) {
+        throw new Error(
+          `${name} ended: ${this.#messages
+            .filter((line) => line.startsWith(name))
+            .slice(-3)
+            .join('; ')}`,
+        );
+      }
+    }
+  }
+
+  /** Lets every writer finish what it has begun and gives their reports. The files of the reports are in `folder`. */
+  async stop(): Promise<{ reports: WriterReport[]; files: string[] }> {
+    for (const [name, child] of this.#children) {
+      if (this.#cluster.embedded) child.kill('SIGTERM');
+      else
+        await this.#cluster.kubectl([
+          'exec',
+          '-n',
+          NAMESPACE,
+          name,
+          '--',
+          'sh',
+          '-c',
+          'kill -TERM $(pgrep -f write-through | tail -1)',
+        ]);
+    }
+    const files: string[] = [];
+    for (const [name, child] of this.#children) {
+      const file = join(this.#folder, `${name}.json`);
+      if (this.#cluster.embedded)
+        await (child.exitCode === null && child.signalCode === null ? ended(child) : undefined);
+      else writeFileSync(file, await this.#fetch(name));
+      files.push(file);
+    }
+    return { files, reports: files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as WriterReport) };
+  }
+
+  async #fetch(pod: string): Promise<string> {
+    const script = 'until [ -e /report/done ]; do sleep 0.2; done; cat /report/*.json';
+    return this.#cluster.kubectl(['exec', '-n', NAMESPACE, pod, '--', 'sh', '-c', script]);
+  }
+
+  /** Reads every acknowledged block back from the volume's folder, or over SMB where that is not on this machine. */
+  async verify(file: string, folder: string | undefined): Promise<{ verified: number; lost: number; torn: number }> {
+    const where = folder
+      ? ['--dir', folder]
+      : ['--url', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', join(this.#folder, 'password')];
+    const text = await run(join(ROOT, 'bin/holdfast'), ['verify-blocks', '--report', file, ...where, '--json']);
+    return JSON.parse(text) as { verified: number; lost: number; torn: number };
+  }
+
+  remove(): void {
+    for (const child of this.#children.values()) child.kill('SIGKILL');
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
