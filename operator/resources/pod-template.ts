@@ -2,6 +2,7 @@ import type {
   V1Container,
   V1PodTemplateSpec,
   V1ResourceRequirements,
+  V1SecurityContext,
   V1Volume,
   V1VolumeMount,
 } from '@kubernetes/client-node';
@@ -21,13 +22,13 @@ const STORE_FOLDER = '/etc/holdfast/store';
 const SHUTDOWN_MARGIN_S = 15;
 
 /** The *restricted* Pod Security Standard, for every container that the operator makes. */
-export const RESTRICTED_CONTAINER = {
+export const RESTRICTED_CONTAINER: V1SecurityContext = {
   allowPrivilegeEscalation: false,
   readOnlyRootFilesystem: true,
   runAsNonRoot: true,
   capabilities: { drop: ['ALL'] },
   seccompProfile: { type: 'RuntimeDefault' },
-} as const;
+};
 
 /**
  * The pod of a file server and its sidecar, without the label that tells templates apart.

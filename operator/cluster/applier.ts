@@ -1,0 +1,48 @@
+import { monotonicMs } from '../../common/time.ts';
+import { shortHash } from '../resources/cluster-config.ts';
+import type { KubernetesObject, Objects, Resource } from '../runtime/objects.ts';
+import type { World } from '../world.ts';
+
+/** Objects that nobody follows are applied again after so long, so that what was changed or deleted by hand mends. */
+const REAPPLY_MS = 5 * 60_000;
+
+interface Applied {
+  desired: string;
+  version: string | undefined;
+  atMs: number;
+}
+
+/** Applies desired objects, and leaves out what would change nothing. */
+export class Applier {
+  readonly #objects: Objects;
+  readonly #world: World;
+  readonly #applied = new Map<string, Applied>();
+
+  constructor(objects: Objects, world: World) {
+    this.#objects = objects;
+    this.#world = world;
+  }
+
+  /** Makes the object so. @returns whether a request was sent */
+  async ensure(resource: Resource, object: KubernetesObject): Promise<boolean> {
+    const { namespace = '', name = '' } = object.metadata ?? {};
+    const key = `${resource.plural}/${namespace}/${name}`;
+    const desired = shortHash(object);
+    const before = this.#applied.get(key);
+    const live = this.#world.live(resource, namespace, name);
+    const unchanged = live.followed
+      ? before !== undefined && live.object !== undefined && live.object.metadata?.resourceVersion === before.version
+      : before !== undefined && monotonicMs() - before.atMs < REAPPLY_MS;
+    if (before?.desired === desired && unchanged) return false;
+    const result = await this.#objects.apply(resource, object);
+    this.#applied.set(key, { desired, version: result.metadata?.resourceVersion, atMs: monotonicMs() });
+    return true;
+  }
+
+  /** Forgets the objects of a cluster that is gone. */
+  forget(namespace: string, clusterName: string): void {
+    for (const key of this.#applied.keys()) {
+      if (key.includes(`/${namespace}/${clusterName}`)) this.#applied.delete(key);
+    }
+  }
+}

@@ -1,0 +1,289 @@
+import type { V1ReplicaSet } from '@kubernetes/client-node';
+import { reasonOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/logging.ts';
+import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
+import {
+  CLAIMS,
+  CLUSTERS,
+  CONFIG_MAPS,
+  DISRUPTION_BUDGETS,
+  MIGRATIONS,
+  NETWORK_POLICIES,
+  PODS,
+  REPLICA_SETS,
+  SERVICE_ACCOUNTS,
+  SERVICES,
+  STATEFUL_SETS,
+} from '../kinds.ts';
+import {
+  isFinished,
+  isLeaving,
+  isRunning,
+  migrationName,
+  missingMigrations,
+  type Reason,
+  surplusMigrations,
+} from '../migration/plan.ts';
+import { disruptionBudget, networkPolicies, serviceAccounts, volumeClaims } from '../resources/access.ts';
+import { configMap } from '../resources/cluster-config.ts';
+import { LABELS, metadataOf, nameOf, namesOf, namespaceOf, ownerReference } from '../resources/names.ts';
+import { podTemplate } from '../resources/pod-template.ts';
+import { hasEmbeddedStore, redisService, redisStatefulSet } from '../resources/redis.ts';
+import { replicaSet } from '../resources/replica-set.ts';
+import { clientService, headlessService } from '../resources/services.ts';
+import { ApiError, isConflict, isNotFound } from '../runtime/api.ts';
+import type { ReconcileResult } from '../runtime/controller.ts';
+import type { EventRecorder } from '../runtime/events.ts';
+import { type KubernetesObject, type Objects, type Resource, splitKey } from '../runtime/objects.ts';
+import type { World } from '../world.ts';
+import { Applier } from './applier.ts';
+import { LEAVING_ANNOTATION, type PodFacts } from './pods.ts';
+import { MENDING_MS, type Prerequisites, type Problem } from './prerequisites.ts';
+import type { Reports } from './reports.ts';
+import { type LeavingReason, planRollout } from './rollout.ts';
+import type { ClusterSecrets } from './secrets.ts';
+import { clusterStatus } from './status.ts';
+
+/** How often a cluster is looked at when nothing happens: the numbers of its status come from sidecars, which nobody watches. */
+const LOOK_EVERY_MS = 10_000;
+
+export interface ClusterReconcilerParts {
+  world: World;
+  objects: Objects;
+  events: EventRecorder;
+  secrets: ClusterSecrets;
+  prerequisites: Prerequisites;
+  reports: Reports;
+  /** The image of all parts. */
+  image: string;
+  log: Logger;
+  /** Asks for another look at a cluster. */
+  enqueue: (clusterKey: string) => void;
+}
+
+/** Makes a FileServerCluster what its spec says. */
+export class ClusterReconciler {
+  readonly #parts: ClusterReconcilerParts;
+  readonly #applier: Applier;
+  readonly #uids = new Map<string, string>();
+
+  constructor(parts: ClusterReconcilerParts) {
+    this.#parts = parts;
+    this.#applier = new Applier(parts.objects, parts.world);
+  }
+
+  async reconcile(key: string): Promise<ReconcileResult | undefined> {
+    const cluster = this.#parts.world.cluster(key);
+    if (!cluster || cluster.metadata.deletionTimestamp) {
+      this.#forget(key); // its objects go with it: they are owned
+      return undefined;
+    }
+    const uid = cluster.metadata.uid ?? '';
+    this.#uids.set(key, uid);
+    const problems = await this.#parts.prerequisites.check(cluster);
+    let refused: string | undefined;
+    try {
+      await this.#parts.secrets.ensure(cluster);
+      await this.#applyFixed(cluster);
+      await this.#applyServers(cluster, key, problems);
+    } catch (error) {
+      // What the API server refuses for good belongs into the status; everything else is just tried again.
+      if (!(error instanceof ApiError) || ![400, 403, 422].includes(error.status)) throw error;
+      refused = error.message;
+      this.#parts.log.error({ cluster: key, err: error }, 'the API server refused an object');
+    }
+    await this.#recordMigrations(cluster, key);
+    await this.#tendPods(cluster, key);
+    this.#parts.reports.refresh(uid, this.#parts.world.pods(key), () => this.#parts.enqueue(key));
+    await this.#writeStatus(cluster, key, problems, refused);
+    if (refused) throw new Error(refused);
+    return { requeueAfterMs: problems.length > 0 ? MENDING_MS : LOOK_EVERY_MS };
+  }
+
+  #forget(key: string): void {
+    const uid = this.#uids.get(key);
+    if (uid === undefined) return;
+    this.#uids.delete(key);
+    this.#parts.secrets.forget(uid);
+    this.#parts.prerequisites.forget(uid);
+    this.#parts.reports.forget(uid);
+    const { namespace, name } = splitKey(key);
+    this.#applier.forget(namespace, name);
+  }
+
+  /** Everything but the file servers themselves. */
+  async #applyFixed(cluster: FileServerCluster): Promise<void> {
+    const { image } = this.#parts;
+    const desired: [Resource, KubernetesObject][] = [
+      ...serviceAccounts(cluster).map((object): [Resource, KubernetesObject] => [SERVICE_ACCOUNTS, object]),
+      [CONFIG_MAPS, configMap(cluster)],
+      ...networkPolicies(cluster).map((object): [Resource, KubernetesObject] => [NETWORK_POLICIES, object]),
+      ...volumeClaims(cluster).map((object): [Resource, KubernetesObject] => [CLAIMS, object]),
+      [SERVICES, clientService(cluster)],
+      [SERVICES, headlessService(cluster)],
+      [DISRUPTION_BUDGETS, disruptionBudget(cluster)],
+    ];
+    if (hasEmbeddedStore(cluster)) {
+      desired.push([SERVICES, redisService(cluster)], [STATEFUL_SETS, redisStatefulSet(cluster, image)]);
+    }
+    for (const [resource, object] of desired) await this.#applier.ensure(resource, object);
+  }
+
+  /** The ReplicaSets, and who has to leave them. */
+  async #applyServers(cluster: FileServerCluster, key: string, problems: readonly Problem[]): Promise<void> {
+    const { world, image, objects, log, events } = this.#parts;
+    const namespace = namespaceOf(cluster);
+    const sets = world.replicaSets(key);
+    // Pods that cannot start would only wait with growing delays; once there are some, they stay.
+    if (sets.length === 0 && problems.length > 0) return;
+    const pods = world.pods(key);
+    const migrations = world.migrations(key);
+    const { hash } = podTemplate(cluster, image);
+    const plan = planRollout({
+      replicas: cluster.spec.replicas,
+      newest: hash,
+      pods,
+      replicaSets: sets.map(setFacts),
+      handles: this.#parts.reports.handles(cluster.metadata.uid ?? '', pods),
+      maxConcurrent: cluster.spec.migration.maxConcurrent,
+      otherMigrations: migrations.filter((hm) => isRunning(hm) && !isLeaving(hm.spec.reason)).length,
+      onCordon: cluster.spec.migration.onCordon,
+    });
+    for (const { pod, reason } of plan.leave) {
+      await this.#takeOut(cluster, pod, reason);
+      log.info({ cluster: key, pod: pod.name, node: pod.node, reason }, 'replacing a file server');
+      events.normal(cluster, `Replacing${reason}`, `replacing ${pod.name} on ${pod.node || 'no node'} (${reason})`);
+    }
+    for (const { name, replicas } of plan.scale) {
+      await objects.patch(REPLICA_SETS, namespace, name, { spec: { replicas } });
+    }
+    await this.#applier.ensure(REPLICA_SETS, replicaSet(cluster, image, plan.newestReplicas));
+    for (const name of plan.remove) await this.#ignoreGone(objects.delete(REPLICA_SETS, namespace, name));
+  }
+
+  /**
+   * Takes a pod out of its ReplicaSet and gives it to the cluster, in one step: a pod without a controller would make
+   * `kubectl drain` stop. It stays in the Services until its handles move.
+   */
+  async #takeOut(cluster: FileServerCluster, pod: PodFacts, reason: LeavingReason): Promise<void> {
+    const live = this.#parts.world.pod(namespaceOf(cluster), pod.name);
+    await this.#parts.objects.patch(PODS, namespaceOf(cluster), pod.name, {
+      metadata: {
+        resourceVersion: live?.metadata?.resourceVersion,
+        uid: pod.uid,
+        labels: { [LABELS.member]: null },
+        annotations: { [LEAVING_ANNOTATION]: reason },
+        ownerReferences: [ownerReference(cluster)],
+      },
+    });
+  }
+
+  /** Makes the HandleMigrations that are missing, and deletes old ones. */
+  async #recordMigrations(cluster: FileServerCluster, key: string): Promise<void> {
+    const { world, objects } = this.#parts;
+    const migrations = world.migrations(key);
+    for (const { source, reason } of missingMigrations(world.pods(key), migrations)) {
+      await this.#createMigration(cluster, source, reason);
+    }
+    for (const { metadata } of surplusMigrations(migrations)) {
+      await this.#ignoreGone(objects.delete(MIGRATIONS, metadata.namespace ?? '', metadata.name ?? '', metadata.uid));
+    }
+  }
+
+  async #createMigration(cluster: FileServerCluster, source: string, reason: Reason): Promise<void> {
+    const name = migrationName(source, reason);
+    const { controller: _none, ...owner } = ownerReference(cluster);
+    try {
+      await this.#parts.objects.create(MIGRATIONS, {
+        metadata: { ...metadataOf(cluster, name), ownerReferences: [{ ...owner, controller: true }] },
+        spec: { cluster: nameOf(cluster), source, reason },
+      } as KubernetesObject);
+      this.#parts.log.info({ namespace: namespaceOf(cluster), migration: name, source, reason }, 'migration planned');
+    } catch (error) {
+      if (!isConflict(error)) throw error; // made before, and not seen yet
+    }
+  }
+
+  /** Deletes servers whose handles have moved, and puts those back into the Services that stay. */
+  async #tendPods(cluster: FileServerCluster, key: string): Promise<void> {
+    const { world, objects, log } = this.#parts;
+    const namespace = namespaceOf(cluster);
+    const migrations = world.migrations(key);
+    for (const pod of world.pods(key)) {
+      if (pod.terminating || pod.ended) continue;
+      const own = migrations.filter((hm) => hm.spec.source === pod.name);
+      const moved = own.some((hm) => isFinished(hm) && isLeaving(hm.spec.reason) && hm.status?.sourceUID === pod.uid);
+      if (!pod.member && moved) {
+        log.info({ cluster: key, pod: pod.name }, 'deleting a file server whose handles have moved');
+        await this.#ignoreGone(objects.delete(PODS, namespace, pod.name, pod.uid));
+      } else if (pod.member && !pod.serving && own.every(isFinished)) {
+        await objects.patch(PODS, namespace, pod.name, {
+          metadata: { uid: pod.uid, labels: { [LABELS.serving]: 'true' } },
+        });
+      }
+    }
+  }
+
+  async #writeStatus(
+    cluster: FileServerCluster,
+    key: string,
+    problems: readonly Problem[],
+    refused: string | undefined,
+  ): Promise<void> {
+    const { world, reports, events, image, objects } = this.#parts;
+    const namespace = namespaceOf(cluster);
+    const names = namesOf(nameOf(cluster));
+    const status = clusterStatus({
+      cluster,
+      newest: podTemplate(cluster, image).hash,
+      pods: world.pods(key),
+      redisPods: world.redisPods(key),
+      statefulSet: world.statefulSet(namespace, names.redis),
+      service: world.service(namespace, names.clientService),
+      migrations: world.migrations(key),
+      reports: reports.of(cluster.metadata.uid ?? ''),
+      problems,
+      refused,
+      watchesNodes: world.watchesNodes,
+      now: new Date().toISOString(),
+    });
+    if (stable(status) === stable(cluster.status)) return;
+    await objects.patch(CLUSTERS, namespace, nameOf(cluster), { status }, 'status');
+    for (const type of ['Available', 'Degraded', 'StateStoreReady']) {
+      const before = cluster.status?.conditions?.find((condition) => condition.type === type);
+      const after = status.conditions?.find((condition) => condition.type === type);
+      if (!after || (before?.status === after.status && before.reason === after.reason)) continue;
+      const good = (type === 'Degraded') === (after.status === 'False');
+      if (good && before === undefined) continue;
+      // Just made and not there yet is no reason to warn anybody.
+      const waiting = before === undefined && type !== 'Degraded';
+      if (good) events.normal(cluster, after.reason, after.message);
+      else if (!waiting && after.status !== 'Unknown') events.warning(cluster, after.reason, after.message);
+    }
+  }
+
+  async #ignoreGone(deletion: Promise<void>): Promise<void> {
+    try {
+      await deletion;
+    } catch (error) {
+      if (!isNotFound(error) && !isConflict(error)) throw new Error(reasonOf(error), { cause: error });
+    }
+  }
+}
+
+function setFacts(set: V1ReplicaSet) {
+  return {
+    name: set.metadata?.name ?? '',
+    template: set.metadata?.labels?.[LABELS.template] ?? '',
+    replicas: set.spec?.replicas ?? 0,
+  };
+}
+
+/** The same text for the same content, whatever the order of the fields. */
+function stable(value: unknown): string {
+  return JSON.stringify(value ?? {}, (_key, part: unknown) =>
+    typeof part === 'object' && part !== null && !Array.isArray(part)
+      ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : part,
+  );
+}

@@ -1,0 +1,78 @@
+import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
+import type { PodFacts } from '../cluster/pods.ts';
+import { timeMs } from '../runtime/objects.ts';
+
+export type Reason = HandleMigration['spec']['reason'];
+export type Phase = NonNullable<NonNullable<HandleMigration['status']>['phase']>;
+
+/** Finished migrations that are kept for each cluster. */
+const KEPT = 50;
+
+export function isFinished(migration: HandleMigration): boolean {
+  return migration.status?.phase === 'Succeeded' || migration.status?.phase === 'Failed';
+}
+
+/** Whether it has begun and not ended: it holds one of the places that maxConcurrent gives. */
+export function isRunning(migration: HandleMigration): boolean {
+  const phase = migration.status?.phase;
+  return phase === 'Preparing' || phase === 'CuttingRouting' || phase === 'Transferring';
+}
+
+/** Whether the source goes away afterwards. */
+export function isLeaving(reason: Reason): boolean {
+  return reason !== 'Manual' && reason !== 'Rebalance';
+}
+
+/** Where handles may go: ready members of the newest template (of any, while there is none), those with the fewest handles first. */
+export function chooseTargets(
+  source: string,
+  pods: readonly PodFacts[],
+  newest: string,
+  handles: ReadonlyMap<string, number>,
+): string[] {
+  const able = pods.filter((pod) => pod.name !== source && pod.ready && pod.serving && pod.member && !pod.terminating);
+  const staying = able.filter((pod) => !pod.nodeLeaving);
+  const best =
+    [staying.filter((pod) => pod.template === newest), staying, able].find((choice) => choice.length > 0) ?? [];
+  return best
+    .map((pod) => ({ name: pod.name, handles: handles.get(pod.name) ?? 0 }))
+    .sort((a, b) => a.handles - b.handles || (a.name < b.name ? -1 : 1))
+    .map((pod) => pod.name);
+}
+
+/**
+ * Whether everything that should serve without the source serves, so that the source is not missed: as many ready members as
+ * asked for, one of them of the newest template.
+ */
+export function successorReady(pods: readonly PodFacts[], newest: string, replicas: number): boolean {
+  const ready = pods.filter((pod) => pod.member && pod.ready && pod.serving && !pod.terminating && !pod.nodeLeaving);
+  return ready.length >= Math.max(replicas, 1) && ready.some((pod) => pod.template === newest);
+}
+
+/** Migrations that the operator has to make: for servers that leave, and for pods that Kubernetes is ending. */
+export function missingMigrations(
+  pods: readonly PodFacts[],
+  migrations: readonly HandleMigration[],
+): { source: string; reason: Reason }[] {
+  const covered = new Set(migrations.filter((hm) => isLeaving(hm.spec.reason)).map((hm) => hm.spec.source));
+  return pods.flatMap((pod): { source: string; reason: Reason }[] => {
+    if (covered.has(pod.name) || pod.ended) return [];
+    if (pod.terminating) return pod.started ? [{ source: pod.name, reason: 'Drain' }] : [];
+    return pod.member ? [] : [{ source: pod.name, reason: (pod.leavingReason as Reason | undefined) ?? 'Upgrade' }];
+  });
+}
+
+/** The name of the operator's own migration off a pod; the same each time, so that making it twice is harmless. */
+export function migrationName(source: string, reason: Reason): string {
+  return `${source}-${reason.toLowerCase()}`;
+}
+
+/** Finished migrations beyond the newest 50, oldest first. */
+export function surplusMigrations(migrations: readonly HandleMigration[]): HandleMigration[] {
+  const finished = migrations.filter(isFinished).sort((a, b) => endOf(a) - endOf(b));
+  return finished.slice(0, Math.max(0, finished.length - KEPT));
+}
+
+function endOf(migration: HandleMigration): number {
+  return timeMs(migration.status?.endTime) ?? timeMs(migration.metadata.creationTimestamp) ?? 0;
+}
