@@ -620,6 +620,38 @@ test('READ and WRITE far beyond any file are decoded up to the end of the signed
   }
 });
 
+test('a part that is said to be longer than the message is refused, not cut short', () => {
+  const ids = { fileId: { persistent: 0n, volatile: 0n } };
+  const data = Buffer.from('data');
+  const none = Buffer.alloc(0);
+  const write1 = { ...ids, offset: 0, channel: 0, remainingBytes: 0, flags: 0, data, channelInfo: none };
+  const ioctl1 = { ...ids, ctlCode: 0, input: data, maxInputResponse: 0, maxOutputResponse: 0, flags: 1, output: none };
+  const setup = { flags: 0, securityMode: 0, capabilities: 0, previousSessionId: 0n, securityBuffer: data };
+  const set = { ...ids, infoType: 1, fileInfoClass: 4, additionalInformation: 0, input: data };
+  const cases: [Buffer, (message: Buffer) => unknown][] = [
+    [write.encodeWriteRequest(write1), write.decodeWriteRequest],
+    [read.encodeReadResponse({ data, dataRemaining: 0, flags: 0 }), read.decodeReadResponse],
+    [ioctl.encodeIoctlRequest(ioctl1), ioctl.decodeIoctlRequest],
+    [sessionSetup.encodeSessionSetupRequest(setup), sessionSetup.decodeSessionSetupRequest],
+    [setInfo.encodeSetInfoRequest(set), setInfo.decodeSetInfoRequest],
+    [queryInfo.encodeQueryInfoResponse({ output: data }), queryInfo.decodeQueryInfoResponse],
+    [treeConnect.encodeTreeConnectRequest({ flags: 0, path: '\\\\a\\b' }), treeConnect.decodeTreeConnectRequest],
+  ];
+  for (const [body, decode] of cases) {
+    const message = messageOf(body);
+    decode(message);
+    expect(() => decode(message.subarray(0, -1))).toThrow(WireError);
+    expect(() => decode(message.subarray(0, -2))).toThrow(WireError);
+  }
+});
+
+test('a chain of create contexts that is not aligned to 8 bytes is refused', () => {
+  const one = contexts.encodeCreateContexts([{ name: 'MxAc', data: Buffer.alloc(0) }]);
+  const chain = Buffer.concat([one, Buffer.alloc(4), one]);
+  chain.writeUInt32LE(one.length + 4, 0);
+  expect(() => contexts.decodeCreateContexts(chain)).toThrow(WireError);
+});
+
 test('a chain of create contexts that goes nowhere or in circles is refused', () => {
   const chain = contexts.encodeCreateContexts([
     { name: 'MxAc', data: Buffer.alloc(0) },

@@ -110,6 +110,12 @@ describe('compounds', () => {
     }
   });
 
+  test('a second message that is not aligned to 8 bytes is refused', () => {
+    const message = Buffer.concat([one(4, 1), one(4, 2)]);
+    message.writeUInt32LE(HEADER_SIZE + 4, 20);
+    expect(() => splitCompound(message)).toThrow(WireError);
+  });
+
   test('more messages than allowed are refused', () => {
     const { message } = joinCompound([one(4, 1), one(4, 2), one(4, 3)]);
     expect(splitCompound(message, 3)).toHaveLength(3);
