@@ -18,6 +18,7 @@ import {
 import { Status } from '../../smb/status.ts';
 import { decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create.ts';
 import { EMPTY, type FileId } from '../../smb/wire/cursor.ts';
+import { WireError } from '../../smb/wire/errors.ts';
 import { decodeIoctlResponse, encodeIoctlRequest } from '../../smb/wire/ioctl.ts';
 import { decodeReadResponse } from '../../smb/wire/read.ts';
 import { encodeTreeDisconnectRequest } from '../../smb/wire/tree-disconnect.ts';
@@ -35,6 +36,8 @@ export interface ShareInfo {
 
 /** Most bytes of one piece of an RPC answer. */
 const PIPE_BYTES = 65_536;
+/** BUFFER_OVERFLOW: there is more to read. */
+const PARTIAL = [Status.SUCCESS, Status.BUFFER_OVERFLOW];
 
 /** Asks srvsvc for the shares, over a pipe of IPC$ (MS-SRVS 3.1.4.8). */
 export async function listShares(link: Link, signal: AbortSignal): Promise<ShareInfo[]> {
@@ -48,24 +51,24 @@ export async function listShares(link: Link, signal: AbortSignal): Promise<Share
     const created = await send({ command: Command.CREATE, body: encodeCreateRequest(SRVSVC) });
     const { fileId } = decodeCreateResponse(created.message);
     const transceive = async (input: Buffer): Promise<Buffer> => {
-      const partial = [Status.SUCCESS, Status.BUFFER_OVERFLOW];
-      const { message } = await send(transceiveRequest(fileId, input), partial);
-      let answer = Buffer.from(decodeIoctlResponse(message).output);
-      while (!responseIsComplete(answer)) {
-        const more = await send(
-          { command: Command.READ, body: readRequest(fileId, 0, PIPE_BYTES), payloadBytes: PIPE_BYTES },
-          partial,
-        );
-        answer = Buffer.concat([answer, decodeReadResponse(more.message).data]);
-      }
-      return answer;
+      const { message } = await send(transceiveRequest(fileId, input), PARTIAL);
+      return Buffer.from(decodeIoctlResponse(message).output);
     };
     expectBindAck(await transceive(srvsvcBind()));
-    const shares = netrShareEnumResponse(
-      await transceive(netrShareEnumRequest(`\\\\${link.connection.options.serverName}`)),
-    );
+    let answer = await transceive(netrShareEnumRequest(`\\\\${link.connection.options.serverName}`));
+    while (!responseIsComplete(answer)) {
+      const more = await send(
+        { command: Command.READ, body: readRequest(fileId, 0, PIPE_BYTES), payloadBytes: PIPE_BYTES },
+        PARTIAL,
+      );
+      answer = Buffer.concat([answer, decodeReadResponse(more.message).data]);
+    }
+    const shares = netrShareEnumResponse(answer);
     await send({ command: Command.CLOSE, body: closeRequest(fileId) });
     return shares;
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    throw new SmbError('PROTOCOL_VIOLATION', `listing the shares: ${error.message}`, { cause: error });
   } finally {
     link.session
       .send({ command: Command.TREE_DISCONNECT, body: encodeTreeDisconnectRequest(), treeId: tree.treeId })
