@@ -1,5 +1,166 @@
-/** Counters of this process; arrays on the hot path, collected on scrape. */
-export interface Metrics {
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Counter, Gauge, Registry } from 'prom-client';
+import { Command } from '../smb/constants.ts';
+import { statusName } from '../smb/status.ts';
+
+/** Upper bounds of the latency histogram, microseconds. */
+const BOUNDS_US = [50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000, 500_000, 2_000_000, 10_000_000];
+const commandNames: readonly string[] = Object.keys(Command);
+const COMMANDS = commandNames.length;
+const BUCKETS = BOUNDS_US.length + 1;
+
+/** What the gauges look at when somebody scrapes. */
+export interface Observed {
+  connections(): number;
+  sessions(): number;
+  opens(): number;
+  selfFencings(): number;
+  /** Whether the deadline is ahead. */
+  mayServe(): boolean;
+}
+
+/** Counters of this process. On the hot path they are numbers in arrays; prom-client sees them when it is scraped. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #buckets = new Float64Array(COMMANDS * BUCKETS);
+  readonly #microseconds = new Float64Array(COMMANDS);
+  /** By command, then by status. */
+  readonly #statuses: Map<number, number>[] = Array.from({ length: COMMANDS }, () => new Map());
+  #bytesIn = 0;
+  #bytesOut = 0;
+  #logonFailures = 0;
+
+  constructor(observed: Observed) {
+    const registers = [this.registry];
+    const loop = monitorEventLoopDelay({ resolution: 10 });
+    loop.enable();
+    const gauge = (name: string, help: string, value: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(value());
+        },
+      });
+    const counter = (name: string, help: string, value: () => number) =>
+      new Counter({
+        name,
+        help,
+        registers,
+        collect() {
+          this.reset();
+          this.inc(value());
+        },
+      });
+    gauge('holdfast_fileserver_connections', 'Connections of clients', observed.connections);
+    gauge('holdfast_fileserver_sessions', 'Sessions', observed.sessions);
+    gauge('holdfast_fileserver_opens', 'Opens in memory, connected or waiting for their client', observed.opens);
+    gauge('holdfast_fileserver_may_serve', '1 while the deadline of the last renewal is ahead', () =>
+      observed.mayServe() ? 1 : 0,
+    );
+    counter('holdfast_fileserver_self_fencings_total', 'Times the deadline passed', observed.selfFencings);
+    counter('holdfast_fileserver_received_bytes_total', 'Bytes from clients', () => this.#bytesIn);
+    counter('holdfast_fileserver_sent_bytes_total', 'Bytes to clients', () => this.#bytesOut);
+    counter('holdfast_fileserver_logon_failures_total', 'Logons that were refused', () => this.#logonFailures);
+    gauge('holdfast_fileserver_event_loop_delay_seconds', 'The 99th percentile since the last scrape', () => {
+      const seconds = loop.percentile(99) / 1e9;
+      loop.reset();
+      return seconds;
+    });
+    this.#registerRequests();
+  }
+
   /** Counts a request: `microseconds` from its arrival to its answer. */
-  request(command: number, status: number, microseconds: number): void;
+  request(command: number, status: number, microseconds: number): void {
+    if (command >= COMMANDS) return;
+    let bucket = 0;
+    while (bucket < BUCKETS - 1 && microseconds > (BOUNDS_US[bucket] ?? 0)) bucket++;
+    const at = command * BUCKETS + bucket;
+    this.#buckets[at] = (this.#buckets[at] ?? 0) + 1;
+    this.#microseconds[command] = (this.#microseconds[command] ?? 0) + microseconds;
+    const statuses = this.#statuses[command];
+    statuses?.set(status, (statuses.get(status) ?? 0) + 1);
+  }
+
+  bytesIn(bytes: number): void {
+    this.#bytesIn += bytes;
+  }
+
+  bytesOut(bytes: number): void {
+    this.#bytesOut += bytes;
+  }
+
+  logonFailed(): void {
+    this.#logonFailures++;
+  }
+
+  #registerRequests(): void {
+    const statuses = this.#statuses;
+    new Counter({
+      name: 'holdfast_fileserver_requests_total',
+      help: 'Requests by command and status',
+      labelNames: ['command', 'status'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        statuses.forEach((byStatus, command) => {
+          for (const [status, count] of byStatus) {
+            this.inc({ command: commandNames[command] ?? '', status: statusName(status) }, count);
+          }
+        });
+      },
+    });
+    this.#registerLatency();
+  }
+
+  /** A histogram whose counts are kept here, in the three families that Prometheus expects of one. */
+  #registerLatency(): void {
+    const buckets = this.#buckets;
+    const sums = this.#microseconds;
+    const name = 'holdfast_fileserver_request_duration_seconds';
+    const registers = [this.registry];
+    const ofCommands = (visit: (command: string, index: number, count: number) => void) =>
+      commandNames.forEach((command, index) => {
+        const count = buckets.subarray(index * BUCKETS, (index + 1) * BUCKETS).reduce((sum, one) => sum + one, 0);
+        if (count > 0) visit(command, index, count);
+      });
+    new Counter({
+      name: `${name}_bucket`,
+      help: 'Requests that took at most so long, from arrival to answer',
+      labelNames: ['command', 'le'],
+      registers,
+      collect() {
+        this.reset();
+        ofCommands((command, index) => {
+          let sum = 0;
+          for (let bucket = 0; bucket < BUCKETS; bucket++) {
+            sum += buckets[index * BUCKETS + bucket] ?? 0;
+            const bound = BOUNDS_US[bucket];
+            this.inc({ command, le: bound === undefined ? '+Inf' : String(bound / 1e6) }, sum);
+          }
+        });
+      },
+    });
+    new Counter({
+      name: `${name}_sum`,
+      help: 'Seconds that requests took',
+      labelNames: ['command'],
+      registers,
+      collect() {
+        this.reset();
+        ofCommands((command, index) => this.inc({ command }, (sums[index] ?? 0) / 1e6));
+      },
+    });
+    new Counter({
+      name: `${name}_count`,
+      help: 'Requests that were answered',
+      labelNames: ['command'],
+      registers,
+      collect() {
+        this.reset();
+        ofCommands((command, _index, count) => this.inc({ command }, count));
+      },
+    });
+  }
 }

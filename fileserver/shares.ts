@@ -1,9 +1,10 @@
-import type { Permission, ShareConfig, VolumeConfig } from '../common/config.ts';
+import type { ClusterConfig, Permission, ShareConfig, VolumeConfig } from '../common/config.ts';
+import { foldCase } from '../smb/fscc/names.ts';
 
 /** What a client can connect to (MS-SMB2 3.3.1.6). One object as long as its configuration stays the same. */
 export interface Share {
   readonly name: string;
-  /** IPC$: its opens are named pipes (services.pipes), it has no folder. */
+  /** IPC$: its opens are named pipes, it has no folder. */
   readonly isPipe: boolean;
   /** Absolute path of the share's folder on this machine: volume.path + config.path. Empty for IPC$. */
   readonly path: string;
@@ -15,11 +16,66 @@ export interface Share {
   readonly scaleOut: boolean;
 }
 
+const IPC: Share = {
+  name: 'IPC$',
+  isPipe: true,
+  path: '',
+  config: undefined,
+  volume: undefined,
+  continuouslyAvailable: false,
+  scaleOut: false,
+};
+
+const GENEROSITY: Record<Permission, number> = { Read: 1, Change: 2, Full: 3 };
+
 /** The shares of the configuration file, which is read again when it changes. */
-export interface Shares {
+export class Shares {
+  #byName = new Map<string, Share>();
+
+  constructor(config: ClusterConfig) {
+    this.update(config);
+  }
+
+  /** Takes the shares of a configuration that was read again; tree connects that exist keep the share they have. */
+  update({ shares, volumes }: ClusterConfig): void {
+    const byName = new Map<string, Share>([[foldCase(IPC.name), IPC]]);
+    for (const config of shares) {
+      const volume = volumes.find(({ name }) => name === config.volume);
+      if (!volume) continue;
+      byName.set(foldCase(config.name), {
+        name: config.name,
+        isPipe: false,
+        path: `${volume.path.replace(/\/+$/, '')}${config.path === '/' ? '' : config.path}`,
+        config,
+        volume,
+        continuouslyAvailable: config.continuouslyAvailable,
+        scaleOut: config.scaleOut,
+      });
+    }
+    this.#byName = byName;
+  }
+
   /** Without regard to case. */
-  find(name: string): Share | undefined;
-  all(): readonly Share[];
-  /** What the share's access rules give a user; undefined: nothing. The most generous of the rules that name the user or "*". */
-  permissionOf(share: Share, user: string): Permission | undefined;
+  find(name: string): Share | undefined {
+    return this.#byName.get(foldCase(name));
+  }
+
+  all(): readonly Share[] {
+    return [...this.#byName.values()];
+  }
+
+  /**
+   * What the share's access rules give a user; undefined: nothing. The most generous of the rules that name the user or "*".
+   * Asked at each TREE_CONNECT, so that a rule that was changed takes effect there.
+   */
+  permissionOf(share: Share, user: string): Permission | undefined {
+    if (!share.config) return 'Read';
+    const name = foldCase(user);
+    let best: Permission | undefined;
+    for (const { principal, permission } of share.config.access) {
+      if (principal !== '*' && foldCase(principal) !== name) continue;
+      if (!best || GENEROSITY[permission] > GENEROSITY[best]) best = permission;
+    }
+    return best;
+  }
 }

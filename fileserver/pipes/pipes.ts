@@ -1,9 +1,179 @@
-import type { Reply, Request } from '../session/request.ts';
+// Named pipes of IPC$ (MS-SMB2 3.3.5.9, 3.3.5.12, 3.3.5.13, 3.3.5.15.10): srvsvc for listing shares, wkssvc.
+import {
+  Command,
+  CreateAction,
+  FileAttributes,
+  FileInfoClass,
+  Fsctl,
+  InfoType,
+  OplockLevel,
+} from '../../smb/constants.ts';
+import { RpcServer, type RpcServerOptions, ShareType } from '../../smb/rpc/server.ts';
+import { Status } from '../../smb/status.ts';
+import { decodeCloseRequest, encodeCloseResponse } from '../../smb/wire/close.ts';
+import { decodeCreateRequest, encodeCreateResponse } from '../../smb/wire/create.ts';
+import type { FileId } from '../../smb/wire/cursor.ts';
+import { encodeFlushResponse } from '../../smb/wire/flush.ts';
+import type { IoctlRequest } from '../../smb/wire/ioctl.ts';
+import { encodeOutputBuffer } from '../../smb/wire/output-buffer.ts';
+import { decodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
+import { decodeReadRequest, encodeReadResponse } from '../../smb/wire/read.ts';
+import { decodeWriteRequest, encodeWriteResponse } from '../../smb/wire/write.ts';
+import { ioctlReply } from '../commands/ioctl.ts';
+import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
+import type { TreeConnect } from '../session/tree-connect.ts';
+import type { Shares } from '../shares.ts';
+import { NamedPipe } from './named-pipe.ts';
 
-/**
- * Named pipes of IPC$ (srvsvc, wkssvc). The dispatcher sends every request on an IPC$ tree connect here by itself: the handlers
- * in fileserver/commands/ see requests on folders only.
- */
-export interface Pipes {
-  handle(request: Request): Reply | Promise<Reply>;
+/** Pipes that are served, in lower case. */
+const NAMES = new Set(['srvsvc', 'wkssvc']);
+const MAX_PIPES_PER_TREE = 256;
+/** What Windows says of a pipe. */
+const ALLOCATION_SIZE = 4096;
+
+/** The pipes that are open, by tree connect. The dispatcher sends every request on IPC$ here. */
+export class Pipes {
+  readonly #rpcOptions: RpcServerOptions;
+  readonly #open = new WeakMap<TreeConnect, Map<bigint, NamedPipe>>();
+  #nextId = 1n;
+
+  constructor(shares: Shares, serverName: string) {
+    this.#rpcOptions = {
+      serverName,
+      shares: () =>
+        shares.all().map(({ name, isPipe, config }) => ({
+          name,
+          type: isPipe ? ShareType.ipc + ShareType.special : ShareType.disk,
+          comment: config?.comment ?? (isPipe ? 'Remote IPC' : ''),
+        })),
+    };
+  }
+
+  /** Does what a request on IPC$ asks; IOCTL and TREE_DISCONNECT come their own way. */
+  handle(request: Request): Reply {
+    switch (request.header.command) {
+      case Command.CREATE:
+        return this.#create(request);
+      case Command.READ:
+        return this.#read(request);
+      case Command.WRITE:
+        return this.#write(request);
+      case Command.CLOSE:
+        return this.#close(request);
+      case Command.FLUSH:
+        return reply(encodeFlushResponse());
+      case Command.QUERY_INFO:
+        return this.#queryInfo(request);
+      default:
+        return statusReply(Status.INVALID_DEVICE_REQUEST);
+    }
+  }
+
+  /** 3.3.5.15.10; FSCTL_PIPE_WAIT finds its pipe at once, for an instance is made at each open. */
+  ioctl(request: Request, ioctl: IoctlRequest): Reply {
+    if (ioctl.ctlCode === Fsctl.PIPE_WAIT) return this.#wait(ioctl);
+    const pipe = this.#find(request, ioctl.fileId);
+    if (!pipe) return statusReply(Status.FILE_CLOSED);
+    switch (ioctl.ctlCode) {
+      case Fsctl.PIPE_TRANSCEIVE: {
+        const written = pipe.write(ioctl.input);
+        if (written !== Status.SUCCESS) return statusReply(written);
+        const { status, data } = pipe.read(ioctl.maxOutputResponse);
+        // No answer yet: the request is not complete, and more is to be written.
+        return status === Status.PIPE_EMPTY ? statusReply(status) : ioctlReply(ioctl, data, status);
+      }
+      case Fsctl.PIPE_PEEK:
+        return statusReply(Status.NOT_SUPPORTED);
+      default:
+        return statusReply(Status.INVALID_DEVICE_REQUEST);
+    }
+  }
+
+  endTree(tree: TreeConnect): void {
+    this.#open.delete(tree);
+  }
+
+  #create(request: Request): Reply {
+    const { name } = decodeCreateRequest(request.message);
+    if (!NAMES.has(name.replace(/^\\/, '').toLowerCase())) return statusReply(Status.OBJECT_NAME_NOT_FOUND);
+    const pipes = this.#open.get(request.tree) ?? new Map<bigint, NamedPipe>();
+    if (pipes.size >= MAX_PIPES_PER_TREE) return statusReply(Status.PIPE_NOT_AVAILABLE);
+    this.#open.set(request.tree, pipes);
+    const id = this.#nextId++;
+    pipes.set(id, new NamedPipe(new RpcServer(this.#rpcOptions)));
+    const fileId = { persistent: id, volatile: id };
+    request.setCompoundFileId(fileId);
+    return reply(
+      encodeCreateResponse({
+        oplockLevel: OplockLevel.NONE,
+        flags: 0,
+        createAction: CreateAction.OPENED,
+        creationTime: 0n,
+        lastAccessTime: 0n,
+        lastWriteTime: 0n,
+        changeTime: 0n,
+        allocationSize: ALLOCATION_SIZE,
+        endOfFile: 0,
+        fileAttributes: FileAttributes.NORMAL,
+        fileId,
+        createContexts: [],
+      }),
+    );
+  }
+
+  #find(request: Request, fromBody: FileId): NamedPipe | undefined {
+    const { persistent, volatile } = request.fileIdOf(fromBody);
+    return persistent === volatile ? this.#open.get(request.tree)?.get(volatile) : undefined;
+  }
+
+  #read(request: Request): Reply {
+    const { fileId, length } = decodeReadRequest(request.message);
+    const pipe = this.#find(request, fileId);
+    if (!pipe) return statusReply(Status.FILE_CLOSED);
+    if (length > request.connection.maxReadSize || !request.paysFor(length)) {
+      return statusReply(Status.INVALID_PARAMETER);
+    }
+    const { status, data } = pipe.read(length);
+    if (status === Status.PIPE_EMPTY) return statusReply(status);
+    return reply(encodeReadResponse({ data, dataRemaining: 0, flags: 0 }), status);
+  }
+
+  #write(request: Request): Reply {
+    const { fileId, data } = decodeWriteRequest(request.message);
+    const pipe = this.#find(request, fileId);
+    if (!pipe) return statusReply(Status.FILE_CLOSED);
+    if (!request.paysFor(data.length)) return statusReply(Status.INVALID_PARAMETER);
+    const status = pipe.write(data);
+    return status === Status.SUCCESS ? reply(encodeWriteResponse({ count: data.length })) : statusReply(status);
+  }
+
+  #close(request: Request): Reply {
+    const { fileId } = decodeCloseRequest(request.message);
+    const pipe = this.#find(request, fileId);
+    if (!pipe) return statusReply(Status.FILE_CLOSED);
+    this.#open.get(request.tree)?.delete(request.fileIdOf(fileId).volatile);
+    return reply(encodeCloseResponse());
+  }
+
+  /** FileStandardInformation (MS-FSCC 2.4.47), which Windows asks of a pipe before it writes to it. */
+  #queryInfo(request: Request): Reply {
+    const query = decodeQueryInfoRequest(request.message);
+    if (!this.#find(request, query.fileId)) return statusReply(Status.FILE_CLOSED);
+    if (query.infoType !== InfoType.FILE || query.fileInfoClass !== FileInfoClass.FileStandardInformation) {
+      return statusReply(Status.NOT_SUPPORTED);
+    }
+    const output = Buffer.alloc(24);
+    if (query.outputBufferLength < output.length) return statusReply(Status.INFO_LENGTH_MISMATCH);
+    output.writeUInt32LE(ALLOCATION_SIZE, 0);
+    output.writeUInt32LE(1, 16); // one link
+    output.writeUInt8(1, 20); // DeletePending, as Windows says of pipes
+    return reply(encodeOutputBuffer({ output }));
+  }
+
+  #wait({ input }: IoctlRequest): Reply {
+    // FSCTL_PIPE_WAIT (MS-FSCC 2.3.49): Timeout (8), NameLength (4), TimeoutSpecified (1), padding (1), Name.
+    if (input.length < 14) return statusReply(Status.INVALID_PARAMETER);
+    const name = input.toString('utf16le', 14, Math.min(input.length, 14 + input.readUInt32LE(8))).toLowerCase();
+    return statusReply(NAMES.has(name.replace(/^\\/, '')) ? Status.SUCCESS : Status.OBJECT_NAME_NOT_FOUND);
+  }
 }

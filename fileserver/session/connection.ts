@@ -27,6 +27,11 @@ export interface Connection {
    * ones, never signed, encrypted where the session is (MS-SMB2 3.3.4.6, 3.3.4.7).
    */
   sendBreak(session: Session, body: Buffer): void;
+  /**
+   * Ends a session of this connection (LOGOFF). Resolves when its opens are disconnected or closed and the sidecar knows.
+   * @param own 1 when the request that asks for it belongs to the session itself
+   */
+  endSession(session: Session, reason: string, own: number): Promise<void>;
   /** Ends the connection, by RST if `reset`. */
   close(reason: string, reset?: boolean): void;
 }

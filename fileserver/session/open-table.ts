@@ -20,6 +20,8 @@ export interface OpenTable {
    */
   dropAll(): Promise<void>;
   drop(openIds: readonly bigint[]): Promise<void>;
+  /** The same for every open of a session: it was handed to another server. */
+  dropSession(session: Session): Promise<void>;
   /**
    * Quiesce: resolves when no operation that changes anything is in flight on opens of these sessions and what they wrote is
    * stable (fsync), or after timeoutMs; with the ids of the opens that have an unfinished change. For each of these

@@ -28,8 +28,8 @@ export interface Request extends Waiter {
   readonly connection: Connection;
   /** Of an authenticated session, for every command but NEGOTIATE and SESSION_SETUP (which have their own entrance). */
   readonly session: Session;
-  /** For the commands that need one: CREATE and all behind it in the command's numbering except CANCEL, ECHO and OPLOCK_BREAK. */
-  readonly tree: TreeConnect;
+  /** For the commands that need one: CREATE and all behind it in the command's numbering except CANCEL and ECHO. TREE_CONNECT sets it. */
+  tree: TreeConnect;
   readonly services: Services;
   /** SMB2_FLAGS_REPLAY_OPERATION of a 3.x dialect (MS-SMB2 3.3.5.2.3 and following); false in older dialects. */
   readonly isReplay: boolean;

@@ -1,0 +1,211 @@
+// SESSION_SETUP (MS-SMB2 3.3.5.5).
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Outcome } from '../../proto/generated/handles.ts';
+import { AuthError } from '../../smb/auth/errors.ts';
+import { NtlmServer, type NtlmServerStep } from '../../smb/auth/server.ts';
+import { Dialect, Flags, SecurityMode, SessionFlags, SessionSetupFlags } from '../../smb/constants.ts';
+import { createCipher } from '../../smb/crypto/cipher.ts';
+import { deriveSessionKeys } from '../../smb/crypto/kdf.ts';
+import { preauthHashUpdate } from '../../smb/crypto/preauth.ts';
+import { createSigner } from '../../smb/crypto/signer.ts';
+import { filetimeFromUnixNs } from '../../smb/fscc/filetime.ts';
+import { Status } from '../../smb/status.ts';
+import {
+  decodeSessionSetupRequest,
+  encodeSessionSetupResponse,
+  type SessionSetupRequest,
+} from '../../smb/wire/session-setup.ts';
+import { statusOfOutcome } from '../handles.ts';
+import type { Call } from '../session/call.ts';
+import { type Reply, reply, statusReply } from '../session/request.ts';
+import type { ServerConnection } from '../session/server-connection.ts';
+import { Session, type User } from '../session/session.ts';
+
+/** An authentication exchange that has begun. */
+export interface SessionSetup {
+  readonly ntlm: NtlmServer;
+  /** Session.PreauthIntegrityHashValue, in 3.1.1. */
+  preauthHash: Buffer;
+  /** Another message of this exchange is being worked on. */
+  isBusy: boolean;
+}
+
+/** Sessions of one connection: a client has one a user. */
+const MAX_SESSIONS_PER_CONNECTION = 64;
+/** A wrong password is answered this much later; it holds up its own connection's exchange and nobody else. */
+const FAILED_LOGON_DELAY_MS = 500;
+
+export function sessionSetup(call: Call): Reply | Promise<Reply> {
+  const { connection } = call;
+  const request = decodeSessionSetupRequest(call.message);
+  if (connection.server.isStopping) {
+    connection.close('on its way out: no sessions are set up', true);
+    return statusReply(Status.SERVER_UNAVAILABLE);
+  }
+  // Channels are not bound yet; the answer is that of a server without multichannel (3.3.5.5).
+  if ((request.flags & SessionSetupFlags.BINDING) !== 0) return statusReply(Status.REQUEST_NOT_ACCEPTED);
+  if (call.header.sessionId === 0n) return begin(call, request);
+  const session = connection.sessions.get(call.header.sessionId);
+  if (!session || session.state === 'Ended') return statusReply(Status.USER_SESSION_DELETED);
+  if (session.state === 'Valid') {
+    const refusal = checkReauthentication(call, session);
+    if (refusal !== undefined) return statusReply(refusal);
+    call.session = session;
+  } else {
+    call.sessionId = session.id;
+  }
+  return step(call, request, session);
+}
+
+/** A new session (3.3.5.5.1). */
+function begin(call: Call, request: SessionSetupRequest): Reply | Promise<Reply> {
+  const { connection } = call;
+  const id = connection.server.nextSessionId();
+  if (id === undefined || connection.sessions.size >= MAX_SESSIONS_PER_CONNECTION) {
+    return statusReply(Status.INSUFFICIENT_RESOURCES);
+  }
+  const session = new Session(id, connection);
+  session.signingRequired = false;
+  connection.sessions.set(id, session);
+  call.sessionId = id;
+  return step(call, request, session);
+}
+
+/** 3.3.5.2.4 for a session that is valid already and authenticates again (3.3.5.5.2). */
+function checkReauthentication(call: Call, session: Session): number | undefined {
+  if (call.sealedBy) return call.sealedBy === session ? undefined : Status.ACCESS_DENIED;
+  const isSigned = (call.header.flags & Flags.SIGNED) !== 0;
+  if (isSigned ? session.signer?.verify(call.message) : !session.signingRequired) return undefined;
+  return Status.ACCESS_DENIED;
+}
+
+/** One message of the exchange. */
+function step(call: Call, request: SessionSetupRequest, session: Session): Reply | Promise<Reply> {
+  const { connection } = call;
+  const setup = connection.setups.get(session.id) ?? newSetup(connection);
+  if (setup.isBusy) return statusReply(Status.REQUEST_NOT_ACCEPTED);
+  connection.setups.set(session.id, setup);
+  if (connection.dialect === Dialect.SMB_3_1_1) setup.preauthHash = preauthHashUpdate(setup.preauthHash, call.message);
+  let progress: NtlmServerStep;
+  try {
+    progress = setup.ntlm.step(request.securityBuffer);
+  } catch (error) {
+    if (!(error instanceof AuthError)) throw error;
+    return refuse(call, session, setup, error);
+  }
+  if (!progress.done) {
+    if (connection.dialect === Dialect.SMB_3_1_1) {
+      call.onResponse = (message) => {
+        setup.preauthHash = preauthHashUpdate(setup.preauthHash, message);
+      };
+    }
+    const body = encodeSessionSetupResponse({ sessionFlags: 0, securityBuffer: progress.token });
+    return reply(body, Status.MORE_PROCESSING_REQUIRED);
+  }
+  const user = connection.server.users.find(progress.user);
+  if (!user) return refuse(call, session, setup, new AuthError('LOGON_FAILURE', 'the user is gone'));
+  setup.isBusy = true;
+  return establish(call, request, session, setup, user, progress);
+}
+
+function newSetup(connection: ServerConnection): SessionSetup {
+  const { server } = connection;
+  const { settings } = server.services;
+  const ntlm = new NtlmServer({
+    targetName: settings.serverName,
+    dnsName: settings.serverName,
+    lookup: (user) => server.users.ntHashOf(user),
+    nowFiletime: () => filetimeFromUnixNs(BigInt(Date.now()) * 1_000_000n),
+  });
+  return { ntlm, preauthHash: connection.preauthHash, isBusy: false };
+}
+
+/** The exchange failed: the session is gone, also one that was valid before (3.3.5.5.3). */
+async function refuse(call: Call, session: Session, setup: SessionSetup, error: AuthError): Promise<Reply> {
+  const { connection, services } = call;
+  setup.isBusy = true;
+  services.metrics.logonFailed();
+  connection.log.info({ user: error.user, reason: error.message }, 'logon refused');
+  if (error.code === 'LOGON_FAILURE') await sleep(FAILED_LOGON_DELAY_MS, undefined, { ref: false });
+  connection.setups.delete(session.id);
+  if (session.state === 'Valid') void connection.server.endSession(session, 'authentication failed');
+  else connection.sessions.delete(session.id);
+  return statusReply(Status[error.code]);
+}
+
+/** The user is who he says: 3.3.5.5.3. Nothing is answered before the session is stored and its predecessor has ended. */
+async function establish(
+  call: Call,
+  request: SessionSetupRequest,
+  session: Session,
+  setup: SessionSetup,
+  user: User,
+  progress: Extract<NtlmServerStep, { done: true }>,
+): Promise<Reply> {
+  const { connection } = call;
+  const success = (): Reply => {
+    const sessionFlags = session.encryptData ? SessionFlags.ENCRYPT_DATA : 0;
+    return reply(encodeSessionSetupResponse({ sessionFlags, securityBuffer: progress.token }));
+  };
+  connection.setups.delete(session.id);
+  if (session.state === 'Valid') {
+    // Authenticated again: the same keys stay (3.3.5.5.3). Another user would be another session.
+    if (session.user?.sid === user.sid) return success();
+    void connection.server.endSession(session, 'authenticated again as another user');
+    return statusReply(Status.ACCESS_DENIED);
+  }
+  const refusal = await settle(call, request, session, user);
+  if (refusal !== undefined || !connection.isOpen) {
+    connection.sessions.delete(session.id);
+    if (refusal === undefined) void call.services.handles.endSession(session.id);
+    return statusReply(refusal ?? Status.CONNECTION_DISCONNECTED);
+  }
+  setKeys(session, connection, setup, progress.sessionKey);
+  const { security } = call.services.settings.config;
+  session.user = user;
+  session.signingRequired =
+    security.signing === 'Required' || (request.securityMode & SecurityMode.SIGNING_REQUIRED) !== 0;
+  session.state = 'Valid';
+  call.session = session;
+  // The last response is signed by the new key even where the client did not ask for signing: it proves the exchange.
+  call.mustSign = true;
+  connection.server.sessions.set(session.id, session);
+  connection.loggedOn();
+  connection.log.info({ session: session.id.toString(16), user: user.name }, 'logged on');
+  return success();
+}
+
+/** Ends the session that this one follows, wherever it lives, and stores this one. A status if that cannot be. */
+async function settle(
+  call: Call,
+  request: SessionSetupRequest,
+  session: Session,
+  user: User,
+): Promise<number | undefined> {
+  const { connection, services } = call;
+  const previousSessionId = request.previousSessionId;
+  if (previousSessionId !== 0n && previousSessionId !== session.id) {
+    const isLocal = await connection.server.endPreviousSession(previousSessionId, user);
+    if (!isLocal) {
+      const { outcome } = await services.handles.claimSession({ previousSessionId, user: user.sid });
+      // Not there, or another user's: there is nothing to end (3.3.5.5.3).
+      const isOver = outcome === Outcome.GRANTED || outcome === Outcome.NOT_FOUND || outcome === Outcome.ACCESS_DENIED;
+      if (!isOver) return statusOfOutcome(outcome);
+    }
+  }
+  const { clientGuid } = connection;
+  const stored = await services.handles.storeSession({ sessionId: session.id, user: user.sid, clientGuid });
+  return stored.outcome === Outcome.GRANTED ? undefined : statusOfOutcome(stored.outcome);
+}
+
+function setKeys(session: Session, connection: ServerConnection, setup: SessionSetup, sessionKey: Buffer): void {
+  const { negotiated, dialect } = connection;
+  if (!negotiated) return;
+  const { cipherId, signingAlgorithm } = negotiated;
+  const keys = deriveSessionKeys({ dialect, sessionKey, preauthHash: setup.preauthHash, cipherId });
+  session.signer = createSigner(signingAlgorithm, keys.signingKey);
+  if (cipherId !== undefined && keys.serverToClientKey && keys.clientToServerKey) {
+    session.sealer = createCipher(cipherId, keys.serverToClientKey);
+    session.opener = createCipher(cipherId, keys.clientToServerKey);
+  }
+}

@@ -1,0 +1,191 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type ClusterConfig, readClusterConfig } from '../common/config.ts';
+import type { Logger } from '../common/logging.ts';
+import { type Health, serveMetrics } from '../common/metrics.ts';
+import { lockForLife } from './handles/lock-file.ts';
+import { HandlesStream } from './handles/stream.ts';
+import { handlesOn } from './handles.ts';
+import { Handoff } from './handoff.ts';
+import { Metrics } from './metrics.ts';
+import { Opens } from './opens/opens.ts';
+import { Pipes } from './pipes/pipes.ts';
+import { DeadlineClock } from './session/deadline-clock.ts';
+import type { Services } from './session/request.ts';
+import { Server } from './session/server.ts';
+import type { Settings } from './settings.ts';
+import { Shares } from './shares.ts';
+import { Users } from './users.ts';
+
+export interface FileServerOptions {
+  /** Path of config.json (common/config.ts). */
+  config: string;
+  runDir: string;
+  usersDir: string;
+  /** host:port of the SMB server, and where clients reach it. */
+  listen: string;
+  advertise: string;
+  /** host:port of the metrics server. */
+  metrics: string;
+  worker: string;
+  serverName: string;
+}
+
+const CONFIG_POLL_MS = 2000;
+/** What ending the sessions may take at SIGTERM: the process exits within 5 s. */
+const CLOSE_TIMEOUT_MS = 4000;
+
+/** The file server process: puts the parts together, starts and ends them. */
+export class FileServer {
+  readonly #options: FileServerOptions;
+  readonly #log: Logger;
+  readonly #config: ClusterConfig;
+  readonly #shares: Shares;
+  readonly #users: Users;
+  readonly #clock: DeadlineClock;
+  readonly #stream: HandlesStream;
+  readonly #server: Server;
+  readonly #metrics: Metrics;
+  readonly #lockPath: string;
+  #configText: string;
+  #configTimer: NodeJS.Timeout | undefined;
+  #metricsServer: { close(): Promise<void> } | undefined;
+  #isListening = false;
+  #isStopping = false;
+  #onRegistered: (() => void) | undefined;
+
+  /** Reads configuration and users. Throws HoldfastError with a message for people. */
+  constructor(options: FileServerOptions, log: Logger) {
+    this.#options = options;
+    this.#log = log;
+    this.#config = readClusterConfig(options.config);
+    this.#configText = readFileSync(options.config, 'utf8');
+    this.#shares = new Shares(this.#config);
+    this.#users = new Users(options.usersDir, this.#config.clusterId, log);
+    this.#lockPath = join(options.runDir, `fileserver-${options.worker}.lock`);
+    this.#clock = new DeadlineClock({
+      closed: () => log.warn('past the deadline: holding requests and answers for a renewal'),
+      reopened: () => log.info('renewed: going on'),
+      expired: () => void this.#stream.fence('no renewal for too long after the deadline'),
+    });
+    this.#stream = this.#makeStream();
+    this.#metrics = new Metrics({
+      connections: () => this.#server.connections.size,
+      sessions: () => this.#server.sessions.size,
+      opens: () => this.#server.services.opens.size,
+      selfFencings: () => this.#clock.timesClosed,
+      mayServe: () => this.#clock.mayServe(),
+    });
+    this.#server = new Server(this.#makeServices(), this.#users);
+  }
+
+  #makeStream(): HandlesStream {
+    const { runDir, worker, advertise } = this.#options;
+    // The commands are of the server, which needs the stream: looked up when one comes.
+    const commands = () => new Handoff(this.#server);
+    return new HandlesStream({
+      socketPath: join(runDir, 'sidecar.sock'),
+      worker,
+      lockPath: this.#lockPath,
+      smbAddress: advertise,
+      log: this.#log,
+      commands: {
+        fileState: (command) => commands().fileState(command),
+        break: (command) => commands().break(command),
+        dropSession: (command) => commands().dropSession(command),
+        stopAccepting: () => commands().stopAccepting(),
+        quiesce: (command) => commands().quiesce(command),
+        release: (command) => commands().release(command),
+        resume: (command) => commands().resume(command),
+        warmUp: (command) => commands().warmUp(command),
+        removeFile: (command) => commands().removeFile(command),
+        dropOpen: (command) => commands().dropOpen(command),
+      },
+      records: () => this.#server.services.opens.records(),
+      registered: (hello, resumed) => {
+        this.#server.useEpoch(hello.identity.epoch);
+        this.#clock.renew(hello.deadlineNs);
+        if (hello.draining) this.#server.stopAccepting();
+        else if (!resumed && !this.#isStopping) this.#server.startAccepting();
+        this.#onRegistered?.();
+      },
+      renewed: (deadlineNs) => this.#clock.renew(deadlineNs),
+      fenced: async () => {
+        this.#clock.fence();
+        await this.#server.fenced();
+      },
+    });
+  }
+
+  #makeServices(): Services {
+    const { serverName, advertise } = this.#options;
+    const handles = handlesOn(this.#stream);
+    const settings: Settings = { config: this.#config, serverGuid: randomBytes(16), serverName, advertise };
+    const [shares, deadline, log] = [this.#shares, this.#clock, this.#log];
+    return {
+      handles,
+      shares,
+      deadline,
+      log,
+      settings,
+      metrics: this.#metrics,
+      opens: new Opens({ handles, shares, deadline, log }),
+      pipes: new Pipes(shares, serverName),
+    };
+  }
+
+  /** Serves as soon as the sidecar has registered this process. Rejects with HoldfastError where that cannot be. */
+  async start(): Promise<void> {
+    const { listen, metrics } = this.#options;
+    await lockForLife(this.#lockPath);
+    this.#metricsServer = await serveMetrics(metrics, this.#metrics.registry, this.#health());
+    this.#users.watch();
+    this.#configTimer = setInterval(() => this.#readConfigAgain(), CONFIG_POLL_MS);
+    const registered = new Promise<void>((resolve) => {
+      this.#onRegistered = resolve;
+    });
+    this.#stream.start();
+    await registered;
+    const port = await this.#server.listen(listen);
+    this.#isListening = true;
+    this.#log.info({ listen, port, shares: this.#shares.all().length - 1 }, 'serving');
+  }
+
+  /** Ends cleanly: what runs finishes, opens are closed or wait for their client elsewhere. */
+  async stop(): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    this.#log.info('stopping');
+    clearInterval(this.#configTimer);
+    this.#users.close();
+    await this.#server.close(CLOSE_TIMEOUT_MS);
+    this.#stream.stop();
+    await this.#metricsServer?.close();
+  }
+
+  #health(): Health {
+    return {
+      live: () => true,
+      ready: () => {
+        if (!this.#isListening) return 'not registered with the sidecar yet';
+        if (this.#server.isStopping) return 'on the way out';
+        if (!this.#clock.mayServe()) return 'past the deadline of the last renewal';
+        return true;
+      },
+    };
+  }
+
+  /** Shares and their access take effect at once; anything else needs a restart. */
+  #readConfigAgain(): void {
+    try {
+      const text = readFileSync(this.#options.config, 'utf8');
+      if (text === this.#configText) return;
+      this.#shares.update(readClusterConfig(this.#options.config));
+      this.#configText = text;
+      this.#log.info({ shares: this.#shares.all().length - 1 }, 'shares were read again');
+    } catch (error) {
+      this.#log.error({ err: error }, 'the configuration cannot be read again: what is known stays');
+    }
+  }
+}

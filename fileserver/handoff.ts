@@ -1,0 +1,122 @@
+// What the sidecar tells this server to do: breaks, the steps of a handoff, duties of a custodian.
+import type {
+  Break,
+  DropOpen,
+  DropSession,
+  FileState,
+  Quiesce,
+  QuiesceAnswer,
+  Release,
+  RemoveFile,
+  Resume,
+  WarmUp,
+} from '../proto/generated/handles.ts';
+import type { SidecarCommands } from './handles/commands.ts';
+import type { Server } from './session/server.ts';
+import { ServerConnection } from './session/server-connection.ts';
+import type { Session } from './session/session.ts';
+
+export class Handoff implements SidecarCommands {
+  readonly #server: Server;
+
+  constructor(server: Server) {
+    this.#server = server;
+  }
+
+  async fileState(state: FileState): Promise<boolean> {
+    await this.#server.services.opens.takeFileState(state);
+    return true;
+  }
+
+  break(wanted: Break): Promise<boolean> {
+    return this.#server.services.opens.deliverBreak(wanted);
+  }
+
+  /** A session that is not here has ended: that is what was asked for. */
+  async dropSession({ sessionId }: DropSession): Promise<boolean> {
+    const session = this.#server.sessions.get(sessionId);
+    if (session) await this.#server.dropSession(session, 'its client went to another server');
+    return true;
+  }
+
+  /** Connections on which nobody is logged on have nothing to lose: they are reset at once. */
+  async stopAccepting(): Promise<boolean> {
+    this.#server.services.log.info('on the way out: new connections are reset');
+    this.#server.stopAccepting();
+    for (const connection of [...this.#server.connections]) {
+      if (connection.sessions.size === 0) connection.close('on the way out', true);
+    }
+    return true;
+  }
+
+  /**
+   * Requests that arrive stay unread, those that are being worked on finish, and what was written is made stable. Requests that
+   * wait for somebody (a lock, a break) are left waiting: they change nothing, and their client repeats them elsewhere.
+   */
+  async quiesce({ sessionIds, timeoutMs }: Quiesce): Promise<QuiesceAnswer> {
+    const { services } = this.#server;
+    if (sessionIds.length === 0) this.#server.isQuiesced = true;
+    const sessions = this.#sessionsOf(sessionIds);
+    for (const connection of this.#connectionsOf(sessionIds, sessions)) connection.quiesce();
+    const startedMs = performance.now();
+    await within(Promise.all(sessions.map((session) => session.whenQuiet())), timeoutMs / 2);
+    const leftMs = Math.max(1, timeoutMs - (performance.now() - startedMs));
+    const unfinishedOpenIds = await services.opens.settle(sessions, leftMs, (openId) => {
+      void services.handles.quiesced(openId);
+    });
+    services.log.info({ sessions: sessions.length, unfinished: unfinishedOpenIds.length }, 'quiesced');
+    return { unfinishedOpenIds, sessionIds: sessions.map(({ id }) => id) };
+  }
+
+  async release({ openIds, sessionIds }: Release): Promise<boolean> {
+    await this.#server.services.opens.drop(openIds);
+    const sessions = sessionIds.flatMap((id) => this.#server.sessions.get(id) ?? []);
+    await Promise.all(sessions.map((session) => this.#server.releaseSession(session)));
+    this.#server.services.log.info({ opens: openIds.length, sessions: sessions.length }, 'released');
+    return true;
+  }
+
+  async resume({ sessionIds }: Resume): Promise<boolean> {
+    if (sessionIds.length === 0) {
+      this.#server.isQuiesced = false;
+      this.#server.startAccepting();
+    }
+    for (const connection of this.#connectionsOf(sessionIds, this.#sessionsOf(sessionIds))) connection.resume();
+    return true;
+  }
+
+  async warmUp({ opens }: WarmUp): Promise<boolean> {
+    await this.#server.services.opens.warmUp(opens);
+    return true;
+  }
+
+  removeFile({ fileId, share, path }: RemoveFile): Promise<boolean> {
+    return this.#server.services.opens.removeFile(fileId, share, path);
+  }
+
+  async dropOpen({ openId }: DropOpen): Promise<boolean> {
+    await this.#server.services.opens.drop([openId]);
+    return true;
+  }
+
+  /** Those named, or all that there are. */
+  #sessionsOf(sessionIds: readonly bigint[]): Session[] {
+    if (sessionIds.length === 0) return [...this.#server.sessions.values()];
+    return sessionIds.flatMap((id) => this.#server.sessions.get(id) ?? []);
+  }
+
+  #connectionsOf(sessionIds: readonly bigint[], sessions: readonly Session[]): Iterable<ServerConnection> {
+    if (sessionIds.length === 0) return [...this.#server.connections];
+    return new Set(sessions.flatMap(({ connection }) => (connection instanceof ServerConnection ? [connection] : [])));
+  }
+}
+
+/** Resolves when the promise does, or when the time is over. */
+async function within(promise: Promise<unknown>, timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs);
+  });
+  await Promise.race([promise, timeout]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,148 @@
+import { Dialect, Flags } from '../../smb/constants.ts';
+import { Status } from '../../smb/status.ts';
+import type { FileId } from '../../smb/wire/cursor.ts';
+import { creditChargeOf, type Header } from '../../smb/wire/header.ts';
+import { type Request, type Services, StatusError } from './request.ts';
+import type { ServerConnection } from './server-connection.ts';
+import type { Session } from './session.ts';
+import type { TreeConnect } from './tree-connect.ts';
+
+/** The messages of one compound, worked on one after the other (MS-SMB2 3.3.5.2.7). */
+export interface Chain {
+  readonly parts: readonly Buffer[];
+  /** The part that is next. */
+  index: number;
+  readonly sealedBy: Session | undefined;
+  readonly arrivedMs: number;
+  /** What related requests take from the one before them. */
+  sessionId: bigint;
+  treeId: number;
+  fileId: FileId | undefined;
+  /** Status of the one before, and its command. */
+  status: number;
+  command: number;
+  /** Responses that wait for the rest, not signed yet. */
+  responses: { message: Buffer; session: Session | undefined }[];
+}
+
+/** A Request as it lives in its connection. */
+export class Call implements Request {
+  readonly connection: ServerConnection;
+  readonly message: Buffer;
+  readonly header: Header;
+  readonly chain: Chain | undefined;
+  /** The session whose key decrypted the message. */
+  readonly sealedBy: Session | undefined;
+  /** performance.now() when the frame was taken up. */
+  readonly arrivedMs: number;
+  /** Ids in force, from the header or the compound. */
+  sessionId: bigint;
+  treeId: number;
+  /** Credits to be granted with the next response. */
+  creditsWanted: number;
+  asyncId = 0n;
+  isCancelled = false;
+  /** Its session was told that it waits. */
+  countsAsWaiting = false;
+  /** The response is signed whatever the request was: the last of SESSION_SETUP. */
+  mustSign = false;
+  /** Called with the response message before it is signed: SESSION_SETUP hashes it. */
+  onResponse: ((message: Buffer) => void) | undefined;
+  #session: Session | undefined;
+  #tree: TreeConnect | undefined;
+  #abort: AbortController | undefined;
+
+  constructor(
+    connection: ServerConnection,
+    message: Buffer,
+    header: Header,
+    chain: Chain | undefined,
+    sealedBy: Session | undefined,
+    arrivedMs: number,
+  ) {
+    this.connection = connection;
+    this.message = message;
+    this.header = header;
+    this.chain = chain;
+    this.sealedBy = sealedBy;
+    this.arrivedMs = arrivedMs;
+    this.sessionId = header.sessionId;
+    this.treeId = header.treeId;
+    this.creditsWanted = header.credits;
+  }
+
+  get services(): Services {
+    return this.connection.services;
+  }
+
+  get isRelated(): boolean {
+    return (this.header.flags & Flags.RELATED_OPERATIONS) !== 0;
+  }
+
+  /** The session if there is one; what the response is signed with. */
+  get knownSession(): Session | undefined {
+    return this.#session;
+  }
+
+  get session(): Session {
+    if (!this.#session) throw new StatusError(Status.USER_SESSION_DELETED);
+    return this.#session;
+  }
+
+  set session(session: Session) {
+    this.#session = session;
+    this.sessionId = session.id;
+  }
+
+  get tree(): TreeConnect {
+    if (!this.#tree) throw new StatusError(Status.NETWORK_NAME_DELETED);
+    return this.#tree;
+  }
+
+  set tree(tree: TreeConnect) {
+    this.#tree = tree;
+    this.treeId = tree.id;
+  }
+
+  get isReplay(): boolean {
+    return (this.header.flags & Flags.REPLAY_OPERATION) !== 0 && this.connection.dialect >= Dialect.SMB_3_0;
+  }
+
+  get channelSequence(): number {
+    return this.connection.dialect >= Dialect.SMB_3_0 ? this.header.channelSequence : 0;
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#abort) {
+      this.#abort = new AbortController();
+      if (this.isCancelled) this.#abort.abort();
+    }
+    return this.#abort.signal;
+  }
+
+  cancel(): void {
+    this.isCancelled = true;
+    this.#abort?.abort();
+  }
+
+  goAsync(): void {
+    if (this.asyncId === 0n) this.connection.sendInterim(this);
+  }
+
+  fileIdOf(fromBody: FileId): FileId {
+    const { chain } = this;
+    if (!chain) return fromBody;
+    if (!this.isRelated || !chain.fileId) chain.fileId = fromBody;
+    return chain.fileId;
+  }
+
+  setCompoundFileId(fileId: FileId): void {
+    if (this.chain) this.chain.fileId = fileId;
+  }
+
+  paysFor(payloadSize: number): boolean {
+    // Only dialects with large MTU know charges; the older ones bound the payload by the maxima of NEGOTIATE.
+    if (this.connection.dialect <= Dialect.SMB_2_0_2) return true;
+    return creditChargeOf(payloadSize) <= Math.max(1, this.header.creditCharge);
+  }
+}

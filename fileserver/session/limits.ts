@@ -1,0 +1,18 @@
+/** The most that one READ, WRITE or transaction may carry, in bytes; announced in NEGOTIATE. */
+export const MAX_IO_SIZE = 8 * 1024 * 1024;
+/** The most that a message may have before somebody has logged on, and after: the largest WRITE and room for its headers. */
+export const MAX_FRAME_BEFORE_LOGON = 64 * 1024;
+export const MAX_FRAME = MAX_IO_SIZE + 64 * 1024;
+/** Requests in one compound; Windows takes as many as fit, no client sends more than a handful. */
+export const MAX_COMPOUND = 64;
+/** Replies that wait in memory for a client that does not read: more is not taken from it until they are gone. */
+export const MAX_UNSENT = 16 * 1024 * 1024;
+/** Up to here the frames of a turn are copied together for one write. */
+export const MAX_GATHERED = 64 * 1024;
+/** Sessions that have ended but keep their keys for an answer that is still to be signed. */
+export const MAX_RETIRED = 8;
+export const LOGON_TIMEOUT_MS = 30_000;
+/** Requests that wait (locks, breaks) at once on a connection; further ones are refused (MS-SMB2 3.3.4.2). */
+export const MAX_ASYNC = 1024;
+/** Tree connects of one session. */
+export const MAX_TREES = 1024;

@@ -1,0 +1,621 @@
+import type { Socket } from 'node:net';
+import { reasonOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/logging.ts';
+import { Capabilities, Command, Dialect, Flags } from '../../smb/constants.ts';
+import { CryptoError } from '../../smb/crypto/errors.ts';
+import { preauthHashStart, preauthHashUpdate } from '../../smb/crypto/preauth.ts';
+import { Status } from '../../smb/status.ts';
+import { WireError } from '../../smb/wire/errors.ts';
+import { FrameReader } from '../../smb/wire/framing.ts';
+import {
+  decodeHeader,
+  decodeTransformHeader,
+  encodeHeader,
+  HEADER_SIZE,
+  joinCompound,
+  messageKind,
+  splitCompound,
+  TRANSFORM_HEADER_SIZE,
+  UNSOLICITED_MESSAGE_ID,
+} from '../../smb/wire/header.ts';
+import { answerSmb1Negotiate, type Negotiated, negotiate } from '../commands/negotiate.ts';
+import { type SessionSetup, sessionSetup } from '../commands/session-setup.ts';
+import { Call, type Chain } from './call.ts';
+import type { Connection } from './connection.ts';
+import { FencedError } from './deadline-gate.ts';
+import { dispatch } from './dispatch.ts';
+import {
+  LOGON_TIMEOUT_MS,
+  MAX_ASYNC,
+  MAX_COMPOUND,
+  MAX_FRAME,
+  MAX_FRAME_BEFORE_LOGON,
+  MAX_GATHERED,
+  MAX_RETIRED,
+  MAX_UNSENT,
+} from './limits.ts';
+import { type Reply, type Services, StatusError, statusReply } from './request.ts';
+import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
+import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
+import type { Server } from './server.ts';
+import type { Session } from './session.ts';
+
+/** One client's connection: takes its frames apart, has the requests done, and sends what comes back. */
+export class ServerConnection implements Connection {
+  readonly id: number;
+  readonly remote: string;
+  readonly localAddress: string;
+  readonly services: Services;
+  readonly server: Server;
+  readonly sessions = new Map<bigint, Session>();
+  /** Authentication exchanges that have begun, by session. */
+  readonly setups = new Map<bigint, SessionSetup>();
+  readonly log: Logger;
+  negotiated: Negotiated | undefined;
+  /** Connection.PreauthIntegrityHashValue (3.3.1.7). */
+  preauthHash: Buffer = preauthHashStart();
+  /** A multi-protocol negotiate was answered with 0x02FF: one more NEGOTIATE comes. */
+  #awaitsSecondNegotiate = false;
+  isOpen = true;
+  readonly #socket: Socket;
+  readonly #reader = new FrameReader(MAX_FRAME_BEFORE_LOGON);
+  readonly #window = new SequenceWindow();
+  #maxCredits = MAX_CREDITS_BEFORE_LOGON;
+  readonly #pending = new Set<Call>();
+  #asyncCount = 0;
+  #nextAsyncId = 1n;
+  #out: Buffer[] = [];
+  #retired: Session[] = [];
+  #flushIsDue = false;
+  #isDraining = false;
+  #isQuiesced = false;
+  /** Waits for the deadline gate, or for the client to read what was sent. */
+  #waitsForGate = false;
+  #waitsForClient = false;
+  #logonTimer: NodeJS.Timeout | undefined;
+
+  constructor(server: Server, socket: Socket, id: number) {
+    this.server = server;
+    this.services = server.services;
+    this.#socket = socket;
+    this.id = id;
+    this.remote = `${socket.remoteAddress}:${socket.remotePort}`;
+    this.localAddress = socket.localAddress ?? '';
+    this.log = server.services.log.child({ connection: id, client: this.remote });
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, 30_000);
+    socket.on('data', (chunk: Buffer) => {
+      this.services.metrics.bytesIn(chunk.length);
+      this.#reader.push(chunk);
+      this.#drain();
+    });
+    socket.on('error', (error) => this.log.debug({ reason: error.message }, 'connection broke'));
+    socket.on('close', () => this.#closed());
+    this.#armLogonTimer();
+  }
+
+  // ---- what handlers see -------------------------------------------------------------------------------------------
+
+  get dialect(): number {
+    return this.negotiated?.dialect ?? 0;
+  }
+  get clientGuid(): Buffer {
+    return this.negotiated?.clientGuid ?? Buffer.alloc(16);
+  }
+  get clientCapabilities(): number {
+    return this.negotiated?.clientCapabilities ?? 0;
+  }
+  get serverCapabilities(): number {
+    return this.negotiated?.serverCapabilities ?? 0;
+  }
+  get clientSecurityMode(): number {
+    return this.negotiated?.clientSecurityMode ?? 0;
+  }
+  get maxTransactSize(): number {
+    return this.negotiated?.maxIoSize ?? 0;
+  }
+  get maxReadSize(): number {
+    return this.negotiated?.maxIoSize ?? 0;
+  }
+  get maxWriteSize(): number {
+    return this.negotiated?.maxIoSize ?? 0;
+  }
+
+  /** Whether sessions of this connection can be encrypted. */
+  get canEncrypt(): boolean {
+    return this.negotiated?.cipherId !== undefined;
+  }
+
+  sendBreak(session: Session, body: Buffer): void {
+    if (!this.isOpen) return;
+    const lead = 4 + TRANSFORM_HEADER_SIZE;
+    const bytes = Buffer.allocUnsafe(lead + HEADER_SIZE + body.length);
+    bytes.set(body, lead + HEADER_SIZE);
+    encodeHeader(
+      { command: Command.OPLOCK_BREAK, flags: Flags.SERVER_TO_REDIR, messageId: UNSOLICITED_MESSAGE_ID },
+      bytes,
+      lead,
+    );
+    this.#push(session.encryptData && session.sealer ? sealedFrame({ bytes, at: lead }, session) : framed(bytes, lead));
+  }
+
+  endSession(session: Session, reason: string, own: number): Promise<void> {
+    return this.server.endSession(session, reason, own);
+  }
+
+  close(reason: string, reset = false): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.log.debug({ reason }, 'closing connection');
+    if (reset) this.#socket.resetAndDestroy();
+    else this.#socket.destroy();
+  }
+
+  // ---- holding back ------------------------------------------------------------------------------------------------
+
+  /** Takes no more requests until `resume`; what arrives waits, unread. */
+  quiesce(): void {
+    this.#isQuiesced = true;
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#isQuiesced = false;
+    this.#goOn();
+  }
+
+  #isHeld(): boolean {
+    if (this.#isQuiesced || this.#waitsForClient) return true;
+    if (this.services.deadline.mayServe()) return false;
+    this.#waitForGate();
+    return true;
+  }
+
+  /** Past the deadline: neither takes nor sends anything until a renewal (docs/decisions/0002). */
+  #waitForGate(): void {
+    if (this.#waitsForGate) return;
+    this.#waitsForGate = true;
+    this.#socket.pause();
+    this.services.deadline.reopened().then(
+      () => {
+        this.#waitsForGate = false;
+        this.#goOn();
+      },
+      () => this.close('fenced', true),
+    );
+  }
+
+  #goOn(): void {
+    if (!this.isOpen || this.#isQuiesced || this.#waitsForGate || this.#waitsForClient) return;
+    this.#socket.resume();
+    this.#drain();
+  }
+
+  // ---- taking frames apart -----------------------------------------------------------------------------------------
+
+  #drain(): void {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    try {
+      while (this.isOpen && !this.#isHeld()) {
+        const frame = this.#reader.next();
+        if (!frame) break;
+        this.#takeFrame(frame);
+      }
+    } catch (error) {
+      if (error instanceof WireError || error instanceof CryptoError) {
+        this.log.info({ reason: error.message }, 'malformed message: closing the connection');
+      } else {
+        this.log.error({ err: error }, 'a request could not be taken: closing the connection');
+      }
+      this.close(reasonOf(error));
+    } finally {
+      this.#isDraining = false;
+    }
+    this.#flush();
+  }
+
+  #takeFrame(frame: Buffer): void {
+    switch (messageKind(frame)) {
+      case 'smb2':
+        this.#takeMessages(frame, undefined);
+        return;
+      case 'transform':
+        this.#takeSealed(frame);
+        return;
+      case 'smb1':
+        this.#takeSmb1(frame);
+        return;
+      default:
+        this.close('not an SMB2 message');
+    }
+  }
+
+  /** 3.3.5.2.1.1 */
+  #takeSealed(frame: Buffer): void {
+    const { sessionId, flags } = decodeTransformHeader(frame);
+    const session = this.sessions.get(sessionId);
+    if (flags !== 1 || !session?.opener || session.state === 'Ended') {
+      this.close('an encrypted message of no session');
+      return;
+    }
+    const message = session.opener.open(frame);
+    if (messageKind(message) !== 'smb2') {
+      this.close('not an SMB2 message within an encrypted one');
+      return;
+    }
+    this.#takeMessages(message, session);
+  }
+
+  /** 3.3.5.3: a client that may also speak SMB1. */
+  #takeSmb1(frame: Buffer): void {
+    if (this.negotiated || this.#awaitsSecondNegotiate) {
+      this.close('SMB1 after NEGOTIATE');
+      return;
+    }
+    const answer = answerSmb1Negotiate(this, frame);
+    if (!answer) {
+      this.close('an SMB1 client that offers no SMB2');
+      return;
+    }
+    this.#window.take(0, 1);
+    this.#awaitsSecondNegotiate = answer.dialect === Dialect.SMB_2_WILDCARD;
+    const header = { command: Command.NEGOTIATE, messageId: 0, flags: Flags.SERVER_TO_REDIR, credits: this.#grant(1) };
+    const bytes = Buffer.allocUnsafe(4 + HEADER_SIZE + answer.body.length);
+    bytes.set(answer.body, 4 + HEADER_SIZE);
+    encodeHeader(header, bytes, 4);
+    this.#push(framed(bytes, 4));
+  }
+
+  #takeMessages(frame: Buffer, sealedBy: Session | undefined): void {
+    const arrivedMs = performance.now();
+    const parts = splitCompound(frame, MAX_COMPOUND);
+    if (parts.length === 1) {
+      const call = this.#admit(frame, undefined, sealedBy, arrivedMs);
+      if (call) this.#begin(call);
+      return;
+    }
+    this.#run({
+      parts,
+      index: 0,
+      sealedBy,
+      arrivedMs,
+      sessionId: 0n,
+      treeId: 0,
+      fileId: undefined,
+      status: 0,
+      command: -1,
+      responses: [],
+    });
+  }
+
+  /** Header, sequence number and order of NEGOTIATE: what ends the connection if it is wrong (3.3.5.2.2, 3.3.5.2.3). */
+  #admit(
+    message: Buffer,
+    chain: Chain | undefined,
+    sealedBy: Session | undefined,
+    arrivedMs: number,
+  ): Call | undefined {
+    const header = decodeHeader(message);
+    const call = new Call(this, message, header, chain, sealedBy, arrivedMs);
+    if ((header.flags & Flags.SERVER_TO_REDIR) !== 0) {
+      this.close('a response, sent to a server');
+      return undefined;
+    }
+    if (header.command === Command.CANCEL) {
+      this.#cancel(call);
+      return undefined;
+    }
+    const charge = this.dialect > Dialect.SMB_2_0_2 ? Math.max(1, header.creditCharge) : 1;
+    if (!this.#window.take(header.messageId, charge)) {
+      this.close(`MessageId ${header.messageId} (charge ${charge}) is not the client's to use`);
+      return undefined;
+    }
+    if ((header.command === Command.NEGOTIATE) !== (this.negotiated === undefined)) {
+      this.close(this.negotiated ? 'a second NEGOTIATE' : 'a command before NEGOTIATE');
+      return undefined;
+    }
+    return call;
+  }
+
+  /** 3.3.5.16: no response, no credits. The request that waits gets its own answer. */
+  #cancel(call: Call): void {
+    const { header } = call;
+    const session = this.sessions.get(header.sessionId);
+    if (!call.sealedBy && session?.state === 'Valid') {
+      const isSigned = (header.flags & Flags.SIGNED) !== 0;
+      if (isSigned ? !session.signer?.verify(call.message) : session.signingRequired) return;
+    }
+    for (const pending of this.#pending) {
+      const matches =
+        header.asyncId === undefined
+          ? pending.header.messageId === header.messageId
+          : pending.asyncId === header.asyncId && pending.asyncId !== 0n;
+      if (matches) pending.cancel();
+    }
+  }
+
+  // ---- doing requests ----------------------------------------------------------------------------------------------
+
+  #begin(call: Call): void {
+    const result = this.#carryOut(call);
+    if (result instanceof Promise) this.#await(call, result, (reply) => this.#respond(call, reply));
+    else if (result) this.#respond(call, result);
+  }
+
+  /** Undefined: the connection was closed instead of an answer. */
+  #carryOut(call: Call): Reply | Promise<Reply> | undefined {
+    try {
+      switch (call.header.command) {
+        case Command.NEGOTIATE:
+          return call.chain ? this.#refuseChain('NEGOTIATE') : negotiate(call);
+        case Command.SESSION_SETUP:
+          return call.chain ? statusReply(Status.INVALID_PARAMETER) : sessionSetup(call);
+        default:
+          return dispatch(call);
+      }
+    } catch (error) {
+      return this.#replyTo(error, call);
+    }
+  }
+
+  #refuseChain(command: string): undefined {
+    this.close(`${command} in a compound`);
+    return undefined;
+  }
+
+  #await(call: Call, result: Promise<Reply>, then: (reply: Reply) => void): void {
+    const session = call.knownSession;
+    session?.begun();
+    this.#pending.add(call);
+    result.then(
+      (reply) => {
+        this.#settled(call, session);
+        if (this.isOpen) then(reply);
+      },
+      (error) => {
+        this.#settled(call, session);
+        const reply = this.#replyTo(error, call);
+        if (reply && this.isOpen) then(reply);
+      },
+    );
+  }
+
+  #settled(call: Call, session: Session | undefined): void {
+    this.#pending.delete(call);
+    if (call.asyncId !== 0n) this.#asyncCount--;
+    session?.finished(call.countsAsWaiting);
+    this.#scheduleFlush();
+  }
+
+  /** The status for what a handler threw; undefined, and the connection closed, where it is none. */
+  #replyTo(error: unknown, call: Call): Reply | undefined {
+    if (error instanceof StatusError) return statusReply(error.status);
+    if (error instanceof WireError) return statusReply(Status.INVALID_PARAMETER);
+    if (error instanceof FencedError) {
+      this.close('fenced', true);
+      return undefined;
+    }
+    if (this.isOpen) {
+      this.log.error({ err: error, command: call.header.command }, 'a request failed in a way that is a defect');
+    }
+    this.close('a defect');
+    return undefined;
+  }
+
+  /** The parts of a compound one after the other; comes back when one of them has to wait. */
+  #run(chain: Chain): void {
+    while (chain.index < chain.parts.length) {
+      const part = chain.parts[chain.index];
+      if (!part || !this.isOpen) return;
+      const call = this.#admit(part, chain, chain.sealedBy, chain.arrivedMs);
+      if (!call) {
+        if (!this.isOpen) return;
+        chain.index++;
+        continue;
+      }
+      const result = this.#carryOut(call);
+      if (result instanceof Promise) {
+        this.#await(call, result, (reply) => {
+          this.#record(chain, call, reply);
+          this.#run(chain);
+          this.#flush();
+        });
+        return;
+      }
+      if (!result) return;
+      this.#record(chain, call, result);
+    }
+    this.#sendChain(chain);
+  }
+
+  #record(chain: Chain, call: Call, reply: Reply): void {
+    chain.index++;
+    chain.status = reply.status;
+    chain.command = call.header.command;
+    chain.sessionId = call.sessionId;
+    chain.treeId = call.treeId;
+    if (call.asyncId !== 0n) {
+      // The client has had its interim response by itself; so comes the final one.
+      this.#sendChain(chain);
+      this.#respond(call, reply);
+      return;
+    }
+    const out = outgoing(call, reply, this.#creditsFor(call));
+    this.#count(call, reply.status);
+    chain.responses.push({ message: out.bytes.subarray(out.at), session: call.knownSession });
+  }
+
+  #sendChain(chain: Chain): void {
+    const { responses } = chain;
+    if (responses.length === 0) return;
+    chain.responses = [];
+    const lead = 4 + TRANSFORM_HEADER_SIZE;
+    const { message, parts } = joinCompound(responses.map((one) => one.message));
+    const bytes = Buffer.allocUnsafe(lead + message.length);
+    bytes.set(message, lead);
+    const sealer = chain.sealedBy;
+    if (sealer?.sealer) {
+      this.#push(sealedFrame({ bytes, at: lead }, sealer));
+      return;
+    }
+    let at = lead;
+    parts.forEach((part, i) => {
+      const session = responses[i]?.session;
+      if (session?.signer && session.state !== 'InProgress') session.signer.sign(bytes, at, part.length);
+      at += part.length;
+    });
+    this.#push(framed(bytes, lead));
+  }
+
+  // ---- answering ---------------------------------------------------------------------------------------------------
+
+  #respond(call: Call, reply: Reply): void {
+    if (!this.isOpen) return;
+    this.#count(call, reply.status);
+    const out = outgoing(call, reply, call.asyncId === 0n ? this.#creditsFor(call) : 0);
+    call.onResponse?.(out.bytes.subarray(out.at));
+    this.#protectAndPush(call, out, true);
+  }
+
+  /** STATUS_PENDING (3.3.4.2): carries the credits, and is not signed. */
+  sendInterim(call: Call): void {
+    if (!this.isOpen) return;
+    if (this.#asyncCount >= MAX_ASYNC) throw new StatusError(Status.INSUFFICIENT_RESOURCES);
+    this.#asyncCount++;
+    call.asyncId = this.#nextAsyncId++;
+    if (call.knownSession && this.#pending.has(call)) {
+      call.countsAsWaiting = true;
+      call.knownSession.waits();
+    }
+    const out = outgoing(call, statusReply(Status.PENDING), this.#creditsFor(call));
+    this.#protectAndPush(call, out, false);
+    this.#scheduleFlush();
+  }
+
+  #protectAndPush(call: Call, out: Outgoing, sign: boolean): void {
+    const { sealedBy, knownSession } = call;
+    if (sealedBy?.sealer) {
+      this.#push(sealedFrame(out, sealedBy));
+      return;
+    }
+    const wantsSignature = call.mustSign || knownSession?.signingRequired || (call.header.flags & Flags.SIGNED) !== 0;
+    if (sign && wantsSignature && knownSession?.signer && knownSession.state !== 'InProgress') {
+      knownSession.signer.sign(out.bytes, out.at);
+    }
+    this.#push(framed(out.bytes, out.at));
+  }
+
+  #creditsFor(call: Call): number {
+    return this.#grant(call.creditsWanted);
+  }
+
+  #grant(wanted: number): number {
+    return this.#window.grant(wanted, this.#maxCredits);
+  }
+
+  #count(call: Call, status: number): void {
+    this.services.metrics.request(call.header.command, status, (performance.now() - call.arrivedMs) * 1000);
+  }
+
+  #push(frame: Buffer): void {
+    this.#out.push(frame);
+    if (!this.#isDraining) this.#scheduleFlush();
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushIsDue) return;
+    this.#flushIsDue = true;
+    setImmediate(() => {
+      this.#flushIsDue = false;
+      this.#flush();
+    });
+  }
+
+  /** Sends what the turn brought in one write. The deadline is checked here, last of all. */
+  #flush(): void {
+    if (this.#out.length === 0 || !this.isOpen) return;
+    if (!this.services.deadline.mayServe()) {
+      this.#waitForGate();
+      return;
+    }
+    const frames = this.#out;
+    this.#out = [];
+    const size = frames.reduce((sum, frame) => sum + frame.length, 0);
+    this.services.metrics.bytesOut(size);
+    if (frames.length === 1 && frames[0]) {
+      this.#socket.write(frames[0]);
+    } else if (size <= MAX_GATHERED) {
+      this.#socket.write(Buffer.concat(frames, size));
+    } else {
+      this.#socket.cork();
+      for (const frame of frames) this.#socket.write(frame);
+      this.#socket.uncork();
+    }
+    if (this.#socket.writableLength > MAX_UNSENT) this.#waitForClient();
+  }
+
+  #waitForClient(): void {
+    if (this.#waitsForClient) return;
+    this.#waitsForClient = true;
+    this.#socket.pause();
+    this.#socket.once('drain', () => {
+      this.#waitsForClient = false;
+      this.#goOn();
+    });
+  }
+
+  // ---- life --------------------------------------------------------------------------------------------------------
+
+  /** Somebody has logged on: larger messages and more credits from now on. */
+  loggedOn(): void {
+    clearTimeout(this.#logonTimer);
+    this.#reader.maxFrameSize = MAX_FRAME;
+    this.#maxCredits = MAX_CREDITS;
+  }
+
+  /** The NEGOTIATE exchange is over. */
+  negotiationDone(negotiated: Negotiated): void {
+    this.negotiated = negotiated;
+    this.#awaitsSecondNegotiate = false;
+  }
+
+  hashForPreauth(message: Buffer): void {
+    this.preauthHash = preauthHashUpdate(this.preauthHash, message);
+  }
+
+  #armLogonTimer(): void {
+    this.#logonTimer = setTimeout(() => this.close('nobody logged on in time'), LOGON_TIMEOUT_MS);
+    this.#logonTimer.unref();
+  }
+
+  /** Aborts what waits on behalf of one session, or of all. */
+  abortPending(session?: Session): void {
+    for (const call of this.#pending) if (!session || call.knownSession === session) call.cancel();
+  }
+
+  get hasLargeMtu(): boolean {
+    return (this.serverCapabilities & Capabilities.LARGE_MTU) !== 0;
+  }
+
+  /** Frees the keys of a session that has ended, when nothing can be signed with them any more. */
+  retire(session: Session): void {
+    if (!this.isOpen) {
+      session.closeKeys();
+      return;
+    }
+    // The answer to LOGOFF is still to be signed: the latest few keep their keys.
+    this.#retired.push(session);
+    if (this.#retired.length > MAX_RETIRED) this.#retired.shift()?.closeKeys();
+  }
+
+  #closed(): void {
+    this.isOpen = false;
+    clearTimeout(this.#logonTimer);
+    this.#out = [];
+    this.abortPending();
+    for (const session of this.#retired) session.closeKeys();
+    this.#retired = [];
+    this.server.connectionClosed(this);
+  }
+}

@@ -1,0 +1,200 @@
+import { createServer, type Server as NetServer, type Socket } from 'node:net';
+import { HoldfastError } from '../../common/errors.ts';
+import { splitAddress } from '../../common/metrics.ts';
+import type { Users } from '../users.ts';
+import type { Services } from './request.ts';
+import { ServerConnection } from './server-connection.ts';
+import type { Session, User } from './session.ts';
+
+/** Connections at once; each costs some tens of KiB before logon. */
+const MAX_CONNECTIONS = 20_000;
+/** Of them, without a session. */
+const MAX_BEFORE_LOGON = 4096;
+const EPOCH_SHIFT = 36n;
+const SHARD_SHIFT = 30n;
+const SHARDS = 64;
+/** SessionIds of one epoch: 30 bits of counter (handle-state of the design). */
+const MAX_SESSION_COUNTER = 0x3fff_ffff;
+/** What a fenced server waits for operations that are with the kernel. */
+const FENCED_WAIT_MS = 10_000;
+
+/** The SMB server of this process: its connections and sessions. */
+export class Server {
+  readonly services: Services;
+  readonly users: Users;
+  readonly connections = new Set<ServerConnection>();
+  /** GlobalSessionTable (MS-SMB2 3.3.1.5): valid sessions, and those that are ending until their opens are settled. */
+  readonly sessions = new Map<bigint, Session>();
+  /** On its way out: connections are reset, sessions not set up any more. */
+  isStopping = false;
+  /** Every request waits, of sessions to come too. */
+  isQuiesced = false;
+  #epoch: bigint | undefined;
+  #sessionCounter = 0;
+  #connectionCounter = 0;
+  #net: NetServer | undefined;
+
+  constructor(services: Services, users: Users) {
+    this.services = services;
+    this.users = users;
+  }
+
+  /** A new identity: SessionIds carry its epoch. */
+  useEpoch(epoch: bigint): void {
+    if (this.#epoch === epoch) return;
+    this.#epoch = epoch;
+    this.#sessionCounter = 0;
+  }
+
+  /**
+   * @param address host:port; port 0 picks a free one
+   * @returns the port
+   */
+  async listen(address: string): Promise<number> {
+    const { host, port } = splitAddress(address);
+    const net = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    this.#net = net;
+    await new Promise<void>((resolve, reject) => {
+      net.once('error', (error) =>
+        reject(new HoldfastError('LISTEN', `cannot listen on ${address}: ${error.message}`, { cause: error })),
+      );
+      net.listen({ host, port, backlog: 1024 }, resolve);
+    });
+    net.removeAllListeners('error');
+    net.on('error', (error) => this.services.log.error({ err: error }, 'cannot accept a connection'));
+    const bound = net.address();
+    return typeof bound === 'object' && bound ? bound.port : port;
+  }
+
+  /** Resets new connections from now on; those that are there go on. */
+  stopAccepting(): void {
+    this.isStopping = true;
+  }
+
+  /** Accepts again. */
+  startAccepting(): void {
+    this.isStopping = false;
+  }
+
+  #accept(socket: Socket): void {
+    const isFull = this.connections.size >= MAX_CONNECTIONS || this.#beforeLogon() >= MAX_BEFORE_LOGON;
+    if (this.isStopping || isFull || this.#epoch === undefined) {
+      socket.on('error', () => {});
+      socket.resetAndDestroy();
+      return;
+    }
+    const connection = new ServerConnection(this, socket, ++this.#connectionCounter);
+    this.connections.add(connection);
+    if (this.isQuiesced) connection.quiesce();
+    connection.log.debug('connected');
+  }
+
+  #beforeLogon(): number {
+    return this.connections.size - Math.min(this.connections.size, this.sessions.size);
+  }
+
+  /** Epoch (28 bits), shard (6), counter (30). Undefined when the counter is used up: a new epoch is needed. */
+  nextSessionId(): bigint | undefined {
+    if (this.#epoch === undefined || this.#sessionCounter >= MAX_SESSION_COUNTER) return undefined;
+    const counter = ++this.#sessionCounter;
+    return (this.#epoch << EPOCH_SHIFT) | (BigInt(counter % SHARDS) << SHARD_SHIFT) | BigInt(counter);
+  }
+
+  /**
+   * Ends a session: what waits on its behalf is aborted, what runs finishes, its opens are disconnected or closed, the sidecar
+   * is told. Safe to call again: the same promise.
+   * @param own 1 when a request of the session itself asks for its end
+   */
+  endSession(session: Session, reason: string, own = 0): Promise<void> {
+    session.ending ??= this.#end(session, reason, own);
+    return session.ending;
+  }
+
+  async #end(session: Session, reason: string, own: number): Promise<void> {
+    const connection = this.#forget(session);
+    connection?.abortPending(session);
+    await session.whenIdle(own);
+    await this.services.opens.endSession(session);
+    await this.services.handles.endSession(session.id);
+    this.sessions.delete(session.id);
+    session.trees.clear();
+    connection?.retire(session);
+    this.services.log.info({ session: session.id.toString(16), user: session.user?.name, reason }, 'session ended');
+  }
+
+  /** No more requests for the session. */
+  #forget(session: Session): ServerConnection | undefined {
+    session.state = 'Ended';
+    const connection = session.connection instanceof ServerConnection ? session.connection : undefined;
+    connection?.sessions.delete(session.id);
+    return connection;
+  }
+
+  /**
+   * The session and its opens belong to another server now: nothing is said to the sidecar about them, and the client's
+   * connection is reset.
+   */
+  async releaseSession(session: Session): Promise<void> {
+    if (session.ending) return session.ending;
+    const connection = this.#forget(session);
+    this.sessions.delete(session.id);
+    session.ending = this.services.opens.dropSession(session);
+    connection?.abortPending(session);
+    await session.ending;
+    session.connection.close('its handles moved to another server', true);
+    session.closeKeys();
+  }
+
+  /**
+   * SESSION_SETUP named a previous session (MS-SMB2 3.3.5.5.3): ends it if it is here and the same user's.
+   * @returns whether it was here
+   */
+  async endPreviousSession(sessionId: bigint, user: User): Promise<boolean> {
+    const session = this.sessions.get(sessionId);
+    if (!session || session.user?.sid !== user.sid) return false;
+    await this.dropSession(session, 'its client came back with another session');
+    return true;
+  }
+
+  /** Ends a session, and its connection unless another session lives on it. */
+  async dropSession(session: Session, reason: string): Promise<void> {
+    await this.endSession(session, reason);
+    const { connection } = session;
+    if (connection instanceof ServerConnection && connection.sessions.size === 0) connection.close(reason);
+  }
+
+  connectionClosed(connection: ServerConnection): void {
+    this.connections.delete(connection);
+    connection.log.debug('disconnected');
+    for (const session of [...connection.sessions.values()]) {
+      if (session.state === 'Valid') void this.endSession(session, 'its connection is gone');
+    }
+  }
+
+  /** Fenced: resets every connection, lets go of every open, tells nobody. Resolves when nothing is with the kernel any more. */
+  async fenced(): Promise<void> {
+    this.#epoch = undefined;
+    const sessions = [...this.sessions.values()];
+    for (const session of sessions) {
+      session.state = 'Ended';
+      session.ending ??= Promise.resolve();
+    }
+    this.sessions.clear();
+    for (const connection of [...this.connections]) connection.close('fenced', true);
+    const settled = this.services.opens.dropAll();
+    const timeout = new Promise<void>((resolve) => setTimeout(resolve, FENCED_WAIT_MS).unref());
+    await Promise.race([settled, timeout]);
+    for (const session of sessions) session.closeKeys();
+    this.isQuiesced = false;
+  }
+
+  /** Stops listening, ends every session as if its client had left, resolves when the sidecar knows. */
+  async close(timeoutMs: number): Promise<void> {
+    this.isStopping = true;
+    this.#net?.close();
+    const timeout = new Promise<void>((resolve) => setTimeout(resolve, timeoutMs).unref());
+    const endings = [...this.sessions.values()].map((session) => this.endSession(session, 'the server stops'));
+    for (const connection of [...this.connections]) connection.close('the server stops');
+    await Promise.race([Promise.all(endings), timeout]);
+  }
+}
