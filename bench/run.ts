@@ -1,0 +1,46 @@
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { parseDurationMs } from '../common/time.ts';
+import { rates } from './rates.ts';
+import type { BenchOptions } from './report.ts';
+
+const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates };
+
+await new Command('bench')
+  .description(
+    `Benchmarks on this machine: ${Object.keys(BENCHMARKS).join(', ')} (default: all).\n` +
+      'Prints a table, and writes bench/results/NAME.json. docs/performance.md says what the figures mean.',
+  )
+  .argument('[names...]', 'which to run', Object.keys(BENCHMARKS))
+  .option('--rounds <n>', 'how often each thing is measured', wholeNumber)
+  .option('--seconds <s>', 'how long one round of a rate lasts', Number, 3)
+  .option('--servers <n>', 'file servers, where a benchmark has several', wholeNumber, 3)
+  .option('--clients <n>', 'load processes side by side, where the client is the limit', wholeNumber, 1)
+  .option('--only <text>', 'only workloads or events whose name contains it; no results are written')
+  .option('--against <names>', 'which servers rates measures: holdfast, smbd', list, ['holdfast', 'smbd'])
+  .option('--lease-duration <duration>', 'of the handle state, for pause', duration, 2000)
+  .addOption(
+    new Option(
+      '--profile <part>',
+      'CPU profile of a process during rates: its top functions, and out/profiles/',
+    ).choices(['fileserver', 'sidecar', 'client']),
+  )
+  .action(async (names: string[], flags: Omit<BenchOptions, 'leaseDurationMs'> & { leaseDuration: number }) => {
+    const unknown = names.filter((name) => !(name in BENCHMARKS));
+    if (unknown.length > 0) throw new Error(`there is no benchmark ${unknown.join(', ')}`);
+    for (const name of names) await BENCHMARKS[name]?.({ ...flags, leaseDurationMs: flags.leaseDuration });
+  })
+  .parseAsync();
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('must be a whole number from 1');
+  return value;
+}
+
+function list(text: string): string[] {
+  return text.split(',');
+}
+
+function duration(text: string): number {
+  return parseDurationMs(text);
+}
