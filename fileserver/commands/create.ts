@@ -1,9 +1,7 @@
-import { Outcome } from '../../proto/generated/handles.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeCreateRequest } from '../../smb/wire/create.ts';
-import { statusOfOutcome } from '../handles.ts';
-import { type Reply, type Request, StatusError, statusReply } from '../session/request.ts';
-import { type PathProblem, splitWirePath } from '../volume/names.ts';
+import { type Reply, type Request, statusReply } from '../session/request.ts';
+import { splitWirePath } from '../volume/names.ts';
 import type { CreateAsk } from './create/ask.ts';
 import { wishesOf } from './create/contexts.ts';
 import { createNew } from './create/create-new.ts';
@@ -11,6 +9,7 @@ import { LookAgain, openExisting } from './create/open-existing.ts';
 import { checkParameters, createsMissing } from './create/parameters.ts';
 import { reconnect, replayed } from './create/reconnect.ts';
 import { onVolume } from './open-of.ts';
+import { statusOfPathProblem } from './path-status.ts';
 
 /** How often a CREATE looks again when the file that it found was renamed or removed meanwhile. */
 const ATTEMPTS = 8;
@@ -51,20 +50,4 @@ async function openOrCreate(ask: CreateAsk): Promise<Reply> {
   } finally {
     await ask.folder.posix.close(found.parentFd);
   }
-}
-
-export function statusOfPathProblem(problem: PathProblem): number {
-  switch (problem) {
-    case 'absolute':
-      return Status.INVALID_PARAMETER;
-    case 'leaves-share':
-      return Status.OBJECT_PATH_SYNTAX_BAD;
-    default:
-      return Status.OBJECT_NAME_INVALID;
-  }
-}
-
-/** Throws StatusError unless the table granted what it was asked for. */
-export function demandGranted(outcome: Outcome): void {
-  if (outcome !== Outcome.GRANTED) throw new StatusError(statusOfOutcome(outcome));
 }

@@ -9,7 +9,10 @@ import { ioctl } from './ioctl.ts';
 import { lock } from './lock.ts';
 import { logoff } from './logoff.ts';
 import { oplockBreak } from './oplock-break.ts';
+import { queryDirectory } from './query-directory.ts';
+import { queryInfo } from './query-info.ts';
 import { read } from './read.ts';
+import { setInfo } from './set-info.ts';
 import { treeConnect } from './tree-connect.ts';
 import { treeDisconnect } from './tree-disconnect.ts';
 import { write } from './write.ts';
@@ -27,6 +30,9 @@ export const handlers: Partial<Record<number, Handler>> = {
   [Command.LOCK]: lock,
   [Command.IOCTL]: ioctl,
   [Command.ECHO]: echo,
+  [Command.QUERY_DIRECTORY]: queryDirectory,
   [Command.CHANGE_NOTIFY]: changeNotify,
+  [Command.QUERY_INFO]: queryInfo,
+  [Command.SET_INFO]: setInfo,
   [Command.OPLOCK_BREAK]: oplockBreak,
 };

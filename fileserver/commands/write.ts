@@ -5,18 +5,16 @@ import { Status } from '../../smb/status.ts';
 import {
   decodeWriteRequest,
   WRITE_RESPONSE_BODY_SIZE,
-  WRITE_TO_END_OF_FILE,
   type WriteRequest,
   writeWriteResponse,
 } from '../../smb/wire/write.ts';
 import type { OpenFile } from '../opens/open-file.ts';
 import { type Reply, type Request, reply, StatusError, statusReply } from '../session/request.ts';
 import { checked, PosixError } from '../volume/posix.ts';
-import { statOf } from '../volume/volume.ts';
 import { changeStatusOf } from './change-status.ts';
 import { onVolume, openOf } from './open-of.ts';
 
-/** Largest offset of a file (2^63 - 1 is what the kernel takes; beyond 2^53 no file system goes). */
+/** No file system holds a byte beyond it. */
 const MAXIMUM_OFFSET = Number.MAX_SAFE_INTEGER;
 
 /** WRITE (MS-SMB2 3.3.5.13). The data goes to the file from where it was received. */
@@ -30,10 +28,9 @@ export const write = onVolume((request: Request): Reply | Promise<Reply> => {
     return statusReply(Status.INVALID_PARAMETER);
   }
   if (open.isDirectory) return statusReply(Status.INVALID_DEVICE_REQUEST);
-  const atEnd = offset === WRITE_TO_END_OF_FILE;
   if (!open.may(Access.writeData) && !open.may(Access.appendData)) return statusReply(Status.ACCESS_DENIED);
-  if (!atEnd && offset > MAXIMUM_OFFSET - data.length) return statusReply(Status.INVALID_PARAMETER);
-  if (!atEnd && open.file.isLocked(offset, data.length, true, open.record.openId)) {
+  if (data.length > 0 && offset > MAXIMUM_OFFSET - data.length) return statusReply(Status.DISK_FULL);
+  if (open.file.isLocked(offset, data.length, true, open.record.openId)) {
     return statusReply(Status.FILE_LOCK_CONFLICT);
   }
   if (data.length === 0) return answer(0);
@@ -47,11 +44,10 @@ function answer(count: number): Reply {
 }
 
 async function writeData(request: Request, open: OpenFile, wanted: WriteRequest): Promise<Reply> {
-  const { data } = wanted;
+  const { data, offset } = wanted;
   open.begin(true);
   try {
     if (open.file.readCached) await breakReadCaching(request, open);
-    const offset = wanted.offset === WRITE_TO_END_OF_FILE ? await endOf(open) : wanted.offset;
     const io = open.file.begin(offset, data.length, true, open.record.openId);
     try {
       // Locks may have come while caching was broken.
@@ -79,10 +75,6 @@ async function writeAll(open: OpenFile, data: Buffer, offset: number): Promise<v
     done += count;
   }
   if (open.frozenWriteTime !== undefined) await open.folder.posix.setTimes(open.fd, undefined, open.frozenWriteTime);
-}
-
-async function endOf(open: OpenFile): Promise<number> {
-  return (await statOf(open.folder.posix, open.fd)).size;
 }
 
 /** Somebody else caches what is about to change: they hear of it first (MS-FSA 2.1.5.4, the break of read caching). */

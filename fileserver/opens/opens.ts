@@ -252,6 +252,10 @@ export class Opens implements OpenTable {
     );
   }
 
+  dropSession(session: Session): Promise<void> {
+    return this.drop([...(this.#bySession.get(session.id) ?? [])].map((open) => open.record.openId));
+  }
+
   async settle(sessions: readonly Session[], timeoutMs: number, finished: (openId: bigint) => void): Promise<bigint[]> {
     const unsettled = new Set<OpenFile>();
     const settling: Promise<void>[] = [];

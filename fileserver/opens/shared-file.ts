@@ -26,6 +26,8 @@ export class SharedFile {
   opens = 0;
   /** Somebody caches reads: handles.breakReadCaching before the next change to the data. */
   readCached = false;
+  /** To be removed when its last open goes, as far as this server was told. */
+  deletePending = false;
   #version = -1n;
   #locks: Lock[] = [];
   readonly #pending = new Set<PendingIo>();

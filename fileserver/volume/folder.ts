@@ -1,3 +1,4 @@
+import { readlinkSync } from 'node:fs';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import {
   ATTRIBUTE_MAXIMUM_SIZE,
@@ -16,6 +17,7 @@ import {
   O,
   type Posix,
   PosixError,
+  procPath,
   RENAME_NOREPLACE,
   type Stat,
 } from './posix.ts';
@@ -149,6 +151,20 @@ export class Folder {
   /** The directory that holds a path's last name, O_PATH; the caller closes it. Throws PosixError. */
   async openParent(path: DiskPath): Promise<number> {
     return checked(await this.open(parentOf(path), O.PATH | O.DIRECTORY), 'openat2');
+  }
+
+  /**
+   * Where the kernel believes that an open file is, within the share; undefined: outside, or unknown. To be verified: it may
+   * have been removed, or renamed on another node.
+   */
+  pathOf(fd: number): DiskPath | undefined {
+    try {
+      const root = readlinkSync(procPath(this.rootFd));
+      const path = readlinkSync(procPath(fd));
+      return path.startsWith(`${root}/`) ? path.slice(root.length + 1) : undefined;
+    } catch {
+      return undefined;
+    }
   }
 
   fileId(fd: number, stat: Stat): Promise<Buffer> {

@@ -1,0 +1,84 @@
+import { FsAttribute, FsDevice, FsInfoClass, SectorSizeFlag } from '../../../smb/fscc/constants.ts';
+import {
+  fileFsAttributeInformation,
+  fileFsDeviceInformation,
+  fileFsFullSizeInformation,
+  fileFsObjectIdInformation,
+  fileFsSectorSizeInformation,
+  fileFsSizeInformation,
+  fileFsVolumeInformation,
+} from '../../../smb/fscc/fs-info.ts';
+import { maximumComponentLength } from '../../../smb/fscc/names.ts';
+import { Status } from '../../../smb/status.ts';
+import type { OpenFile } from '../../opens/open-file.ts';
+import { type Answer, encoded } from './answer.ts';
+
+const BYTES_PER_SECTOR = 512;
+const SECTORS_PER_UNIT = 8;
+const UNIT_SIZE = BYTES_PER_SECTOR * SECTORS_PER_UNIT;
+const PHYSICAL_SECTOR_SIZE = 4096;
+
+const unitsOf = (bytes: number): number => Math.floor(bytes / UNIT_SIZE);
+
+/** A file system information class (MS-FSCC 2.5). Throws PosixError. */
+export async function queryFileSystem(open: OpenFile, infoClass: number): Promise<Answer> {
+  const { volume } = open.folder;
+  switch (infoClass) {
+    case FsInfoClass.volume:
+      return encoded(fileFsVolumeInformation, {
+        volumeCreationTime: volume.createdAt,
+        volumeSerialNumber: volume.id.readUInt32LE(0),
+        supportsObjects: false,
+        volumeLabel: open.record.share.slice(0, 32),
+      });
+    case FsInfoClass.size: {
+      const space = await volume.space();
+      return encoded(fileFsSizeInformation, {
+        totalAllocationUnits: unitsOf(space.total),
+        availableAllocationUnits: unitsOf(space.available),
+        sectorsPerAllocationUnit: SECTORS_PER_UNIT,
+        bytesPerSector: BYTES_PER_SECTOR,
+      });
+    }
+    case FsInfoClass.fullSize: {
+      const space = await volume.space();
+      return encoded(fileFsFullSizeInformation, {
+        totalAllocationUnits: unitsOf(space.total),
+        callerAvailableAllocationUnits: unitsOf(space.available),
+        actualAvailableAllocationUnits: unitsOf(space.free),
+        sectorsPerAllocationUnit: SECTORS_PER_UNIT,
+        bytesPerSector: BYTES_PER_SECTOR,
+      });
+    }
+    case FsInfoClass.device:
+      return encoded(fileFsDeviceInformation, { deviceType: FsDevice.disk, characteristics: FsDevice.mounted });
+    case FsInfoClass.attribute:
+      return encoded(fileFsAttributeInformation, {
+        fileSystemAttributes:
+          FsAttribute.caseSensitiveSearch | FsAttribute.casePreservedNames | FsAttribute.unicodeOnDisk,
+        maximumComponentNameLength: maximumComponentLength,
+        // What programs look for before they use a share like a local disk.
+        fileSystemName: 'NTFS',
+      });
+    case FsInfoClass.objectId:
+      return encoded(fileFsObjectIdInformation, {
+        objectId: Buffer.concat([volume.id, Buffer.alloc(8)]),
+        extendedInfo: Buffer.alloc(48),
+      });
+    case FsInfoClass.sectorSize:
+      return encoded(fileFsSectorSizeInformation, {
+        logicalBytesPerSector: BYTES_PER_SECTOR,
+        physicalBytesPerSectorForAtomicity: PHYSICAL_SECTOR_SIZE,
+        physicalBytesPerSectorForPerformance: PHYSICAL_SECTOR_SIZE,
+        effectivePhysicalBytesPerSectorForAtomicity: PHYSICAL_SECTOR_SIZE,
+        flags: SectorSizeFlag.alignedDevice | SectorSizeFlag.partitionAlignedOnDevice,
+        byteOffsetForSectorAlignment: 0,
+        byteOffsetForPartitionAlignment: 0,
+      });
+    case FsInfoClass.control:
+      // Quotas are the volume's own affair.
+      return { status: Status.NOT_SUPPORTED };
+    default:
+      return { status: Status.INVALID_INFO_CLASS };
+  }
+}

@@ -1,0 +1,130 @@
+import { FileInfoClass } from '../../../smb/fscc/constants.ts';
+import {
+  fileAccessInformation,
+  fileAlignmentInformation,
+  fileAllInformation,
+  fileAttributeTagInformation,
+  fileBasicInformation,
+  fileCompressionInformation,
+  fileEaInformation,
+  fileIdInformation,
+  fileInternalInformation,
+  fileModeInformation,
+  fileNameInformation,
+  fileNetworkOpenInformation,
+  fileNormalizedNameInformation,
+  filePositionInformation,
+  fileStandardInformation,
+  fileStandardLinkInformation,
+  fileStreamInformation,
+} from '../../../smb/fscc/file-info.ts';
+import { Access } from '../../../smb/security/access-mask.ts';
+import { Status } from '../../../smb/status.ts';
+import type { FileFacts } from '../../../smb/wire/create.ts';
+import type { OpenFile } from '../../opens/open-file.ts';
+import { factsOf } from '../../volume/facts.ts';
+import { wirePath } from '../../volume/names.ts';
+import type { Stat } from '../../volume/posix.ts';
+import { statOf } from '../../volume/volume.ts';
+import { type Answer, encoded } from './answer.ts';
+
+/** Classes that tell about the file's attributes: the open must have FILE_READ_ATTRIBUTES (MS-FSA 2.1.5.12). */
+const needsReadAttributes = new Set<number>([
+  FileInfoClass.basic,
+  FileInfoClass.all,
+  FileInfoClass.networkOpen,
+  FileInfoClass.attributeTag,
+]);
+
+interface Subject {
+  open: OpenFile;
+  stat: Stat;
+  facts: FileFacts;
+}
+
+/** A file information class (MS-FSCC 2.4, MS-FSA 2.1.5.12). Throws PosixError. */
+export async function queryFile(open: OpenFile, infoClass: number): Promise<Answer> {
+  const answer = answers[infoClass];
+  if (!answer) return { status: refusals[infoClass] ?? Status.INVALID_INFO_CLASS };
+  if (needsReadAttributes.has(infoClass) && !open.may(Access.readAttributes)) return { status: Status.ACCESS_DENIED };
+  const stat = await statOf(open.folder.posix, open.fd);
+  return answer({ open, stat, facts: factsOf(stat, await open.folder.attributes(open.fd)) });
+}
+
+/** Classes that exist and have nothing to say here. */
+const refusals: Record<number, number> = {
+  [FileInfoClass.fullEa]: Status.NO_EAS_ON_FILE,
+  // There are no 8.3 names.
+  [FileInfoClass.alternateName]: Status.OBJECT_NAME_NOT_FOUND,
+};
+
+const basic = ({ facts }: Subject) => ({ ...facts });
+const standard = ({ open, stat, facts }: Subject) => ({
+  ...facts,
+  numberOfLinks: open.file.deletePending ? Math.max(0, stat.links - 1) : open.isDirectory ? 1 : stat.links,
+  deletePending: open.file.deletePending,
+  directory: open.isDirectory,
+});
+const internal = ({ stat }: Subject) => ({ indexNumber: stat.inode });
+const access = ({ open }: Subject) => ({ accessFlags: open.record.access });
+const position = ({ open }: Subject) => ({ currentByteOffset: open.attachment.position });
+const mode = ({ open }: Subject) => ({ mode: open.attachment.mode });
+const name = ({ open }: Subject) => ({ fileName: `\\${wirePath(open.path)}` });
+
+const answers: Record<number, (subject: Subject) => Answer> = {
+  [FileInfoClass.basic]: (subject) => encoded(fileBasicInformation, basic(subject)),
+  [FileInfoClass.standard]: (subject) => encoded(fileStandardInformation, standard(subject)),
+  [FileInfoClass.internal]: (subject) => encoded(fileInternalInformation, internal(subject)),
+  [FileInfoClass.ea]: () => encoded(fileEaInformation, { eaSize: 0 }),
+  [FileInfoClass.access]: (subject) => encoded(fileAccessInformation, access(subject)),
+  [FileInfoClass.name]: (subject) => encoded(fileNameInformation, name(subject)),
+  [FileInfoClass.position]: (subject) => encoded(filePositionInformation, position(subject)),
+  [FileInfoClass.mode]: (subject) => encoded(fileModeInformation, mode(subject)),
+  [FileInfoClass.alignment]: () => encoded(fileAlignmentInformation, { alignmentRequirement: 0 }),
+  [FileInfoClass.all]: (subject) =>
+    encoded(fileAllInformation, {
+      basic: basic(subject),
+      standard: standard(subject),
+      internal: internal(subject),
+      ea: { eaSize: 0 },
+      access: access(subject),
+      position: position(subject),
+      mode: mode(subject),
+      alignment: { alignmentRequirement: 0 },
+      name: name(subject),
+    }),
+  [FileInfoClass.networkOpen]: ({ facts }) => encoded(fileNetworkOpenInformation, { ...facts }),
+  [FileInfoClass.attributeTag]: ({ facts }) =>
+    encoded(fileAttributeTagInformation, { fileAttributes: facts.fileAttributes, reparseTag: 0 }),
+  [FileInfoClass.stream]: ({ open, facts }) =>
+    encoded(
+      fileStreamInformation,
+      open.isDirectory
+        ? []
+        : [{ streamName: '::$DATA', streamSize: facts.endOfFile, streamAllocationSize: facts.allocationSize }],
+    ),
+  [FileInfoClass.compression]: ({ facts }) =>
+    encoded(fileCompressionInformation, {
+      compressedFileSize: facts.endOfFile,
+      compressionFormat: 0,
+      compressionUnitShift: 0,
+      chunkShift: 0,
+      clusterShift: 0,
+    }),
+  [FileInfoClass.normalizedName]: ({ open }) =>
+    encoded(fileNormalizedNameInformation, { fileName: wirePath(open.path) }),
+  [FileInfoClass.standardLink]: (subject) => {
+    const { numberOfLinks, deletePending, directory } = standard(subject);
+    return encoded(fileStandardLinkInformation, {
+      numberOfAccessibleLinks: numberOfLinks,
+      totalNumberOfLinks: subject.stat.links,
+      deletePending,
+      directory,
+    });
+  },
+  [FileInfoClass.id]: ({ open, stat }) => {
+    const fileId = Buffer.alloc(16);
+    fileId.writeBigUInt64LE(stat.inode, 0);
+    return encoded(fileIdInformation, { volumeSerialNumber: open.folder.volume.id.readBigUInt64LE(0), fileId });
+  },
+};

@@ -1,0 +1,47 @@
+import { InfoType } from '../../smb/constants.ts';
+import { Status } from '../../smb/status.ts';
+import { decodeSetInfoRequest, encodeSetInfoResponse, type SetInfoRequest } from '../../smb/wire/set-info.ts';
+import type { OpenFile } from '../opens/open-file.ts';
+import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
+import { onVolume, openOf } from './open-of.ts';
+import { setFile } from './set-info/file.ts';
+
+/** SET_INFO (MS-SMB2 3.3.5.21). */
+export const setInfo = onVolume((request: Request): Reply | Promise<Reply> => {
+  const wanted = decodeSetInfoRequest(request.message);
+  const open = openOf(request, wanted.fileId);
+  if (open === undefined) return statusReply(Status.FILE_CLOSED);
+  const { input } = wanted;
+  if (input.length > request.connection.maxTransactSize || !request.paysFor(input.length)) {
+    return statusReply(Status.INVALID_PARAMETER);
+  }
+  if (!open.admits(request.channelSequence, request.isReplay)) return statusReply(Status.FILE_NOT_AVAILABLE);
+  return change(request, open, wanted);
+});
+
+async function change(request: Request, open: OpenFile, wanted: SetInfoRequest): Promise<Reply> {
+  open.begin(true);
+  try {
+    const status = await statusOf(request, open, wanted);
+    return status === Status.SUCCESS ? reply(encodeSetInfoResponse()) : statusReply(status);
+  } finally {
+    open.end(true);
+  }
+}
+
+async function statusOf(request: Request, open: OpenFile, wanted: SetInfoRequest): Promise<number> {
+  switch (wanted.infoType) {
+    case InfoType.FILE:
+      return setFile(request, open, wanted.fileInfoClass, wanted.input);
+    case InfoType.FILESYSTEM:
+      // Label, quotas and object id are the volume's own affair.
+      return Status.ACCESS_DENIED;
+    case InfoType.SECURITY:
+      // Descriptors are not kept, and a client must not believe they were.
+      return Status.NOT_SUPPORTED;
+    case InfoType.QUOTA:
+      return Status.NOT_SUPPORTED;
+    default:
+      return Status.INVALID_PARAMETER;
+  }
+}

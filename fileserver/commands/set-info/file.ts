@@ -1,0 +1,94 @@
+import { CreateOptions } from '../../../smb/constants.ts';
+import { DispositionFlag, FileInfoClass, RenameFlag } from '../../../smb/fscc/constants.ts';
+import type { Codec } from '../../../smb/fscc/fields.ts';
+import {
+  fileAllocationInformation,
+  fileBasicInformation,
+  fileDispositionInformation,
+  fileDispositionInformationEx,
+  fileEndOfFileInformation,
+  fileModeInformation,
+  filePositionInformation,
+  fileRenameInformation,
+  fileRenameInformationEx,
+} from '../../../smb/fscc/file-info.ts';
+import { Status } from '../../../smb/status.ts';
+import type { OpenFile } from '../../opens/open-file.ts';
+import type { Request } from '../../session/request.ts';
+import { setBasic } from './basic.ts';
+import { setDisposition } from './disposition.ts';
+import { rename } from './rename.ts';
+import { setAllocation, setEndOfFile } from './size.ts';
+
+/** STATUS_EAS_NOT_SUPPORTED (MS-ERREF). */
+const EAS_NOT_SUPPORTED = 0xc000_004f;
+
+/** Bits of FileModeInformation that may be set (MS-FSCC 2.4.31). */
+const SETTABLE_MODE =
+  CreateOptions.WRITE_THROUGH |
+  CreateOptions.SEQUENTIAL_ONLY |
+  CreateOptions.SYNCHRONOUS_IO_ALERT |
+  CreateOptions.SYNCHRONOUS_IO_NONALERT;
+
+type Change = (request: Request, open: OpenFile, input: Buffer) => number | Promise<number>;
+
+/** A file information class (MS-FSCC 2.4, MS-FSA 2.1.5.15). Gives the status. Throws PosixError. */
+export async function setFile(request: Request, open: OpenFile, infoClass: number, input: Buffer): Promise<number> {
+  const change = changes[infoClass];
+  return change ? change(request, open, input) : Status.INVALID_INFO_CLASS;
+}
+
+/** Decodes the input for a change; an input that is too short is STATUS_INFO_LENGTH_MISMATCH. */
+function of<T>(
+  codec: Codec<T>,
+  change: (request: Request, open: OpenFile, value: T) => number | Promise<number>,
+): Change {
+  return (request, open, input) =>
+    input.length < codec.minimumSize ? Status.INFO_LENGTH_MISMATCH : change(request, open, codec.decode(input));
+}
+
+const changes: Record<number, Change> = {
+  [FileInfoClass.basic]: of(fileBasicInformation, (_request, open, value) => setBasic(open, value)),
+  [FileInfoClass.rename]: of(fileRenameInformation, (request, open, { rootDirectory, fileName, replaceIfExists }) =>
+    rootDirectory === 0n
+      ? rename(request, open, fileName, { replace: replaceIfExists, ignoreReadonly: false })
+      : Status.INVALID_PARAMETER,
+  ),
+  [FileInfoClass.renameEx]: of(fileRenameInformationEx, (request, open, { rootDirectory, fileName, flags }) => {
+    if (rootDirectory !== 0n) return Status.INVALID_PARAMETER;
+    if ((flags & RenameFlag.posixSemantics) !== 0) return Status.NOT_SUPPORTED;
+    return rename(request, open, fileName, {
+      replace: (flags & RenameFlag.replaceIfExists) !== 0,
+      ignoreReadonly: (flags & RenameFlag.ignoreReadonly) !== 0,
+    });
+  }),
+  [FileInfoClass.link]: () => Status.NOT_SUPPORTED,
+  [FileInfoClass.disposition]: of(fileDispositionInformation, (request, open, { deletePending }) =>
+    setDisposition(request, open, { pending: deletePending, onClose: false, ignoreReadonly: false }),
+  ),
+  [FileInfoClass.dispositionEx]: of(fileDispositionInformationEx, (request, open, { flags }) => {
+    if ((flags & DispositionFlag.posixSemantics) !== 0) return Status.NOT_SUPPORTED;
+    return setDisposition(request, open, {
+      pending: (flags & DispositionFlag.delete) !== 0,
+      onClose: (flags & DispositionFlag.onClose) !== 0,
+      ignoreReadonly: (flags & DispositionFlag.ignoreReadonly) !== 0,
+    });
+  }),
+  [FileInfoClass.position]: of(filePositionInformation, (_request, open, { currentByteOffset }) => {
+    open.attachment.position = currentByteOffset;
+    return Status.SUCCESS;
+  }),
+  [FileInfoClass.mode]: of(fileModeInformation, (_request, open, { mode }) => {
+    if ((mode & ~SETTABLE_MODE) !== 0) return Status.INVALID_PARAMETER;
+    open.attachment.mode = mode;
+    return Status.SUCCESS;
+  }),
+  [FileInfoClass.allocation]: of(fileAllocationInformation, (request, open, { allocationSize }) =>
+    setAllocation(request, open, allocationSize),
+  ),
+  [FileInfoClass.endOfFile]: of(fileEndOfFileInformation, (request, open, { endOfFile }) =>
+    setEndOfFile(request, open, endOfFile),
+  ),
+  [FileInfoClass.fullEa]: () => EAS_NOT_SUPPORTED,
+  [FileInfoClass.validDataLength]: () => Status.PRIVILEGE_NOT_HELD,
+};

@@ -1,0 +1,194 @@
+import { Outcome, type Reserve } from '../../../proto/generated/handles.ts';
+import { FileAttribute } from '../../../smb/fscc/constants.ts';
+import { Access } from '../../../smb/security/access-mask.ts';
+import { Status } from '../../../smb/status.ts';
+import { recordPathOf } from '../../opens/adoption.ts';
+import type { OpenFile } from '../../opens/open-file.ts';
+import { type Request, StatusError } from '../../session/request.ts';
+import { fileAttributes } from '../../volume/attributes.ts';
+import { childOf, type DiskPath, type Folder, lastNameOf, parentOf } from '../../volume/folder.ts';
+import { foldedName, splitWirePath } from '../../volume/names.ts';
+import { checked, isDirectory, O, type Stat } from '../../volume/posix.ts';
+import { statOf } from '../../volume/volume.ts';
+import { changeStatusOf } from '../change-status.ts';
+import { statusOfPathProblem } from '../path-status.ts';
+
+interface RenameOptions {
+  replace: boolean;
+  ignoreReadonly: boolean;
+}
+
+/** Where a file is to go; descriptors are O_PATH. */
+interface Target {
+  parentFd: number;
+  path: DiskPath;
+  /** What stands there and would be replaced. */
+  replaces: Buffer;
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * FileRenameInformation (MS-FSA 2.1.5.15.12): both names are reserved in the cluster, the table decides, then the volume renames.
+ * Gives the status; throws PosixError and StatusError.
+ */
+export async function rename(
+  request: Request,
+  open: OpenFile,
+  wireName: string,
+  options: RenameOptions,
+): Promise<number> {
+  if (!open.may(Access.delete)) return Status.ACCESS_DENIED;
+  const { folder } = open;
+  const from = await currentPath(open);
+  if (from === '.') return Status.ACCESS_DENIED;
+  const target = await targetOf(open, from, wireName, options);
+  if (target === 'same') return Status.SUCCESS;
+  try {
+    const fromParent = await folder.openParent(from);
+    try {
+      return await withReserved(request, await reservations(folder, fromParent, from, target), () =>
+        decideAndRename(request, open, { fromParent, from, target, replace: options.replace }),
+      );
+    } finally {
+      await folder.posix.close(fromParent);
+    }
+  } finally {
+    await folder.posix.close(target.parentFd);
+  }
+}
+
+/** The file's path, verified: another server may have renamed it. */
+async function currentPath(open: OpenFile): Promise<DiskPath> {
+  const { folder, file } = open;
+  for (const path of [file.path, folder.pathOf(open.fd)]) {
+    if (path === undefined) continue;
+    const fd = await folder.open(path, O.PATH);
+    if (fd < 0) continue;
+    try {
+      if ((await folder.fileId(fd, await statOf(folder.posix, fd))).equals(file.fileId)) return path;
+    } finally {
+      await folder.posix.close(fd);
+    }
+  }
+  throw new StatusError(Status.OBJECT_NAME_NOT_FOUND);
+}
+
+async function targetOf(
+  open: OpenFile,
+  from: DiskPath,
+  wireName: string,
+  options: RenameOptions,
+): Promise<Target | 'same'> {
+  const { folder } = open;
+  const names = splitWirePath(wireName.replace(/^\\/, ''));
+  if (typeof names === 'string') throw new StatusError(statusOfPathProblem(names));
+  const wanted = names.at(-1);
+  if (wanted === undefined) throw new StatusError(Status.OBJECT_NAME_COLLISION);
+  const found = await folder.lookup(names);
+  if (found.kind === 'no-path') throw new StatusError(Status.OBJECT_PATH_NOT_FOUND);
+  if (found.kind === 'missing') {
+    return { parentFd: found.parentFd, path: childOf(found.parentPath, found.name), replaces: NOTHING };
+  }
+  try {
+    const fileId = await folder.fileId(found.fd, found.stat);
+    const path = childOf(parentOf(found.path), wanted);
+    // The same file: its case is changed, or nothing is.
+    if (fileId.equals(open.file.fileId)) {
+      if (path === from) return 'same';
+      return { parentFd: await folder.openParent(path), path, replaces: NOTHING };
+    }
+    if (!options.replace) throw new StatusError(Status.OBJECT_NAME_COLLISION);
+    await checkReplaceable(open, found.fd, found.stat, options);
+    return { parentFd: await folder.openParent(found.path), path: found.path, replaces: fileId };
+  } finally {
+    await folder.posix.close(found.fd);
+  }
+}
+
+/** Directories are not replaced, nor replace they anything; neither are files that are read-only (MS-FSA 2.1.5.15.12). */
+async function checkReplaceable(open: OpenFile, fd: number, stat: Stat, { ignoreReadonly }: RenameOptions) {
+  if (open.isDirectory || isDirectory(stat)) throw new StatusError(Status.ACCESS_DENIED);
+  const attributes = fileAttributes(stat, await open.folder.attributes(fd));
+  if ((attributes & FileAttribute.readonly) !== 0 && !ignoreReadonly) throw new StatusError(Status.ACCESS_DENIED);
+}
+
+/** Both names, always in one order, so that two renames do not wait for each other. */
+async function reservations(folder: Folder, fromParent: number, from: DiskPath, target: Target): Promise<Reserve[]> {
+  const { posix } = folder;
+  const old: Reserve = {
+    directoryId: await folder.fileId(fromParent, await statOf(posix, fromParent)),
+    name: foldedName(lastNameOf(from)),
+  };
+  const next: Reserve = {
+    directoryId: await folder.fileId(target.parentFd, await statOf(posix, target.parentFd)),
+    name: foldedName(lastNameOf(target.path)),
+  };
+  const order = old.directoryId.compare(next.directoryId) || (old.name < next.name ? -1 : old.name > next.name ? 1 : 0);
+  if (order === 0) return [old];
+  return order < 0 ? [old, next] : [next, old];
+}
+
+async function withReserved(request: Request, names: Reserve[], act: () => Promise<number>): Promise<number> {
+  const { handles } = request.services;
+  const held: Reserve[] = [];
+  try {
+    for (const name of names) {
+      const { outcome } = await handles.reserve(name, request);
+      if (outcome !== Outcome.GRANTED) return changeStatusOf(outcome);
+      held.push(name);
+    }
+    return await act();
+  } finally {
+    await Promise.all(held.map((name) => handles.dropReservation(name)));
+  }
+}
+
+async function decideAndRename(
+  request: Request,
+  open: OpenFile,
+  move: { fromParent: number; from: DiskPath; target: Target; replace: boolean },
+): Promise<number> {
+  const { folder } = open;
+  const { fileId, openId } = open.record;
+  const { handles } = request.services;
+  const to = recordPathOf(move.target.path);
+  const { outcome } = await handles.beginRename(
+    {
+      fileId,
+      openId,
+      share: open.record.share,
+      from: recordPathOf(move.from),
+      to,
+      isDirectory: open.isDirectory,
+      replacesFileId: move.target.replaces,
+    },
+    request,
+  );
+  if (outcome !== Outcome.GRANTED) return changeStatusOf(outcome);
+  let done = false;
+  try {
+    const replaces = move.target.replaces.length > 0 || isSameEntry(move.from, move.target.path);
+    const result = await folder.rename(
+      move.fromParent,
+      lastNameOf(move.from),
+      move.target.parentFd,
+      lastNameOf(move.target.path),
+      replaces,
+    );
+    checked(result, 'renameat2');
+    done = true;
+    open.file.path = move.target.path;
+    open.record.path = to;
+    if (open.writesThrough || request.tree.share.continuouslyAvailable) {
+      await folder.syncDirectory(move.target.parentFd);
+      await folder.syncDirectory(move.fromParent);
+    }
+    return Status.SUCCESS;
+  } finally {
+    await handles.endRename({ fileId, openId, done, to });
+  }
+}
+
+/** Only the case of the name changes: on a volume without case both names are the same file. */
+const isSameEntry = (from: DiskPath, to: DiskPath): boolean => foldedName(from) === foldedName(to);
