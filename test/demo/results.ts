@@ -1,5 +1,5 @@
 // What a step did to the writers, from their own reports.
-import type { WriterReport } from './writers.ts';
+import { decodeTimeLine, type WriterReport } from '../../client/cli/report.ts';
 
 export interface StepResult {
   name: string;
@@ -19,40 +19,43 @@ export function summarise(
   reports: WriterReport[],
   fromUnixMs: number,
   toUnixMs: number,
-): Pick<StepResult, 'name' | 'handles' | 'pauseMs' | 'callerErrors'> {
-  const handles = reports.flatMap((report) => report.handles);
-  const longest = handles
-    .map((handle) => longestGapMs(handle.acknowledgedAtUnixMs, fromUnixMs, toUnixMs))
-    .sort((a, b) => a - b);
+): Omit<StepResult, 'moved' | 'expired'> {
+  const longest: number[] = [];
+  let callerErrors = 0;
+  let reclaimed = 0;
+  for (const report of reports) {
+    const startMs = Date.parse(report.startedAt);
+    const within = (atMs: number) => startMs + atMs >= fromUnixMs && startMs + atMs <= toUnixMs;
+    reclaimed += report.failovers.filter((one) => within(one.atMs)).reduce((sum, one) => sum + one.reclaimed, 0);
+    for (const handle of report.handles) {
+      longest.push(longestGapMs(decodeTimeLine(handle.ackTimes), fromUnixMs - startMs, toUnixMs - startMs));
+      callerErrors += handle.errors.filter((error) => within(error.atMs)).length;
+    }
+  }
+  longest.sort((a, b) => a - b);
   return {
     name,
-    handles: handles.length,
-    pauseMs: { p50: longest[Math.floor(longest.length / 2)] ?? 0, max: longest.at(-1) ?? 0 },
-    callerErrors: handles.reduce((sum, handle) => sum + handle.errors, 0),
+    handles: longest.length,
+    reclaimed,
+    pauseMs: { p50: Math.round(longest[Math.floor(longest.length / 2)] ?? 0), max: Math.round(longest.at(-1) ?? 0) },
+    callerErrors,
   };
 }
 
 /** @param times sorted; a gap counts when it reaches into the time, and one that is open at its end counts up to there */
-export function longestGapMs(times: number[], fromUnixMs: number, toUnixMs: number): number {
+export function longestGapMs(times: number[], fromMs: number, toMs: number): number {
   let longest = 0;
-  let last = fromUnixMs;
+  let last = fromMs;
   for (const at of times) {
-    if (at < fromUnixMs) {
+    if (at < fromMs) {
       last = at;
       continue;
     }
-    longest = Math.max(longest, Math.min(at, toUnixMs) - last);
+    longest = Math.max(longest, Math.min(at, toMs) - last);
     last = at;
-    if (at > toUnixMs) return longest;
+    if (at > toMs) return longest;
   }
-  return Math.max(longest, toUnixMs - last);
-}
-
-/** Handles that were reconnected within a time. */
-export function reclaimed(reports: WriterReport[], fromUnixMs: number, toUnixMs: number): number {
-  return reports
-    .flatMap((report) => report.handles)
-    .filter((handle) => handle.reconnects.some((at) => at >= fromUnixMs && at <= toUnixMs)).length;
+  return Math.max(longest, toMs - last);
 }
 
 export function tableOf(steps: StepResult[]): string[][] {

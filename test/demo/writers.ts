@@ -4,26 +4,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { WriterReport } from '../../client/cli/report.ts';
+import type { Verdict } from '../../client/cli/verify-blocks.ts';
 import { type Kubernetes, ROOT } from '../cluster/kubernetes.ts';
-import { ended, run } from '../cluster/shell.ts';
+import { CommandError, ended, run } from '../cluster/shell.ts';
 import { CLUSTER, NAMESPACE, SHARE, USER } from './installation.ts';
-
-/** What one writer's process reports at its end (client/cli/write-through). */
-export interface WriterReport {
-  writer: string;
-  startedAtUnixMs: number;
-  handles: HandleReport[];
-}
-
-export interface HandleReport {
-  path: string;
-  ackedBlocks: number;
-  /** Unix milliseconds of every acknowledgement, in order. */
-  acknowledgedAtUnixMs: number[];
-  errors: number;
-  /** How often it was reconnected at another server. */
-  reconnects: number[];
-}
 
 export interface WritersPlan {
   processes: number;
@@ -201,12 +186,19 @@ export class Writers {
   }
 
   /** Reads every acknowledged block back from the volume's folder, or over SMB where that is not on this machine. */
-  async verify(file: string, folder: string | undefined): Promise<{ verified: number; lost: number; torn: number }> {
+  async verify(file: string, folder: string | undefined): Promise<Verdict> {
     const where = folder
       ? ['--dir', folder]
-      : ['--url', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', join(this.#folder, 'password')];
-    const text = await run(join(ROOT, 'bin/holdfast'), ['verify-blocks', '--report', file, ...where, '--json']);
-    return JSON.parse(text) as { verified: number; lost: number; torn: number };
+      : ['--address', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', join(this.#folder, 'password')];
+    try {
+      return JSON.parse(
+        await run(join(ROOT, 'bin/holdfast'), ['verify-blocks', '--report', file, ...where]),
+      ) as Verdict;
+    } catch (error) {
+      // It fails when something is lost, and says what on standard output all the same.
+      if (error instanceof CommandError && error.stdout.startsWith('{')) return JSON.parse(error.stdout) as Verdict;
+      throw error;
+    }
   }
 
   remove(): void {
