@@ -57,7 +57,7 @@ base_image() {
 # lay_out FOLDER: what goes into the image, and nothing else.
 lay_out() {
   local to=$1 module
-  [ -f dist/fileserver/main.js ] || [ -f dist/client/cli/main.js ] || fail 'there is no compiled code in dist/; run `make build` first'
+  compgen -G 'dist/*/main.js' >/dev/null || fail 'there is no compiled code in dist/; run `make build` first'
   rm -rf --one-file-system "$to"
   mkdir -p "$to/app" "$to/node_modules"
   cp -a bin dist package.json LICENSE "$to/app/"
@@ -69,7 +69,7 @@ lay_out() {
   done
   [ -x "$to/node_modules/node/bin/node" ] || fail 'node_modules/node/bin/node is missing; run `npm ci` first'
   find "$to/node_modules" -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.md' -o -name '*.tsbuildinfo' \) -delete
-  rm -rf "$to"/node_modules/koffi/{src,vendor,doc}
+  rm -rf "$to"/node_modules/koffi/{vendor,doc}
 }
 
 project_image() {
@@ -83,7 +83,7 @@ project_image() {
   lay_out build/image
   store bud -q --layers --isolation chroot --format oci --build-arg "BASE=oci-archive:$base" -f Containerfile -t "$name" . > build/image.log 2>&1 || { tail -n 30 build/image.log >&2; fail 'the image was not built; the whole log is in build/image.log'; }
   rm -f "$archive.part"
-  store push -q --disable-compression "$name" "oci-archive:$archive.part:$name" >> build/image.log 2>&1 || { tail -n 30 build/image.log >&2; fail 'the image was not written'; }
+  store push -q "$name" "oci-archive:$archive.part:$name" >> build/image.log 2>&1 || { tail -n 30 build/image.log >&2; fail 'the image was not written'; }
   mv "$archive.part" "$archive"
   rm -rf --one-file-system build/image
   store rmi --prune >/dev/null 2>&1 || true # layers that no image uses any more

@@ -203,4 +203,6 @@ node_power_off() {
 
 node_is_cut() { ! ip link show "$(node_link "$1")" 2>/dev/null | grep -q '[<,]UP[,>]'; }
 node_is_whole() { alive "machine-$1" && alive "containerd-$1" && alive "kubelet-$1" && alive "kube-proxy-$1"; }
+# node_was_heard_since NODE TIME: whether its kubelet has renewed its lease since; what Ready says may be older than a kill.
+node_was_heard_since() { [[ "$(kubectl -n kube-node-lease get lease "$1" -o 'jsonpath={.spec.renewTime}' 2>/dev/null)" > "$2" ]]; }
 node_is_ready() { [ "$(kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]; }

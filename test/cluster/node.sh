@@ -34,8 +34,9 @@ case $verb in
   kill) one_at_a_time; node_power_off "$node" || fail "$node does not go off"; say "$node is off." ;;
   join)
     one_at_a_time
+    began=$(now)
     node_start "$node"
     node_join "$node"
-    wait_until 90 node_is_ready "$node" || { show_log "kubelet-$node"; fail "$node is not Ready after 90 s"; }
+    node_await "$node" "$began"
     say "$node is back." ;;
 esac

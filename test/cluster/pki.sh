@@ -12,6 +12,7 @@ pki_create() {
     -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign,digitalSignature 2>/dev/null
   openssl genrsa -out "$pki/service-accounts.key" 2048 2>/dev/null
   openssl rsa -in "$pki/service-accounts.key" -pubout -out "$pki/service-accounts.pub" 2>/dev/null
+  issue etcd /CN=etcd IP:127.0.0.1 # the API server's too
   issue apiserver /CN=kube-apiserver "$apiserver_names"
   issue apiserver-to-kubelet /O=system:masters/CN=kube-apiserver-kubelet-client
   issue_for kube-controller-manager /CN=system:kube-controller-manager

@@ -69,11 +69,11 @@ ip addr replace "$host_address/24" dev "$bridge"
 ip link set "$bridge" up
 
 say '- control plane'
-etcd=http://127.0.0.1:23790
+etcd=https://127.0.0.1:23790
 ensure etcd control etcd --data-dir "$state/etcd" --listen-client-urls "$etcd" --advertise-client-urls "$etcd" --listen-peer-urls http://127.0.0.1:23800 \
-  --auto-compaction-retention=1h --logger=zap
-wait_until 30 curl -sf "$etcd/health" || { show_log etcd; fail 'etcd does not answer'; }
-ensure kube-apiserver control "$bin/kube-apiserver" --etcd-servers="$etcd" --bind-address="$host_address" --secure-port=6443 --advertise-address="$host_address" \
+  --auto-compaction-retention=1h --logger=zap --client-cert-auth --trusted-ca-file "$pki/ca.crt" --cert-file "$pki/etcd.crt" --key-file "$pki/etcd.key"
+wait_until 30 curl -sf --cacert "$pki/ca.crt" --cert "$pki/etcd.crt" --key "$pki/etcd.key" "$etcd/health" || { show_log etcd; fail 'etcd does not answer'; }
+ensure kube-apiserver control "$bin/kube-apiserver" --etcd-servers="$etcd" --etcd-cafile="$pki/ca.crt" --etcd-certfile="$pki/etcd.crt" --etcd-keyfile="$pki/etcd.key" --bind-address="$host_address" --secure-port=6443 --advertise-address="$host_address" \
   --tls-cert-file="$pki/apiserver.crt" --tls-private-key-file="$pki/apiserver.key" --client-ca-file="$pki/ca.crt" --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction \
   --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$pki/service-accounts.pub" --service-account-signing-key-file="$pki/service-accounts.key" \
   --service-cluster-ip-range="$service_network" --allow-privileged=true --kubelet-preferred-address-types=InternalIP --kubelet-certificate-authority="$pki/ca.crt" \
@@ -113,6 +113,7 @@ write "$state/Corefile" <<EOF
 EOF
 ensure coredns control "$bin/coredns" -conf "$state/Corefile"
 
+joined=$(now)
 for node in "${nodes[@]}"; do node_join "$node"; done
 
 # A namespace for clients outside the cluster. Its kube-proxy is what this machine reaches Services through, so they stay
@@ -123,9 +124,7 @@ ip route replace "$service_network" via "$client_address"
 sed 's/^hostnameOverride: .*/hostnameOverride: node1/' "$(node_folder node1)/kube-proxy.yaml" | write "$state/kube-proxy-client.yaml"
 ensure kube-proxy-client control nsenter --net="/run/netns/$client_namespace" "$bin/kube-proxy" --config "$state/kube-proxy-client.yaml"
 
-for node in "${nodes[@]}"; do
-  wait_until 90 node_is_ready "$node" || { show_log "kubelet-$node"; fail "$node is not Ready after 90 s"; }
-done
+for node in "${nodes[@]}"; do node_await "$node" "$joined"; done
 wait_until 30 kubectl -n default get serviceaccount default || { show_log kube-controller-manager; fail 'kube-controller-manager makes no service accounts'; }
 well || fail "a part ended right after it was started; the logs are in $run"
 say "The cluster is up ($((SECONDS - began)) s)."
