@@ -1,0 +1,74 @@
+{{- define "holdfast.fullname" -}}
+{{- if contains "holdfast" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-holdfast" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "holdfast.operator" -}}
+{{ include "holdfast.fullname" . }}-operator
+{{- end }}
+
+{{- define "holdfast.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "holdfast.operator" .) "default" .Values.serviceAccount.create) }}
+{{- end }}
+
+{{- define "holdfast.image" -}}
+{{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}{{ else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- define "holdfast.selector" -}}
+app.kubernetes.io/name: holdfast
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "holdfast.labels" -}}
+{{ include "holdfast.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- /* What the operator does in a namespace that it looks after. */ -}}
+{{- define "holdfast.rules" -}}
+- apiGroups: [holdfast.dev]
+  resources: [fileserverclusters]
+  verbs: [get, list, watch]
+- apiGroups: [holdfast.dev]
+  resources: [fileserverclusters/status]
+  verbs: [patch]
+- apiGroups: [holdfast.dev]
+  resources: [fileserverclusters/finalizers]
+  verbs: [update]
+- apiGroups: [holdfast.dev]
+  resources: [handlemigrations]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [holdfast.dev]
+  resources: [handlemigrations/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch, delete]
+- apiGroups: [""]
+  resources: [services, configmaps]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [secrets, serviceaccounts, persistentvolumeclaims]
+  verbs: [get, create, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, create, patch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+{{- end }}
