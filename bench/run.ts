@@ -1,9 +1,11 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseDurationMs } from '../common/time.ts';
+import { connect } from './connect.ts';
+import { pause } from './pause.ts';
 import { rates } from './rates.ts';
 import type { BenchOptions } from './report.ts';
 
-const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates };
+const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates, pause, connect };
 
 await new Command('bench')
   .description(
