@@ -1,0 +1,344 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { V1ConfigMap, V1Pod, V1ReplicaSet, V1Secret, V1Service, V1StatefulSet } from '@kubernetes/client-node';
+import { checkClusterConfig } from '../../common/config.ts';
+import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
+import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
+import {
+  CLAIMS,
+  CLUSTERS,
+  CONFIG_MAPS,
+  DISRUPTION_BUDGETS,
+  MIGRATIONS,
+  NETWORK_POLICIES,
+  REPLICA_SETS,
+  SECRETS,
+  SERVICE_ACCOUNTS,
+  SERVICES,
+  STATEFUL_SETS,
+} from '../../operator/kinds.ts';
+import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
+import { type ApiServer, eventually, installDefinitions, startApiServer } from './operator-api-server.ts';
+
+const root = join(import.meta.dirname, '../..');
+const NAMESPACE = 'media';
+const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
+
+let server: ApiServer;
+let objects: Objects;
+const operators: ChildProcess[] = [];
+
+/** Starts the operator as its own process, as the chart's Deployment does. */
+function startOperator(...args: string[]): ChildProcess {
+  const child = spawn(
+    process.execPath,
+    [
+      'operator/main.ts',
+      '--kubeconfig',
+      server.kubeconfig,
+      '--image',
+      'holdfast.dev/holdfast:test',
+      '--metrics',
+      '127.0.0.1:0',
+      ...args,
+    ],
+    { cwd: root, stdio: ['ignore', 'ignore', process.env.SHOW_LOGS ? 'inherit' : 'ignore'] },
+  );
+  operators.push(child);
+  return child;
+}
+
+function stopOperator(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+  if (child.exitCode !== null) return Promise.resolve(child.exitCode);
+  return new Promise((resolve) => {
+    child.once('exit', (code) => resolve(code));
+    child.kill(signal);
+  });
+}
+
+beforeAll(async () => {
+  server = await startApiServer();
+  objects = new Objects(server.api);
+  await installDefinitions(objects);
+  await objects.create(NAMESPACES, {
+    metadata: { name: NAMESPACE, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+  });
+  startOperator('--namespace', NAMESPACE, '--leader-elect', '--leader-elect-namespace', NAMESPACE);
+}, 120_000);
+
+afterAll(async () => {
+  await Promise.all(operators.map((child) => stopOperator(child, 'SIGKILL')));
+  await server?.stop();
+});
+
+const get = <T extends KubernetesObject>(resource: Resource, name: string) => objects.get<T>(resource, NAMESPACE, name);
+
+async function condition(name: string, type: string) {
+  const cluster = await get<FileServerCluster>(CLUSTERS, name);
+  return cluster.status?.conditions?.find((candidate) => candidate.type === type);
+}
+
+const spec = () => ({
+  replicas: 3,
+  volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'media' } }],
+  shares: [
+    {
+      name: 'projects',
+      volume: 'data',
+      path: '/projects',
+      continuouslyAvailable: true,
+      access: [{ principal: 'alice' }],
+    },
+  ],
+  users: { secretRef: { name: 'media-users' } },
+});
+
+describe('the operator, on a real API server', () => {
+  test('says what is missing, and goes on when it is there', async () => {
+    await objects.create(CLUSTERS, {
+      metadata: { namespace: NAMESPACE, name: 'media' },
+      spec: spec(),
+    } as KubernetesObject);
+    await eventually('the missing claim is named', async () => {
+      const degraded = await condition('media', 'Degraded');
+      return degraded?.status === 'True' && degraded.reason === 'ClaimMissing' && degraded.message.includes('"media"');
+    });
+    expect((await condition('media', 'Degraded'))?.message).toMatch(/Secret "media-users".*kubectl create secret/);
+    expect(await objects.list(REPLICA_SETS, NAMESPACE)).toEqual([]);
+
+    await objects.create(CLAIMS, {
+      metadata: { namespace: NAMESPACE, name: 'media' },
+      spec: { accessModes: ['ReadWriteMany'], resources: { requests: { storage: '1Gi' } } },
+    } as KubernetesObject);
+    await eventually(
+      'the missing users are named',
+      async () => (await condition('media', 'Degraded'))?.reason === 'UsersSecretMissing',
+    );
+    const users = { metadata: { namespace: NAMESPACE, name: 'media-users' } };
+    await objects.create<V1Secret>(SECRETS, users);
+    await eventually(
+      'the empty Secret is named',
+      async () => (await condition('media', 'Degraded'))?.reason === 'UsersSecretEmpty',
+    );
+    await objects.patch(SECRETS, NAMESPACE, 'media-users', { stringData: { alice: 'secret' } });
+    await eventually('it mends itself', async () => (await objects.list(REPLICA_SETS, NAMESPACE)).length === 1);
+  }, 60_000);
+
+  test('makes everything that a cluster is made of', async () => {
+    const [set] = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE);
+    expect(set?.spec?.replicas).toBe(3);
+    const config = await get<V1ConfigMap>(CONFIG_MAPS, 'media-config');
+    const cluster = await get<FileServerCluster>(CLUSTERS, 'media');
+    const read = checkClusterConfig(JSON.parse(config.data?.['config.json'] ?? ''));
+    expect(read).toMatchObject({
+      clusterId: cluster.metadata.uid,
+      store: { addresses: ['media-redis.media.svc:6379'] },
+    });
+    for (const [resource, name] of [
+      [SERVICES, 'media'],
+      [SERVICES, 'media-servers'],
+      [SERVICES, 'media-redis'],
+      [STATEFUL_SETS, 'media-redis'],
+      [SECRETS, 'media-ca'],
+      [SECRETS, 'media-tls'],
+      [SECRETS, 'media-redis'],
+      [SERVICE_ACCOUNTS, 'media-fileserver'],
+      [DISRUPTION_BUDGETS, 'media-fileserver'],
+      [NETWORK_POLICIES, 'media-fileserver'],
+      [NETWORK_POLICIES, 'media-redis'],
+    ] as const) {
+      const object = await get(resource, name);
+      expect(object.metadata?.ownerReferences?.map((owner) => owner.name)).toEqual(['media']);
+    }
+    const tls = await get<V1Secret>(SECRETS, 'media-tls');
+    expect(Object.keys(tls.data ?? {}).sort()).toEqual(['ca.crt', 'tls.crt', 'tls.key']);
+    const servers = await get<V1Service>(SERVICES, 'media-servers');
+    expect(servers.spec?.clusterIP).toBe('None');
+  });
+
+  test('its pods meet the restricted Pod Security Standard', async () => {
+    const [set] = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE);
+    const redis = await get<V1StatefulSet>(STATEFUL_SETS, 'media-redis');
+    for (const template of [set?.spec?.template, redis.spec?.template]) {
+      // What a StatefulSet adds from its claim templates.
+      const claims = template === redis.spec?.template ? [{ name: 'data', emptyDir: {} }] : [];
+      const podSpec = { ...template?.spec, volumes: [...(template?.spec?.volumes ?? []), ...claims] };
+      const pod = { metadata: { generateName: 'probe-', namespace: NAMESPACE }, spec: podSpec };
+      await server.api.request('POST', `/api/v1/namespaces/${NAMESPACE}/pods`, {
+        query: { dryRun: 'All' },
+        body: { apiVersion: 'v1', kind: 'Pod', ...pod },
+      });
+      const bad = structuredClone(pod) as V1Pod;
+      for (const container of bad.spec?.containers ?? []) delete container.securityContext;
+      await expect(
+        server.api.request('POST', `/api/v1/namespaces/${NAMESPACE}/pods`, { query: { dryRun: 'All' }, body: bad }),
+      ).rejects.toThrow(/violates PodSecurity "restricted/);
+    }
+  });
+
+  test('puts back what was changed or deleted by hand', async () => {
+    await objects.delete(CONFIG_MAPS, NAMESPACE, 'media-config');
+    await objects.patch(SERVICES, NAMESPACE, 'media-servers', { spec: { selector: { 'holdfast.dev/serving': 'no' } } });
+    await eventually('the ConfigMap is back', () => get(CONFIG_MAPS, 'media-config'));
+    await eventually('the selector is back', async () => {
+      const service = await get<V1Service>(SERVICES, 'media-servers');
+      return service.spec?.selector?.['holdfast.dev/serving'] === 'true';
+    });
+  });
+
+  test('a share is a change of the configuration alone, an image one of the pods', async () => {
+    const [before] = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE);
+    await objects.patch(CLUSTERS, NAMESPACE, 'media', {
+      spec: { shares: [...spec().shares, { name: 'more', volume: 'data', path: '/more' }] },
+    });
+    await eventually('the share is in the configuration', async () =>
+      (await get<V1ConfigMap>(CONFIG_MAPS, 'media-config')).data?.['config.json']?.includes('/more'),
+    );
+    expect((await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE)).map((set) => set.metadata?.name)).toEqual([
+      before?.metadata?.name,
+    ]);
+    await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { template: { image: 'holdfast.dev/holdfast:next' } } });
+    await eventually('the new template is the only one, for no pod was there to keep', async () => {
+      const sets = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE);
+      return sets.length === 1 && sets[0]?.metadata?.name !== before?.metadata?.name && sets[0]?.spec?.replicas === 3;
+    });
+  });
+
+  test('a migration off a pod that is not there fails, and says how to find one', async () => {
+    await objects.create(MIGRATIONS, {
+      metadata: { namespace: NAMESPACE, name: 'wrong' },
+      spec: { cluster: 'media', source: 'nobody' },
+    } as KubernetesObject);
+    const ended = await eventually('it ended', async () => {
+      const migration = await get<HandleMigration>(MIGRATIONS, 'wrong');
+      return migration.status?.phase === 'Failed' && migration;
+    });
+    expect(ended.status?.message).toMatch(/there is no pod "nobody".*kubectl get pod/);
+  });
+
+  test('a second operator waits for the first, and takes over at once when that stops', async () => {
+    const second = startOperator('--namespace', NAMESPACE, '--leader-elect', '--leader-elect-namespace', NAMESPACE);
+    const [first] = operators;
+    expect(await stopOperator(first as ChildProcess, 'SIGTERM')).toBe(0);
+    await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { replicas: 4 } });
+    await eventually('the second acts', async () =>
+      (await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE)).some((set) => set.spec?.replicas === 4),
+    );
+    expect(await stopOperator(second, 'SIGTERM')).toBe(0);
+  }, 30_000);
+});
+
+describe('the chart', () => {
+  const helm = (...args: string[]) =>
+    execFileSync(
+      join(server.bin, 'helm'),
+      [
+        'template',
+        'holdfast',
+        join(root, 'charts/holdfast'),
+        '--namespace',
+        NAMESPACE,
+        '--kube-version',
+        '1.34.0',
+        ...args,
+      ],
+      { encoding: 'utf8', stdio: 'pipe' },
+    );
+
+  test.each([
+    ['no values', []],
+    ['namespaces, without nodes', ['--set', 'watch.namespaces={media,other},watch.nodes=false']],
+    ['one operator, dashboards', ['--set', 'replicas=1,metrics.dashboards.enabled=true,crds.install=false']],
+  ])('with %s is accepted by the API server', async (_what, args) => {
+    if (_what.startsWith('namespaces')) await objects.create(NAMESPACES, { metadata: { name: 'other' } });
+    const manifest = helm(...args);
+    const applied = execFileSync(
+      join(server.bin, 'kubectl'),
+      ['--kubeconfig', server.kubeconfig, 'apply', '--server-side', '--force-conflicts', '--dry-run=server', '-f', '-'],
+      { input: manifest, encoding: 'utf8', stdio: 'pipe' },
+    );
+    expect(applied).toMatch(/deployment\.apps\/holdfast-operator serverside-applied/);
+  });
+
+  test.each([
+    ['a misspelt value', ['--set', 'replica=3'], /replica/],
+    ['a log level that is none', ['--set', 'logLevel=loud'], /logLevel/],
+    ['a text where a list belongs', ['--set', 'watch.namespaces=media'], /namespaces/],
+  ])('%s is refused', (_what, args, message) => {
+    let output = '';
+    try {
+      helm(...args);
+    } catch (error) {
+      output = String((error as { stderr?: string }).stderr);
+    }
+    expect(output).toMatch(message);
+  });
+
+  test('asks for no wildcard and no cluster-wide write where it looks after namespaces', () => {
+    const manifest = helm('--set', 'watch.namespaces={media}');
+    const roles = manifest.split(/^---$/m).filter((part) => /^kind: (Cluster)?Role$/m.test(part));
+    expect(roles.join('')).not.toContain('*');
+    const clusterRoles = roles.filter((part) => /^kind: ClusterRole$/m.test(part));
+    expect(clusterRoles).toHaveLength(1);
+    expect(clusterRoles[0]).toMatch(/resources: \[nodes\]\n {2}verbs: \[get, list, watch\]/);
+  });
+
+  test('ships the definitions as they are', () => {
+    for (const file of ['fileserverclusters.yaml', 'handlemigrations.yaml']) {
+      const read = (folder: string) => readFileSync(join(root, folder, file), 'utf8');
+      expect(read('charts/holdfast/files/crds')).toBe(read('crds'));
+    }
+  });
+
+  test('an operator with just the chart’s permissions does its work', async () => {
+    const manifest = helm('--set', 'crds.install=false');
+    execFileSync(join(server.bin, 'kubectl'), ['--kubeconfig', server.kubeconfig, 'apply', '-f', '-'], {
+      input: manifest,
+      stdio: 'pipe',
+    });
+    const token = await server.api.request<{ status: { token: string } }>(
+      'POST',
+      `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/holdfast-operator/token`,
+      { body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} } },
+    );
+    const kubeconfig = JSON.parse(readFileSync(server.kubeconfig, 'utf8'));
+    kubeconfig.users[0].user.token = token.status.token;
+    const file = join(server.folder, 'operator.kubeconfig');
+    writeFileSync(file, JSON.stringify(kubeconfig), { mode: 0o600 });
+    const limited = spawn(
+      process.execPath,
+      [
+        'operator/main.ts',
+        '--kubeconfig',
+        file,
+        '--image',
+        'holdfast.dev/holdfast:test',
+        '--metrics',
+        '127.0.0.1:0',
+        '--all-namespaces',
+        '--leader-elect',
+        '--leader-elect-namespace',
+        NAMESPACE,
+      ],
+      { cwd: root, stdio: ['ignore', 'ignore', process.env.SHOW_LOGS ? 'inherit' : 'ignore'] },
+    );
+    operators.push(limited);
+    await objects.create(CLUSTERS, {
+      metadata: { namespace: NAMESPACE, name: 'limited' },
+      spec: spec(),
+    } as KubernetesObject);
+    await eventually('all of it is there', async () => {
+      await get(CONFIG_MAPS, 'limited-config');
+      await get(STATEFUL_SETS, 'limited-redis');
+      const sets = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE, {
+        labelSelector: 'holdfast.dev/cluster=limited',
+      });
+      return sets.length === 1;
+    });
+    const degraded = await condition('limited', 'Degraded');
+    expect(degraded?.message).not.toMatch(/forbidden/);
+    expect(await stopOperator(limited, 'SIGTERM')).toBe(0);
+  }, 30_000);
+});
