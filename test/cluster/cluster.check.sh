@@ -115,6 +115,9 @@ check 'so does a Linux machine, with cifs in its kernel' "$here/linux-client/lin
 echo 'exit 7' > "$work/commands"
 check 'and the status of its commands comes back' bash -c "'$here/linux-client/linux-client.sh' '$work/commands'; [ \$? = 7 ]"
 
+check 'a process of a pod is killed from outside, and its container starts again' bash -c "kill -KILL \$('$here/node.sh' pid $first web)"
+check 'within seconds' wait_until 20 bash -c "[ \"\$('$bin/kubectl' get pod $first -o 'jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}')\" = '1 true' ]"
+
 node=$(node_of_first)
 check "drain $node" kubectl drain "$node" --ignore-daemonsets --delete-emptydir-data --timeout=60s
 check "its pods run elsewhere" wait_until 30 available 2

@@ -67,7 +67,7 @@ lay_out() {
     mkdir -p "$to/node_modules/$(dirname "$module")"
     cp -al "node_modules/$module" "$to/node_modules/$module"
   done
-  [ -x "$to/node_modules/node/bin/node" ] || fail 'node_modules/node/bin/node is missing; run `npm ci` first'
+  [ -x "$to/node_modules/node/bin/node" ] || fail 'node_modules/node/bin/node is missing; run `make build` first'
   find "$to/node_modules" -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.md' -o -name '*.tsbuildinfo' \) -delete
   rm -rf "$to"/node_modules/koffi/{vendor,doc}
 }
