@@ -113,6 +113,11 @@ export class OpenIds {
     this.#end = (block + 1) * 2 ** 20;
   }
 
+  /** Ids of the same server in another block. */
+  block(block: number): OpenIds {
+    return new OpenIds(Number(this.#epoch >> 36n), block);
+  }
+
   /** undefined: the block is used up, the server needs another one. */
   next(shard: number): bigint | undefined {
     if (this.#next >= this.#end) return undefined;

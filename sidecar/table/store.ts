@@ -161,7 +161,7 @@ export class Store {
         throw new StoreUnavailableError(name, 'given up before it was sent');
       const scripts = this.#scripts;
       if (!scripts || (!this.#open && !options.whileClosed)) {
-        await this.#opened.promise;
+        await (options.whileClosed ? delay(20) : this.#opened.promise);
         continue;
       }
       if (progress.sent() && options.repeatedAt !== undefined) args[options.repeatedAt] = '1';

@@ -48,8 +48,12 @@ export interface CloseDecision {
   /** Identities of servers whose waiting lock requests may be granted now. */
   wake: string[];
   state?: FileState;
-  /** Of `expire`: it is an orphan whose time has not come. */
-  mayWait: boolean;
+  /** Of `expire`: ticks that the orphan may still wait, 0 when it is none. */
+  mayWaitTicks: number;
+  /** Of `expire`: what was ended. */
+  createGuid: Buffer;
+  clientGuid: Buffer;
+  owner: string;
 }
 
 export interface LockDecision {
@@ -162,7 +166,7 @@ export class Table {
   }
 
   /** Forgets where a durable open was. */
-  forget(record: OpenRecord): void {
+  forget(record: Pick<OpenRecord, 'durability' | 'createGuid' | 'clientGuid' | 'openId'>): void {
     if (record.durability === 0) return;
     this.#store.data.unlink(this.keys.create(record.createGuid, record.clientGuid, record.openId)).catch(() => {});
   }
@@ -214,6 +218,12 @@ export class Table {
 
   async gone(me: Identity, fileId: Uint8Array, what: 'gone' | 'replace' | 'keep'): Promise<number> {
     return numberAt(await this.#file('gone', me, fileId, [what]), 0);
+  }
+
+  /** Is the file being removed, and by which name? */
+  async unlinking(me: Identity, fileId: Uint8Array): Promise<{ share: string; path: string } | undefined> {
+    const answer = await this.#file('gone', me, fileId, ['look']);
+    return answer[0] === Outcome.GRANTED ? { share: textAt(answer, 1), path: textAt(answer, 2) } : undefined;
   }
 
   async purgeable(me: Identity, fileId: Uint8Array): Promise<bigint[]> {
@@ -304,6 +314,11 @@ export class Table {
   ): Promise<{ outcome: number; tick: number; due: Buffer[] }> {
     const answer = await this.#plain('tick', me, shard, [this.keys.due(shard)], [String(seen), limit]);
     return { outcome: numberAt(answer, 0), tick: numberAt(answer, 1), due: listAt(answer, 2) as Buffer[] };
+  }
+
+  /** An entry of "due" is seen again after so many ticks, or done with (undefined). */
+  async again(me: Identity, shard: number, entry: Buffer, afterTicks: number | undefined): Promise<void> {
+    await this.#plain('tick', me, shard, [this.keys.due(shard)], ['0', 0, entry, afterTicks ?? -1]);
   }
 
   async fence(
@@ -403,7 +418,10 @@ function readClose(answer: Answer, fileId: Uint8Array): CloseDecision {
     push: readTexts(listAt(answer, 4)),
     wake: readTexts(listAt(answer, 5)),
     ...(answer.length > 6 ? { state: readFileState(listAt(answer, 6), fileId) } : {}),
-    mayWait: numberAt(answer, 7) === 1,
+    mayWaitTicks: numberAt(answer, 7),
+    createGuid: bytesAt(answer, 8),
+    clientGuid: bytesAt(answer, 9),
+    owner: textAt(answer, 10),
   };
 }
 

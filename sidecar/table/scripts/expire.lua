@@ -4,13 +4,14 @@
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 why: 'due' (the entry in due is reached), 'fenced' (its owner is: ends what is not durable, after a
 --      node's death also durable opens that may write, and what has timed out since the fence), 'purge' (disconnected, not persistent)
--- Returns as close.lua does, NOT_FOUND when there is nothing to end; an eighth value 1: the open is an orphan that still may wait
+-- Returns as close.lua does, NOT_FOUND when there is nothing to end; then ticks that the orphan still may wait (0: it is none),
+-- createGuid, clientGuid, owner of what was ended
 local no = refused()
 if no then return { no } end
 local id, why = ARGV[3], ARGV[4]
 local file = load(KEYS[3], id)
 local open = file.open
-local nothing = { NOT_FOUND, 0, '', '', {}, {}, file_state(file), 0 }
+local nothing = { NOT_FOUND, 0, '', '', {}, {}, file_state(file), 0, '', '', '' }
 if not open then
   redis.call('ZREM', KEYS[5], member(id))
   return nothing
@@ -37,11 +38,12 @@ elseif state == 'fenced' then
   local _, write = arbitrated(open[O_ACCESS])
   ends = open[O_DURABILITY] == NOT_DURABLE
     or (open[O_DURABILITY] == DURABLE and node_lost and write)
-    or (phase and tick() >= at + math.ceil(open[O_TIMEOUT] / 1000) + 1)
-  if not ends then nothing[8] = 1 end
+  local left = at + math.ceil(open[O_TIMEOUT] / 1000) + 1 - tick()
+  if phase and left <= 0 then ends = true end
+  if not ends then nothing[8] = math.max(left, 1) end
 else
   redis.call('SREM', own_key(owner), member(id))
 end
 if not ends then return nothing end
 local remove, share, path, push, wake = end_open(file, id, open)
-return { GRANTED, remove, share, path, push, wake, file_state(file), 0 }
+return { GRANTED, remove, share, path, push, wake, file_state(file), 0, open[O_CREATE_GUID], open[O_CLIENT_GUID], owner }

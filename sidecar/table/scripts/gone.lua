@@ -2,8 +2,9 @@
 -- replace (refused while it is open: MS-FSA 2.1.5.15.11), 'keep' takes that back.
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
--- ARGV 1 serverId 2 epoch 3 'gone', 'replace' or 'keep'
--- Returns {outcome}
+-- 'look' tells whether the file is being removed, and asks again to be told later.
+-- ARGV 1 serverId 2 epoch 3 'gone', 'replace', 'keep' or 'look'
+-- Returns {outcome}; 'look': {GRANTED, share, path} or NOT_FOUND
 local no = refused()
 if no then return { no } end
 local file = load(KEYS[3], '')
@@ -14,6 +15,15 @@ for owner, classes in pairs(file.counts) do
   end
 end
 local entry = 'unlink:' .. string.match(KEYS[3], ':file:(.*)$')
+if ARGV[3] == 'look' then
+  local unlinking = file.meta[M_UNLINKING]
+  if not unlinking then
+    redis.call('ZREM', KEYS[5], entry)
+    return { NOT_FOUND }
+  end
+  redis.call('ZADD', KEYS[5], tick() + 10, entry)
+  return { GRANTED, unlinking[2], unlinking[3] }
+end
 if ARGV[3] == 'replace' then
   if open then return { ACCESS_DENIED } end
   if file.meta[M_UNLINKING] then return { file.meta[M_UNLINKING][1] == self and GRANTED or DELETE_PENDING } end

@@ -3,10 +3,21 @@
 --
 -- KEYS 1 store 2 fence 3 due
 -- ARGV 1 serverId 2 epoch 3 tick seen 4 at most so many entries
+--      5 optional: an entry to see again (or 'done' with it) 6 after so many ticks, -1: it is done with
 -- Returns {outcome, tick, {entries due}}; the entries only to who advanced it
 local no = refused()
 if no then return { no, 0, {} } end
 local now = tick()
+if ARGV[5] then
+  if tonumber(ARGV[6]) < 0 then
+    redis.call('ZREM', KEYS[3], ARGV[5])
+    local identity = string.match(ARGV[5], '^server:(.*)$')
+    if identity then redis.call('HDEL', KEYS[2], identity) end
+  else
+    redis.call('ZADD', KEYS[3], now + tonumber(ARGV[6]), ARGV[5])
+  end
+  return { GRANTED, now, {} }
+end
 if tostring(now) ~= ARGV[3] then return { GRANTED, now, {} } end
 now = now + 1
 redis.call('HSET', KEYS[2], '#tick', now)

@@ -1,0 +1,126 @@
+import type { Logger } from '../../common/logging.ts';
+import { monotonicMs } from '../../common/time.ts';
+import { SHARDS, TICK_MS } from '../constants.ts';
+import type { SidecarMetrics } from '../metrics.ts';
+import type { ClusterView } from '../services/cluster.ts';
+import type { Endings } from '../services/endings.ts';
+import type { Member } from '../services/member.ts';
+import { readMember, type Table } from '../table/table.ts';
+
+const DUE_AT_ONCE = 200;
+const EXPIRING_AT_ONCE = 32;
+
+/**
+ * The clocks of the shards and what they bring: opens whose client stayed away, the orphans of fenced servers, files whose removal a dead
+ * server began. A shard's tick is raised by compare-and-set, a whole tick after it was first seen, so that it never runs faster than a
+ * clock; who raised it sees to what is due.
+ */
+export class Clock {
+  readonly #table: Table;
+  readonly #cluster: ClusterView;
+  readonly #endings: Endings;
+  readonly #log: Logger;
+  readonly #metrics: SidecarMetrics;
+  readonly #shards = Array.from({ length: SHARDS }, () => ({ tick: -1, seenMs: 0, busy: false }));
+  readonly #orphans = new Map<string, number>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(table: Table, cluster: ClusterView, endings: Endings, log: Logger, metrics: SidecarMetrics) {
+    this.#table = table;
+    this.#cluster = cluster;
+    this.#endings = endings;
+    this.#log = log;
+    this.#metrics = metrics;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#round(), TICK_MS / 4);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  get orphans(): number {
+    let sum = 0;
+    for (const count of this.#orphans.values()) sum += count;
+    return sum;
+  }
+
+  /** A server was fenced: what ended with it ends now, in all shards. */
+  fenced(identity: string): void {
+    const member = this.#cluster.anyMember();
+    if (!member) return; // whoever raises a tick finds the entry
+    for (let shard = 0; shard < SHARDS; shard++) {
+      this.#server(member, shard, Buffer.from(`server:${identity}`), identity).catch((error: unknown) =>
+        this.#log.info({ err: error, server: identity }, 'orphans are seen to later'),
+      );
+    }
+  }
+
+  #round(): void {
+    const member = this.#cluster.anyMember();
+    if (!member || !this.#table.store.open) return;
+    const nowMs = monotonicMs();
+    for (let shard = 0; shard < SHARDS; shard++) {
+      const state = this.#shards[shard];
+      if (!state || state.busy || (state.tick >= 0 && nowMs - state.seenMs < TICK_MS)) continue;
+      state.busy = true;
+      this.#advance(member, shard, state)
+        .catch((error: unknown) => this.#log.debug({ err: error, shard }, 'tick'))
+        .finally(() => {
+          state.busy = false;
+        });
+    }
+    this.#metrics.orphans.set(this.orphans);
+  }
+
+  async #advance(member: Member, shard: number, state: { tick: number; seenMs: number }): Promise<void> {
+    const { tick, due } = await this.#table.tick(member.identity, shard, state.tick, DUE_AT_ONCE);
+    if (tick !== state.tick) {
+      state.tick = tick;
+      state.seenMs = monotonicMs();
+    }
+    for (let i = 0; i < due.length; i += EXPIRING_AT_ONCE) {
+      await Promise.all(due.slice(i, i + EXPIRING_AT_ONCE).map((entry) => this.#due(member, shard, entry)));
+    }
+  }
+
+  async #due(member: Member, shard: number, entry: Buffer): Promise<void> {
+    const text = entry.toString('latin1');
+    if (text.startsWith('server:')) return this.#server(member, shard, entry, text.slice('server:'.length));
+    if (text.startsWith('unlink:')) {
+      const fileId = Buffer.from(text.slice('unlink:'.length), 'hex');
+      const name = await this.#table.unlinking(member.identity, fileId);
+      if (name && name.path !== '') await this.#endings.removeFile(member, fileId, name.share, name.path);
+      else if (name) await this.#table.gone(member.identity, fileId, 'keep');
+      return;
+    }
+    const { openId, fileId } = readMember(entry);
+    await this.#endings.expire(member, fileId, openId, 'due');
+  }
+
+  /** The orphans of a fenced server in one shard: ends what has ended, and comes back when the next one's time is over. */
+  async #server(member: Member, shard: number, entry: Buffer, identity: string): Promise<void> {
+    let left = 0;
+    let next = Number.POSITIVE_INFINITY;
+    for await (const page of this.#table.owned(shard, identity)) {
+      for (let i = 0; i < page.length; i += EXPIRING_AT_ONCE) {
+        const waits = await Promise.all(
+          page
+            .slice(i, i + EXPIRING_AT_ONCE)
+            .map(({ openId, fileId }) => this.#endings.expire(member, fileId, openId, 'fenced')),
+        );
+        for (const wait of waits) {
+          if (wait === 0) continue;
+          left++;
+          next = Math.min(next, wait);
+        }
+      }
+    }
+    const key = `${identity} ${shard}`;
+    if (left > 0) this.#orphans.set(key, left);
+    else this.#orphans.delete(key);
+    await this.#table.again(member.identity, shard, entry, left > 0 ? next : undefined);
+  }
+}

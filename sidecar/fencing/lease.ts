@@ -1,0 +1,216 @@
+import { reasonOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/logging.ts';
+import { monotonicMs, monotonicNs } from '../../common/time.ts';
+import type { Delivery } from '../breaks/delivery.ts';
+import { Inbox } from '../breaks/inbox.ts';
+import { marginMs } from '../constants.ts';
+import type { SidecarMetrics } from '../metrics.ts';
+import type { ClusterView } from '../services/cluster.ts';
+import type { Member } from '../services/member.ts';
+import type { Store } from '../table/store.ts';
+import { isProvenDead } from './death.ts';
+import type { Fencer } from './fencer.ts';
+import type { Registry, ServerRecord } from './registry.ts';
+import { SilenceWatch } from './silence.ts';
+
+/** Between two tries to prove that a file server whose stream ended is dead. */
+const DEATH_CHECK_MS = 20;
+
+export interface LeaseParts {
+  registry: Registry;
+  store: Store;
+  cluster: ClusterView;
+  delivery: Delivery;
+  fencer: Fencer;
+  log: Logger;
+  metrics: SidecarMetrics;
+  leaseDurationMs: number;
+  /** Whether a server that merely went silent may be fenced: not where a volume's `fencing` asks for proof. */
+  fenceSilent: boolean;
+}
+
+/** Keeps the file servers of this pod alive in the table, and watches those of all others. */
+export class Lease {
+  readonly #is: LeaseParts;
+  readonly #silence: SilenceWatch;
+  readonly #finishing = new Map<string, number>();
+  readonly #renewing = new Set<Member>();
+  #timer: NodeJS.Timeout | undefined;
+  #looking = false;
+  #lastLookMs = Number.NEGATIVE_INFINITY;
+  #waitingSinceMs: number | undefined;
+
+  constructor(parts: LeaseParts) {
+    this.#is = parts;
+    this.#silence = new SilenceWatch(parts.leaseDurationMs);
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => this.#round(), this.#is.leaseDurationMs / 3);
+    this.#round();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Until when a server may serve whose renewal was sent then. */
+  deadlineNs(sentNs: bigint): bigint {
+    const { leaseDurationMs } = this.#is;
+    return sentNs + BigInt(Math.floor((leaseDurationMs - marginMs(leaseDurationMs)) * 1e6));
+  }
+
+  get reachable(): boolean {
+    return monotonicMs() - this.#lastLookMs < this.#is.leaseDurationMs;
+  }
+
+  heartbeat(member: Member): void {
+    const late =
+      !member.alive && member.deadlineNs - monotonicNs() < BigInt(Math.floor((this.#is.leaseDurationMs / 3) * 1e6));
+    member.alive = true;
+    if (late) void this.renew(member);
+  }
+
+  /** The stream ended: that proves nothing. It attaches again, or the kernel says that it is dead, or its lease runs out. */
+  streamLost(member: Member): void {
+    const check = () => {
+      if (member.over || member.stream) return;
+      if (isProvenDead(member.lockPath)) {
+        this.#is.log.warn({ server: member.owner }, 'the file server process is dead');
+        void this.died(member);
+      } else setTimeout(check, DEATH_CHECK_MS).unref();
+    };
+    check();
+  }
+
+  /** Its process is proven dead: its opens are orphaned at once. */
+  async died(member: Member): Promise<void> {
+    member.over = true;
+    if (this.#is.cluster.members.get(member.worker) === member) this.#is.cluster.members.delete(member.worker);
+    for (;;) {
+      try {
+        await this.#is.fencer.fenceDead(member.identity, 'process_ended');
+        return;
+      } catch (error) {
+        this.#is.log.warn({ err: error, server: member.owner }, 'a dead server is not fenced yet');
+        await new Promise((resolve) => setTimeout(resolve, 200).unref());
+      }
+    }
+  }
+
+  /** The table refuses it. */
+  fenced(member: Member, reason: string): void {
+    if (member.over) return;
+    member.over = true;
+    if (this.#is.cluster.members.get(member.worker) === member) this.#is.cluster.members.delete(member.worker);
+    this.#is.log.warn({ server: member.owner, reason }, 'a file server of this pod was fenced');
+    member.stream?.tell({ $case: 'fenced', value: { reason } });
+  }
+
+  /** Renews one file server; never two at once for the same one. @returns whether it is renewed */
+  async renew(member: Member): Promise<boolean> {
+    const { registry, log, metrics, cluster } = this.#is;
+    if (member.over || this.#renewing.has(member)) return false;
+    this.#renewing.add(member);
+    member.alive = false;
+    const sentNs = monotonicNs();
+    try {
+      const { valid, servers, inbox } = await registry.renew(member.identity, { counter: ++member.counter });
+      this.#looked(servers, Number(sentNs / 1_000_000n));
+      if (!valid) {
+        metrics.renewals.labels('fenced').inc();
+        const known = cluster.server(member.identity.serverId);
+        // An empty store knows nobody: the reconciler puts this server back, nobody has fenced it.
+        if (known) this.fenced(member, `the table has it as ${known.state}, epoch ${known.epoch}`);
+        else this.#is.store.close();
+        return false;
+      }
+      metrics.renewals.labels('renewed').inc();
+      const deadlineNs = this.deadlineNs(sentNs);
+      if (deadlineNs > member.deadlineNs) member.deadlineNs = deadlineNs;
+      member.stream?.tell({ $case: 'renewed', value: { deadlineNs: member.deadlineNs } });
+      for (const message of inbox) this.#take(member, message);
+      return true;
+    } catch (error) {
+      metrics.renewals.labels('failed').inc();
+      member.alive = true; // the heartbeat that this renewal stood for is not used up
+      log.warn({ server: member.owner, reason: reasonOf(error) }, 'a renewal failed');
+      return false;
+    } finally {
+      this.#renewing.delete(member);
+    }
+  }
+
+  #round(): void {
+    let renewing = this.#renewing.size > 0;
+    for (const member of this.#is.cluster.members.values()) {
+      if (!member.alive || member.over) continue;
+      renewing = true;
+      void this.renew(member);
+    }
+    if (!renewing && !this.#looking) void this.#look();
+    this.#is.metrics.storeReachable.set(this.reachable ? 1 : 0);
+    this.#unstick();
+  }
+
+  /** A connection that says nothing for two leases is made anew: its other end may be gone without a word. */
+  #unstick(): void {
+    const { leaseDurationMs, store } = this.#is;
+    if (monotonicMs() - this.#lastLookMs < leaseDurationMs) {
+      this.#waitingSinceMs = undefined;
+      return;
+    }
+    this.#waitingSinceMs ??= monotonicMs();
+    if (monotonicMs() - this.#waitingSinceMs < 2 * leaseDurationMs) return;
+    this.#waitingSinceMs = undefined;
+    for (const connection of [store.lease, store.data]) {
+      if ('nodes' in connection || connection.status !== 'ready') continue;
+      connection.disconnect(true);
+    }
+  }
+
+  async #look(): Promise<void> {
+    this.#looking = true;
+    const sentMs = monotonicMs();
+    try {
+      this.#looked(await this.#is.registry.list(), sentMs);
+    } catch (error) {
+      this.#is.log.debug({ err: error }, 'the servers cannot be read');
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  #looked(servers: ServerRecord[], sentMs: number): void {
+    const { cluster, fencer, log } = this.#is;
+    const nowMs = monotonicMs();
+    this.#lastLookMs = nowMs;
+    cluster.look(servers);
+    const silent = this.#silence.observe(servers, sentMs, nowMs);
+    for (const server of silent) {
+      // A worker of our own whose heartbeats stopped is a silent server like any other.
+      if (!this.#is.fenceSilent) {
+        log.warn({ server: server.serverId }, 'a server went silent; its volume asks for proof before it is fenced');
+        continue;
+      }
+      fencer.fenceSilent(server).catch((error: unknown) => log.warn({ err: error }, 'fencing is not complete yet'));
+    }
+    for (const server of servers) {
+      const key = `${server.serverId}@${server.epoch}`;
+      if (server.state !== 'fencing') {
+        this.#finishing.delete(key);
+        continue;
+      }
+      const sinceMs = this.#finishing.get(key) ?? nowMs;
+      this.#finishing.set(key, sinceMs);
+      if (nowMs - sinceMs < this.#is.leaseDurationMs) continue;
+      fencer.finish(server).catch((error: unknown) => log.warn({ err: error }, 'fencing is not complete yet'));
+    }
+  }
+
+  #take(member: Member, bytes: Buffer): void {
+    const message = Inbox.decode(bytes);
+    if (message?.kind === 'break') member.stream?.tell({ $case: 'break', value: message.message });
+    else if (message?.kind === 'state') void this.#is.delivery.pushToMember(member, message.message);
+  }
+}

@@ -1,0 +1,203 @@
+import { randomBytes } from 'node:crypto';
+import type { StoreConfig } from '../../common/config.ts';
+import { reasonOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/logging.ts';
+import { delay, monotonicMs, monotonicNs } from '../../common/time.ts';
+import { SHARDS } from '../constants.ts';
+import type { SidecarMetrics } from '../metrics.ts';
+import type { ClusterView } from '../services/cluster.ts';
+import type { Member } from '../services/member.ts';
+import { checkStore } from '../table/connection.ts';
+import type { Keys } from '../table/keys.ts';
+import type { Store } from '../table/store.ts';
+import type { Table } from '../table/table.ts';
+import type { Registry } from './registry.ts';
+
+const RETRY_MS = 200;
+const LOOK_MS = 50;
+const RESTORING_AT_ONCE = 256;
+
+export interface ReconcilerParts {
+  store: Store;
+  config: StoreConfig;
+  keys: Keys;
+  table: Table;
+  registry: Registry;
+  cluster: ClusterView;
+  log: Logger;
+  metrics: SidecarMetrics;
+  leaseDurationMs: number;
+  /** Where this sidecar is; the address is known for good once it listens. */
+  place: { address: string; pod: string; node: string };
+  /** The store is known to be new: there is nobody whose state could still come. */
+  newStore: boolean;
+  fenced(member: Member, reason: string): void;
+}
+
+/**
+ * Opens the shards for the Redis process that answers. Each shard holds the run_id and generation its state was written under; another
+ * process (a restart, a failover) closes it until every live server has put its opens back or is fenced. Routine, and fast.
+ */
+export class Reconciler {
+  readonly #is: ReconcilerParts;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  #generation: string | undefined;
+  /** Why the store cannot be used, for people; empty: it can. */
+  message = 'the store has not answered yet';
+
+  constructor(parts: ReconcilerParts) {
+    this.#is = parts;
+    parts.store.onClosed = () => this.reconcile();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  reconcile(): void {
+    this.#running ??= this.#untilOpen().finally(() => {
+      this.#running = undefined;
+      if (!this.#stopped && !this.#is.store.open) this.reconcile();
+    });
+  }
+
+  async #untilOpen(): Promise<void> {
+    const { log } = this.#is;
+    while (!this.#stopped) {
+      try {
+        await this.#open();
+        this.message = '';
+        return;
+      } catch (error) {
+        this.message = reasonOf(error);
+        log.warn({ reason: this.message }, 'the store cannot be used yet');
+        await delay(RETRY_MS);
+      }
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { store, config, log, metrics, leaseDurationMs, newStore } = this.#is;
+    const { runId } = await checkStore(store.data, config);
+    const generation = await this.#currentGeneration();
+    const tag = `${runId}:${generation}`;
+    const scripts = await store.load(tag);
+    const found = await this.#storeKeys();
+    if (found.some((key) => key !== tag)) {
+      const known = found.some((key) => key?.endsWith(`:${generation}`));
+      log.info({ runId, generation, known }, 'putting state back: another Redis process or another life of its data');
+      metrics.storeReconciled.inc();
+      await this.#putBack(tag, generation);
+      // Nobody wrote under this generation: servers that it has never seen may still live, and get a lease to put their state back.
+      const graceUntilMs = monotonicMs() + (known || newStore ? 0 : leaseDurationMs);
+      while (!(await this.#allPutBack(tag, generation)) || monotonicMs() < graceUntilMs) {
+        if ((await this.#storeKeys()).every((key) => key === tag)) break; // another sidecar opened it
+        await delay(LOOK_MS);
+      }
+      const { keys } = this.#is;
+      await Promise.all(Array.from({ length: SHARDS }, (_, shard) => store.data.set(keys.store(shard), tag)));
+    }
+    this.#generation = generation;
+    store.openWith(scripts);
+    await this.#afterOpening();
+    log.info({ runId, generation }, 'the store is open');
+  }
+
+  /** A random id of one life of the store's data, made by whoever finds none. */
+  async #currentGeneration(): Promise<string> {
+    const { store, keys } = this.#is;
+    await store.data.set(keys.generation, randomBytes(8).toString('hex'), 'NX');
+    const generation = await store.data.get(keys.generation);
+    if (generation === null) throw new Error('the generation that was just written is not there');
+    return generation;
+  }
+
+  #storeKeys(): Promise<(string | null)[]> {
+    const { store, keys } = this.#is;
+    return Promise.all(Array.from({ length: SHARDS }, (_, shard) => store.data.get(keys.store(shard))));
+  }
+
+  async #putBack(tag: string, generation: string): Promise<void> {
+    for (const member of [...this.#is.cluster.members.values()]) {
+      if (!member.over) await this.#putBackMember(member, tag, generation);
+    }
+  }
+
+  async #putBackMember(member: Member, tag: string, generation: string): Promise<void> {
+    const { registry, table, log } = this.#is;
+    const { address, pod, node } = this.#is.place;
+    const lost = this.#generation !== undefined && this.#generation !== generation;
+    if (lost && monotonicNs() > member.deadlineNs) {
+      this.#is.fenced(member, 'the store lost its data and the lease had run out');
+      return;
+    }
+    const fields = { address, pod, node, smbAddress: member.smbAddress, counter: member.counter, reconciled: '' };
+    const block = 0;
+    const restored = await registry.restore(member.identity, { ...fields, state: 'active', ...{ block } });
+    if (!restored) {
+      this.#is.fenced(member, 'the table knows it as fenced');
+      return;
+    }
+    await Promise.all(
+      Array.from({ length: SHARDS }, (_, shard) => table.fence(shard, member.identity, 'enter', 'alive')),
+    );
+    const opens = [...member.opens.values()];
+    for (let i = 0; i < opens.length; i += RESTORING_AT_ONCE) {
+      await Promise.all(
+        opens
+          .slice(i, i + RESTORING_AT_ONCE)
+          .map((open) =>
+            table.restore(member.identity, open.record, open.operation, member.stateOf(open.fileHex)?.version ?? 0n),
+          ),
+      );
+    }
+    await registry.set(member.identity, { reconciled: tag });
+    log.info({ server: member.owner, opens: opens.length }, 'put state back');
+  }
+
+  /** Have all servers that may live put their state back? Those of this pod that came meanwhile have nothing, and say so. */
+  async #allPutBack(tag: string, generation: string): Promise<boolean> {
+    const { registry, cluster } = this.#is;
+    const missing = (await registry.list()).filter(
+      (server) =>
+        (server.state === 'active' || server.state === 'draining' || server.state === 'fencing') &&
+        server.reconciled !== tag,
+    );
+    for (const server of missing) {
+      const member = cluster.memberOf(server.serverId);
+      if (member && member.identity.epoch === server.epoch) await this.#putBackMember(member, tag, generation);
+    }
+    return missing.length === 0;
+  }
+
+  /** What needs open shards: sessions are stored anew, and what the table has for us beyond what we hold is ended. */
+  async #afterOpening(): Promise<void> {
+    for (const member of this.#is.cluster.members.values()) {
+      for (const [sessionId, session] of member.sessions) {
+        await this.#is.table.session(member.identity, 'store', sessionId, session.user, session.clientGuid);
+      }
+      if (member.reportsExpected === 0) await this.endUnknown(member);
+    }
+  }
+
+  /** Ends opens that the table has for a server and the server does not know: their close was lost. */
+  async endUnknown(member: Member): Promise<void> {
+    const { table, log } = this.#is;
+    for (let shard = 0; shard < SHARDS; shard++) {
+      for await (const page of table.owned(shard, member.owner)) {
+        for (const { openId, fileId } of page) {
+          if (member.opens.has(openId) || member.asking.has(openId)) continue;
+          const found = await table.find(member.identity, fileId, Buffer.alloc(0), openId);
+          if (!found.record || member.opens.has(openId) || member.asking.has(openId)) continue;
+          if (found.record.state !== 0 && found.record.durability !== 0) continue; // came by a transfer, waits for its client
+          log.info(
+            { openId: openId.toString(16), server: member.owner },
+            'an open that its server does not know is closed',
+          );
+          await table.close(member.identity, fileId, openId);
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,156 @@
+import { reasonOf } from '../../common/errors.ts';
+import type { Identity, Keys } from '../table/keys.ts';
+import { listAt, numberAt, textAt } from '../table/records.ts';
+import { scriptsFor } from '../table/scripts.ts';
+import type { Answer, Argument, Store } from '../table/store.ts';
+
+export type ServerState = 'active' | 'draining' | 'fencing' | 'fenced' | 'gone';
+
+/** A server as the cluster knows it. */
+export interface ServerRecord {
+  serverId: string;
+  epoch: number;
+  state: ServerState;
+  /** Raised by each renewal; compared before anybody may fence. */
+  counter: number;
+  /** host:port of its sidecar. */
+  address: string;
+  smbAddress: string;
+  pod: string;
+  node: string;
+  /** Store ("run_id:generation") that it has put its state back into. */
+  reconciled: string;
+  /** Who fences it, and whether it merely went silent. */
+  by: string;
+  silent: boolean;
+  /** Its pod goes away. */
+  leaving: boolean;
+}
+
+export type ServerFields = Partial<
+  Pick<ServerRecord, 'address' | 'smbAddress' | 'pod' | 'node' | 'reconciled' | 'state' | 'counter' | 'leaving'>
+>;
+
+/** The hash of servers, over the connection for renewals. It works while the shards are closed. */
+export class Registry {
+  readonly #store: Store;
+  readonly #keys: Keys;
+  readonly #script = scriptsFor('registry').registry;
+
+  constructor(store: Store, keys: Keys) {
+    this.#store = store;
+    this.#keys = keys;
+  }
+
+  /** A new incarnation: the next epoch. @returns it, and the epoch that it replaces (0: none) */
+  async register(serverId: string, fields: ServerFields): Promise<{ epoch: number; replaced: number }> {
+    const answer = await this.#call(serverId, 0, 'register', fields);
+    return { epoch: numberAt(answer, 1), replaced: numberAt(answer, 2) };
+  }
+
+  /** Goes on under its epoch after a restart of the sidecar. @returns undefined when it was fenced */
+  async resume(me: Identity, fields: ServerFields): Promise<{ block: number; state: string } | undefined> {
+    const answer = await this.#call(me.serverId, me.epoch, 'resume', fields);
+    return answer[0] === 1 ? { block: numberAt(answer, 1), state: textAt(answer, 2) } : undefined;
+  }
+
+  /** Another block of open ids. @returns undefined when it was fenced */
+  async nextBlock(me: Identity): Promise<number | undefined> {
+    return (await this.resume(me, {}))?.block;
+  }
+
+  /** Puts a server back into a store that has lost it. @returns false when the store knows better: it was fenced */
+  async restore(me: Identity, fields: Partial<ServerRecord>): Promise<boolean> {
+    return (await this.#call(me.serverId, me.epoch, 'restore', { ...fields, epoch: me.epoch }))[0] === 1;
+  }
+
+  async renew(
+    me: Identity,
+    fields: ServerFields,
+  ): Promise<{ valid: boolean; servers: ServerRecord[]; inbox: Buffer[] }> {
+    const answer = await this.#call(me.serverId, me.epoch, 'renew', fields);
+    return { valid: answer[0] === 1, servers: readServers(listAt(answer, 1)), inbox: listAt(answer, 2) as Buffer[] };
+  }
+
+  async set(me: Identity, fields: ServerFields): Promise<boolean> {
+    return (await this.#call(me.serverId, me.epoch, 'set', fields))[0] === 1;
+  }
+
+  /** @param counter the one seen unchanged, or -1 with a proof of death. @returns whether it is being fenced now, by whomever */
+  async beginFencing(
+    server: Identity,
+    counter: number,
+    by: string,
+    silent: boolean,
+  ): Promise<{ began: boolean; state: string }> {
+    const answer = await this.#call(server.serverId, server.epoch, 'fencing', { counter, by, silent });
+    return { began: answer[0] === 1, state: textAt(answer, 1) };
+  }
+
+  async endFencing(server: Identity): Promise<void> {
+    await this.#call(server.serverId, server.epoch, 'fenced', {});
+  }
+
+  async forget(server: Identity): Promise<void> {
+    await this.#call(server.serverId, server.epoch, 'forget', {});
+  }
+
+  async list(): Promise<ServerRecord[]> {
+    return readServers(listAt(await this.#call('', 0, 'list', {}), 1));
+  }
+
+  /** Leaves a message for a server that its peers cannot reach; its next renewal returns it. */
+  async leaveMessage(serverId: string, message: Uint8Array): Promise<void> {
+    await this.#store.lease.rpush(this.#keys.inbox(serverId), Buffer.from(message));
+  }
+
+  async #call(serverId: string, epoch: number, what: string, fields: object): Promise<Answer> {
+    const connection = this.#store.lease as unknown as {
+      evalshaBuffer(sha: string, keys: number, ...rest: Argument[]): Promise<Answer>;
+      evalBuffer(text: string, keys: number, ...rest: Argument[]): Promise<Answer>;
+    };
+    const rest = [
+      this.#keys.servers,
+      this.#keys.epoch,
+      this.#keys.inbox(serverId),
+      serverId,
+      epoch,
+      what,
+      JSON.stringify(fields),
+    ];
+    try {
+      return await connection.evalshaBuffer(this.#script.sha, 3, ...rest);
+    } catch (error) {
+      if (!reasonOf(error).includes('NOSCRIPT')) throw error;
+      return await connection.evalBuffer(this.#script.text, 3, ...rest);
+    }
+  }
+}
+
+function readServers(flat: Answer): ServerRecord[] {
+  const servers: ServerRecord[] = [];
+  for (let i = 0; i + 1 < flat.length; i += 2) {
+    try {
+      const fields = JSON.parse(textAt(flat, i + 1)) as Partial<ServerRecord>;
+      if (typeof fields.epoch !== 'number') continue;
+      servers.push({
+        counter: 0,
+        state: 'active',
+        address: '',
+        smbAddress: '',
+        pod: '',
+        node: '',
+        reconciled: '',
+        by: '',
+        silent: false,
+        leaving: false,
+        ...fields,
+        epoch: fields.epoch,
+        serverId: textAt(flat, i),
+      });
+    } catch {
+      // A record that a newer version wrote and this one cannot read is left alone.
+    }
+  }
+  return servers;
+}

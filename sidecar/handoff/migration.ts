@@ -1,0 +1,395 @@
+import { reasonOf } from '../../common/errors.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
+import { MigrationProgress } from '../../proto/generated/control.ts';
+import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
+import { PEER_CALL_TIMEOUT_MS, RECORD_BATCH, TRANSFER_BATCH } from '../constants.ts';
+import type { Components } from '../services/components.ts';
+import type { Endings } from '../services/endings.ts';
+import type { Member } from '../services/member.ts';
+import { Internal, shardOfOpen } from '../table/table.ts';
+import { Assignment, pickTargets, type Target } from './targets.ts';
+
+/** In-flight requests of one session get so long; an open whose change takes longer is left behind and follows when it returned. */
+const QUIESCE_MS = 1000;
+const RELEASE_TIMEOUT_MS = 10_000;
+const PREPARE_TIMEOUT_MS = 6000;
+/** Sessions on the move at once: few, so that each client's pause is short. */
+const SESSIONS_AT_ONCE = 4;
+const RETRY_MS = 100;
+const ROUND_MS = 10;
+/** Kept back from the timeout for releasing what could not be moved. */
+const RELEASE_RESERVE_MS = 1500;
+
+/** What belongs together on the move: a session's opens, or opens without one. */
+interface Group {
+  /** 0n: no session (their clients are away already). */
+  sessionId: bigint;
+  opens: OpenRecord[];
+}
+
+/** One planned handoff away from a file server of this pod: the source's side of handoff.md. Every step may be repeated. */
+export class Migration {
+  readonly id: string;
+  readonly progress: MigrationProgress;
+  readonly #is: Components;
+  readonly #endings: Endings;
+  readonly #wanted: string[];
+  readonly #untilMs: number;
+  readonly #startedMs = monotonicMs();
+  readonly #assignment = new Assignment();
+  readonly #leaving: boolean;
+  #targets: Target[] = [];
+  #prepared = false;
+  #cancelled = false;
+  onProgress: (progress: MigrationProgress) => void = () => {};
+
+  constructor(
+    components: Components,
+    endings: Endings,
+    request: { migrationId: string; targetPods: string[]; timeoutMs: number; leaving: boolean },
+  ) {
+    this.#is = components;
+    this.#endings = endings;
+    this.id = request.migrationId;
+    this.#wanted = request.targetPods;
+    this.#leaving = request.leaving;
+    this.#untilMs = this.#startedMs + request.timeoutMs;
+    this.progress = MigrationProgress.create({ phase: 'Preparing' });
+  }
+
+  cancel(): void {
+    this.#cancelled = true;
+  }
+
+  /** Step 2: the targets become custodians of the records and look their names up. Nothing moves yet. */
+  async prepare(members: Member[]): Promise<void> {
+    await this.#lookForTargets();
+    let total = 0;
+    for (const member of members) {
+      const byTarget = new Map<Target, OpenRecord[]>();
+      for (const group of groups(member)) {
+        const durable = group.opens.filter(isDurable);
+        total += durable.length;
+        const target = this.#assignment.targetOf(group.sessionId, this.#targets);
+        if (target) byTarget.set(target, [...(byTarget.get(target) ?? []), ...durable]);
+      }
+      await Promise.all([...byTarget].map(([target, opens]) => this.#prepareTarget(member, target, opens)));
+    }
+    this.progress.total = BigInt(total);
+    this.#prepared = true;
+    this.#say('Preparing');
+  }
+
+  /** Steps 4 to 6 for all these members. @returns the outcome; progress.done is set */
+  async run(members: Member[]): Promise<MigrationProgress> {
+    try {
+      if (!this.#prepared) await this.prepare(members);
+      for (const member of members) await this.#leave(member);
+      this.progress.message = this.#summary();
+      this.progress.phase = this.#cancelled ? 'Cancelled' : 'Done';
+    } catch (error) {
+      this.#is.log.error({ err: error, migration: this.id }, 'a handoff failed');
+      this.progress.phase = 'Failed';
+      this.progress.message = reasonOf(error);
+    }
+    this.progress.done = true;
+    this.progress.durationMs = Math.round(monotonicMs() - this.#startedMs);
+    this.onProgress(this.progress);
+    this.#is.log.info({ migration: this.id, ...plain(this.progress) }, 'handoff ended');
+    return this.progress;
+  }
+
+  async #leave(member: Member): Promise<void> {
+    if (member.over) return;
+    if (this.#leaving) {
+      member.draining = true;
+      await this.#is.registry.set(member.identity, { state: 'draining', leaving: true });
+      await this.#command(member, () => member.stream?.ask({ $case: 'stopAccepting', value: {} }, RELEASE_TIMEOUT_MS));
+    }
+    const following: Promise<void>[] = [];
+    // Sessions that are not quiesced yet are served on, and may open more: go round until nothing is left.
+    for (let last = false; !last && !member.over && !this.#cancelled; ) {
+      last = this.#isOver() || !this.#leaving; // who does not leave may have clients back at once: one round is what was asked for
+      const todo = groups(member).filter((group) => isMovable(member, group));
+      if (todo.length === 0) break;
+      this.#say('Transferring');
+      for (let i = 0; i < todo.length && !this.#cancelled; i += SESSIONS_AT_ONCE) {
+        const some = todo.slice(i, i + SESSIONS_AT_ONCE);
+        await Promise.all(some.map((group) => this.#move(member, group, following)));
+      }
+      await delay(ROUND_MS);
+    }
+    await Promise.race([Promise.all(following), delay(Math.max(0, this.#untilMs - monotonicMs()))]);
+    this.progress.left = BigInt([...member.opens.values()].filter((open) => isDurable(open.record)).length);
+  }
+
+  /** One session: quiesce, transfer, release. Its client's pause is what happens here. */
+  async #move(member: Member, group: Group, following: Promise<void>[]): Promise<void> {
+    const { metrics, log } = this.#is;
+    const beganMs = performance.now();
+    const { sessionId } = group;
+    const unfinished = new Set<bigint>();
+    if (sessionId !== 0n && member.sessions.has(sessionId)) {
+      const answer = await this.#command(member, () =>
+        member.stream?.ask(
+          { $case: 'quiesce', value: { sessionIds: [sessionId], timeoutMs: QUIESCE_MS } },
+          QUIESCE_MS + RELEASE_TIMEOUT_MS,
+        ),
+      );
+      metrics.handoffSteps.labels('quiesce', answer ? 'ok' : 'failed').inc();
+      if (!answer) return; // not quiesced: nothing may move; the next round tries again
+      const body = answer.body?.value;
+      for (const openId of body?.unfinishedOpenIds ?? []) {
+        unfinished.add(openId);
+        following.push(this.#follow(member, openId));
+      }
+    }
+    // What the session has open is known for certain only now.
+    const opens = [...member.opens.values()]
+      .map((open) => open.record)
+      .filter((record) => belongs(member, record, sessionId));
+    const movable = opens.filter((record) => isDurable(record) && !unfinished.has(record.openId));
+    const moved = await this.#handOver(member, sessionId, movable);
+    if (sessionId !== 0n) {
+      member.sessions.delete(sessionId);
+      await this.#is.table
+        .session(member.identity, 'end', sessionId)
+        .catch((error: unknown) => log.info({ err: error }, 'session record stays'));
+    }
+    const released = await this.#command(member, () =>
+      member.stream?.ask(
+        {
+          $case: 'release',
+          value: { openIds: moved.map((record) => record.openId), sessionIds: sessionId === 0n ? [] : [sessionId] },
+        },
+        RELEASE_TIMEOUT_MS,
+      ),
+    );
+    metrics.handoffSteps.labels('release', released ? 'ok' : 'failed').inc();
+    metrics.handoffSeconds.observe((performance.now() - beganMs) / 1000);
+    // Opens that are not durable end with their connection; the file server says nothing more about them.
+    for (const record of opens) {
+      if (isDurable(record) || sessionId === 0n) continue;
+      const { close } = await this.#endings.close(member, record.fileId, record.openId);
+      if (close.remove) await this.#endings.removeFile(member, record.fileId, close.share, close.path);
+    }
+    if (sessionId !== 0n) this.progress.sessions++;
+    this.#say('Transferring');
+  }
+
+  /** An open whose change had not returned: it follows when the file server says that it has. */
+  async #follow(member: Member, openId: bigint): Promise<void> {
+    await new Promise<void>((resolve) => member.unfinished.set(openId, resolve));
+    const open = member.opens.get(openId);
+    if (!open || member.over) return;
+    const moved = await this.#handOver(member, open.record.sessionId, [open.record]);
+    if (moved.length === 0) return;
+    await this.#command(member, () =>
+      member.stream?.ask({ $case: 'release', value: { openIds: [openId], sessionIds: [] } }, RELEASE_TIMEOUT_MS),
+    );
+  }
+
+  /**
+   * Step 5: changes the owner of opens, shard by shard. Until the outcome is known they stay quiesced, so a lost answer is asked for again.
+   * @returns those that are no longer this server's
+   */
+  async #handOver(member: Member, sessionId: bigint, opens: OpenRecord[]): Promise<OpenRecord[]> {
+    const target = this.#isOver() ? undefined : this.#assignment.targetOf(sessionId, this.#targets);
+    const batches = inBatches(opens);
+    const gone: OpenRecord[] = [];
+    const transferred: OpenRecord[] = [];
+    await Promise.all(
+      batches.map(async (batch) => {
+        const { outcomes, to } = await this.#handOverBatch(member, batch, target);
+        batch.forEach((record, i) => {
+          const outcome = outcomes[i];
+          if (outcome === Outcome.GRANTED) {
+            if (to) {
+              transferred.push({
+                ...record,
+                owner: { serverId: to.serverId, epoch: BigInt(to.epoch) },
+                ownershipVersion: record.ownershipVersion + 1n,
+              });
+            }
+            this.#count(to ? 'moved' : 'released');
+          } else if (outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
+            this.#count('expired');
+          } else return;
+          gone.push(record);
+          member.remove(record.openId);
+        });
+      }),
+    );
+    if (target && transferred.length > 0) void this.#tellTarget(member, target, transferred);
+    return gone;
+  }
+
+  async #handOverBatch(
+    member: Member,
+    batch: OpenRecord[],
+    target: Target | undefined,
+  ): Promise<{ outcomes: number[]; to: Target | undefined }> {
+    const { table, metrics, log } = this.#is;
+    const shard = shardOfOpen(batch[0] as OpenRecord);
+    let to = target;
+    for (;;) {
+      try {
+        const outcomes = await table.letGo(member.identity, shard, batch, to?.identity);
+        if (typeof outcomes !== 'number') {
+          metrics.handoffSteps.labels('transfer', 'ok').inc();
+          return { outcomes, to };
+        }
+        metrics.handoffSteps.labels('transfer', 'refused').inc();
+        if (outcomes === Outcome.FENCED) return { outcomes: [], to };
+        // The target was fenced meanwhile: whoever is left may claim.
+        log.warn(
+          { migration: this.id, target: to?.identity, outcome: outcomes },
+          'the target takes nothing: releasing instead',
+        );
+        if (to === undefined) return { outcomes: [], to };
+        to = undefined;
+      } catch (error) {
+        metrics.handoffSteps.labels('transfer', 'failed').inc();
+        log.warn({ err: error, migration: this.id }, 'the outcome of a transfer is not known yet');
+        if (member.over) return { outcomes: [], to };
+        await delay(RETRY_MS);
+      }
+    }
+  }
+
+  async #tellTarget(member: Member, target: Target, opens: OpenRecord[]): Promise<void> {
+    for (const batch of chunks(opens, RECORD_BATCH)) {
+      const request = { migrationId: this.id, source: sourceOf(member), targetServerId: target.serverId, opens: batch };
+      try {
+        await this.#is.peers.call(target.address, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
+      } catch (error) {
+        // It reads them from the table when their clients come.
+        this.#is.log.info({ reason: reasonOf(error), target: target.identity }, 'the target was not told');
+      }
+    }
+  }
+
+  async #prepareTarget(member: Member, target: Target, opens: OpenRecord[]): Promise<void> {
+    const batches = chunks(opens, RECORD_BATCH);
+    for (const [i, batch] of batches.entries()) {
+      const request = {
+        migrationId: this.id,
+        source: sourceOf(member),
+        targetServerId: target.serverId,
+        opens: batch,
+        more: i + 1 < batches.length,
+      };
+      try {
+        const reply = await this.#is.peers.call(
+          target.address,
+          (client) => client.prepare,
+          request,
+          PREPARE_TIMEOUT_MS,
+        );
+        this.#is.metrics.handoffSteps.labels('prepare', reply.ok ? 'ok' : 'refused').inc();
+        if (reply.ok) continue;
+        this.#is.log.warn({ target: target.identity, reason: reply.reason }, 'a target refuses');
+      } catch (error) {
+        this.#is.metrics.handoffSteps.labels('prepare', 'failed').inc();
+        this.#is.log.warn({ target: target.identity, reason: reasonOf(error) }, 'a target cannot be prepared');
+      }
+      this.#targets = this.#targets.filter((other) => other !== target);
+      return;
+    }
+  }
+
+  async #lookForTargets(): Promise<void> {
+    const { registry, cluster } = this.#is;
+    const own = new Set([...cluster.members.values()].map((member) => member.identity.serverId));
+    this.#targets = pickTargets(await registry.list(), own, this.#wanted);
+    if (this.#targets.length === 0)
+      this.#is.log.warn({ migration: this.id }, 'no server can take the handles: they will be released');
+  }
+
+  /** A command that is asked again when the stream broke, until the handoff's time is over. */
+  async #command<T>(member: Member, ask: () => Promise<T> | undefined): Promise<T | undefined> {
+    for (;;) {
+      try {
+        const asked = ask();
+        if (asked) return await asked;
+      } catch (error) {
+        this.#is.log.info({ reason: reasonOf(error), migration: this.id }, 'a step of a handoff is tried again');
+      }
+      if (member.over || monotonicMs() > this.#untilMs || this.#cancelled) return undefined;
+      await delay(RETRY_MS);
+    }
+  }
+
+  /** Too late to move: what is left is released. */
+  #isOver(): boolean {
+    return monotonicMs() > this.#untilMs - RELEASE_RESERVE_MS;
+  }
+
+  #count(what: 'moved' | 'released' | 'expired'): void {
+    this.progress[what]++;
+    this.#is.metrics.handoffOpens.labels(what).inc();
+  }
+
+  #say(phase: string): void {
+    this.progress.phase = phase;
+    this.progress.durationMs = Math.round(monotonicMs() - this.#startedMs);
+    this.onProgress(this.progress);
+  }
+
+  #summary(): string {
+    const { moved, released, expired, left } = this.progress;
+    return `${moved} moved, ${released} released, ${expired} gone, ${left} left behind`;
+  }
+}
+
+function isDurable(record: OpenRecord): boolean {
+  return record.durability !== Durability.NOT_DURABLE;
+}
+
+/** Whether an open moves with that session; 0n: its session is not here any more. */
+function belongs(member: Member, record: OpenRecord, sessionId: bigint): boolean {
+  if (sessionId !== 0n) return record.sessionId === sessionId && record.state === OpenState.ACTIVE;
+  return record.state !== OpenState.ACTIVE || !member.sessions.has(record.sessionId);
+}
+
+/** A session always (its connection has to end); opens without one if they wait for a client and their last change has returned. */
+function isMovable(member: Member, group: Group): boolean {
+  if (group.sessionId !== 0n) return true;
+  return group.opens.some((open) => isDurable(open) && !member.unfinished.has(open.openId));
+}
+
+function groups(member: Member): Group[] {
+  const bySession = new Map<bigint, OpenRecord[]>([...member.sessions.keys()].map((id) => [id, []]));
+  for (const { record } of member.opens.values()) {
+    const id = record.state === OpenState.ACTIVE && member.sessions.has(record.sessionId) ? record.sessionId : 0n;
+    const opens = bySession.get(id);
+    if (opens) opens.push(record);
+    else bySession.set(id, [record]);
+  }
+  return [...bySession].map(([sessionId, opens]) => ({ sessionId, opens }));
+}
+
+function inBatches(opens: OpenRecord[]): OpenRecord[][] {
+  const byShard = new Map<number, OpenRecord[]>();
+  for (const open of opens) {
+    const shard = shardOfOpen(open);
+    byShard.set(shard, [...(byShard.get(shard) ?? []), open]);
+  }
+  return [...byShard.values()].flatMap((list) => chunks(list, TRANSFER_BATCH));
+}
+
+function chunks<T>(list: T[], size: number): T[][] {
+  const result: T[][] = [];
+  for (let i = 0; i < list.length; i += size) result.push(list.slice(i, i + size));
+  return result;
+}
+
+function sourceOf(member: Member) {
+  return { serverId: member.identity.serverId, epoch: BigInt(member.identity.epoch) };
+}
+
+/** A progress message as log fields. */
+function plain(progress: MigrationProgress) {
+  const { phase, durationMs, message } = progress;
+  return { phase, durationMs, message };
+}

@@ -1,0 +1,30 @@
+import type { ClusterConfig } from '../../common/config.ts';
+import type { Logger } from '../../common/logging.ts';
+import type { Delivery } from '../breaks/delivery.ts';
+import type { Registry } from '../fencing/registry.ts';
+import type { SidecarMetrics } from '../metrics.ts';
+import type { Table } from '../table/table.ts';
+import type { ClusterView } from './cluster.ts';
+import type { Peers } from './peers.ts';
+
+/** What the services of a sidecar are made of; put together in sidecar.ts. */
+export interface Components {
+  config: ClusterConfig;
+  table: Table;
+  registry: Registry;
+  cluster: ClusterView;
+  peers: Peers;
+  delivery: Delivery;
+  log: Logger;
+  metrics: SidecarMetrics;
+}
+
+/** One request of a file server while it is being decided. */
+export interface Pending {
+  /** Says that the decision waits; told to the file server once, however often it is called. */
+  interim(): void;
+  /** The file server gave the request up, or went away. */
+  readonly cancelled: boolean;
+  /** Called when it is given up. */
+  onCancel: (() => void) | undefined;
+}

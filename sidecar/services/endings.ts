@@ -1,0 +1,108 @@
+import type { CloseReply } from '../../proto/generated/handles.ts';
+import type { CloseDecision } from '../table/table.ts';
+import type { Components } from './components.ts';
+import type { Member } from './member.ts';
+
+/** How opens end, whoever ends them: what the table decided is carried out and told to those it concerns. */
+export class Endings {
+  readonly #is: Components;
+
+  constructor(components: Components) {
+    this.#is = components;
+  }
+
+  /** The client closed it. */
+  async close(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ outcome: number; close: CloseReply }> {
+    const decision = await this.#is.table.close(member.identity, fileId, openId);
+    return this.#ended(member, fileId, openId, decision);
+  }
+
+  /** The client's session is gone. */
+  async disconnect(
+    member: Member,
+    fileId: Uint8Array,
+    openId: bigint,
+  ): Promise<{ outcome: number; close: CloseReply }> {
+    const open = member.opens.get(openId);
+    const decision = await this.#is.table.disconnect(member.identity, fileId, openId);
+    if (open && open.record.durability !== 0 && decision.outcome === 1) {
+      open.record.state = 1;
+      open.record.oplock = 0;
+      if (decision.state) member.takeState(decision.state);
+      this.#follow(fileId, decision);
+      return { outcome: decision.outcome, close: decision.close };
+    }
+    return this.#ended(member, fileId, openId, decision);
+  }
+
+  /**
+   * An open that nobody waits for any more (expired, purged, ended with its server).
+   * @returns ticks that it may still wait, 0 when there is nothing left to wait for
+   */
+  async expire(member: Member, fileId: Uint8Array, openId: bigint, why: 'due' | 'fenced' | 'purge'): Promise<number> {
+    const { table, cluster, metrics, log } = this.#is;
+    const decision = await table.expire(member.identity, fileId, openId, why);
+    if (decision.outcome !== 1) return decision.mayWaitTicks;
+    if (why !== 'fenced' || decision.createGuid.length > 0) metrics.expired.inc();
+    if (decision.createGuid.length > 0) {
+      table.forget({ durability: 2, createGuid: decision.createGuid, clientGuid: decision.clientGuid, openId });
+    }
+    this.#follow(fileId, decision);
+    const owner = cluster.member(decision.owner);
+    if (owner) {
+      const open = owner.remove(openId);
+      if (open) {
+        await owner.stream
+          ?.ask({ $case: 'dropOpen', value: { fileId: Buffer.from(fileId), openId } }, 10_000)
+          .catch((error: unknown) =>
+            log.info({ err: error, openId: openId.toString(16) }, 'expired open not dropped yet'),
+          );
+      }
+    } else if (cluster.mayLive(decision.owner)) {
+      const server = [...cluster.servers].find((s) => `${s.serverId}@${s.epoch}` === decision.owner);
+      if (server) {
+        await this.#is.peers
+          .call(
+            server.address,
+            (c) => c.letGo,
+            { serverId: server.serverId, fileId: Buffer.from(fileId), openId },
+            1000,
+          )
+          .catch(() => {});
+      }
+    }
+    if (decision.close.remove) await this.removeFile(member, fileId, decision.close.share, decision.close.path);
+    return 0;
+  }
+
+  /** Unlinks a delete-pending file whose last open ended without its client: a custodian's duty. Tried again by the clock. */
+  async removeFile(member: Member, fileId: Uint8Array, share: string, path: string): Promise<void> {
+    const { table, log } = this.#is;
+    try {
+      const answer = await member.stream?.ask(
+        { $case: 'removeFile', value: { fileId: Buffer.from(fileId), share, path } },
+        30_000,
+      );
+      if (answer?.ok) await table.gone(member.identity, fileId, 'gone');
+    } catch (error) {
+      log.warn({ err: error, share }, 'a file that was to be deleted is still there; it is tried again');
+    }
+  }
+
+  #ended(member: Member, fileId: Uint8Array, openId: bigint, decision: CloseDecision) {
+    if (decision.outcome === 1 || decision.outcome === 4) {
+      const open = member.remove(openId);
+      if (open) this.#is.table.forget(open.record);
+      if (decision.state && member.hasFile(fileId)) member.takeState(decision.state);
+    }
+    this.#follow(fileId, decision);
+    return { outcome: decision.outcome, close: decision.close };
+  }
+
+  /** Nobody waits for these: fewer locks and less caching harm nobody who hears of it late. */
+  #follow(fileId: Uint8Array, decision: CloseDecision): void {
+    const { delivery } = this.#is;
+    if (decision.state && decision.push.length > 0) void delivery.pushState(decision.state, decision.push);
+    if (decision.wake.length > 0) delivery.wake(fileId, decision.wake);
+  }
+}

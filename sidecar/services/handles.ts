@@ -1,0 +1,309 @@
+import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { reasonOf } from '../../common/errors.ts';
+import { delay } from '../../common/time.ts';
+import {
+  DrainReply,
+  type DrainRequest,
+  type HandlesServer,
+  type OpenRecord,
+  OpenState,
+  Outcome,
+  type Reply,
+  type Request,
+  type ServerFrame,
+  type SidecarFrame,
+} from '../../proto/generated/handles.ts';
+import { MAX_ATTACHMENT_BYTES } from '../constants.ts';
+import type { Lease } from '../fencing/lease.ts';
+import { StoreUnavailableError } from '../table/store.ts';
+import type { Components, Pending } from './components.ts';
+import type { Endings } from './endings.ts';
+import type { Locks } from './locks.ts';
+import type { Member } from './member.ts';
+import type { Opens } from './opens.ts';
+import type { Ownership } from './ownership.ts';
+import type { Registration } from './registration.ts';
+import type { Renames } from './renames.ts';
+import type { Sessions } from './sessions.ts';
+import { FileServerStream } from './stream.ts';
+
+export interface HandlesParts {
+  components: Components;
+  registration: Registration;
+  lease: Lease;
+  opens: Opens;
+  endings: Endings;
+  locks: Locks;
+  ownership: Ownership;
+  sessions: Sessions;
+  renames: Renames;
+  drain(timeoutMs: number): Promise<DrainReply>;
+  /** The last report of a resuming file server came. */
+  reported(member: Member): void;
+}
+
+type Body = NonNullable<Reply['body']>;
+type Decided = { outcome: number; body?: Body };
+
+/** Decisions that may take long are told to be under way after so long, so that the client hears of it. */
+const INTERIM_AFTER_MS = 500;
+const MAY_BE_INTERIM = new Set(['open', 'lock', 'reclaim', 'claimSession']);
+const METRIC_NAMES = new Map(Object.entries(Outcome).map(([name, value]) => [value as number, name.toLowerCase()]));
+
+class PendingRequest implements Pending {
+  readonly #stream: FileServerStream;
+  readonly #id: bigint;
+  #interim = false;
+  cancelled = false;
+  onCancel: (() => void) | undefined;
+  readonly startedMs = performance.now();
+
+  constructor(stream: FileServerStream, id: bigint) {
+    this.#stream = stream;
+    this.#id = id;
+  }
+
+  interim(): void {
+    if (this.#interim) return;
+    this.#interim = true;
+    this.#stream.reply({ id: this.#id, outcome: Outcome.OUTCOME_UNSPECIFIED, interim: true, body: undefined });
+  }
+
+  cancel(): void {
+    this.cancelled = true;
+    this.onCancel?.();
+  }
+}
+
+/** The face towards the file servers of this pod: one stream each. */
+export class HandlesService {
+  readonly #is: HandlesParts;
+  readonly #slow = new Set<PendingRequest>();
+  readonly #sweep: NodeJS.Timeout;
+  readonly #counts = new Map<string, number[]>();
+
+  constructor(parts: HandlesParts) {
+    this.#is = parts;
+    this.#sweep = setInterval(() => this.#tellSlow(), INTERIM_AFTER_MS / 2);
+    const { decisions } = parts.components.metrics;
+    // Counted in arrays on the way, and given to the registry when somebody asks.
+    (decisions as unknown as { collect: () => void }).collect = () => {
+      for (const [request, counts] of this.#counts) {
+        counts.forEach((count, outcome) => {
+          if (count > 0) decisions.labels(request, METRIC_NAMES.get(outcome) ?? 'other').inc(count);
+        });
+        counts.fill(0);
+      }
+    };
+  }
+
+  end(): void {
+    clearInterval(this.#sweep);
+  }
+
+  implementation(): HandlesServer {
+    const server: Omit<HandlesServer, keyof UntypedServiceImplementation> & UntypedServiceImplementation = {
+      attach: (call: ServerDuplexStream<ServerFrame, SidecarFrame>) => this.#attach(call),
+      drain: (call: { request: DrainRequest }, callback: (error: Error | null, reply?: DrainReply) => void) => {
+        this.#is.drain(call.request.timeoutMs || 55_000).then(
+          (reply) => callback(null, reply),
+          (error: unknown) => callback(null, DrainReply.create({ message: reasonOf(error) })),
+        );
+      },
+    };
+    return server as HandlesServer;
+  }
+
+  #attach(call: ServerDuplexStream<ServerFrame, SidecarFrame>): void {
+    const stream = new FileServerStream(call);
+    const pendings = new Map<bigint, PendingRequest>();
+    let member: Member | undefined;
+    const lost = () => {
+      if (stream.ended) return;
+      stream.end();
+      for (const pending of pendings.values()) pending.cancel();
+      if (member?.stream === stream) {
+        member.stream = undefined;
+        this.#is.components.log.info({ server: member.owner }, 'the stream of a file server ended');
+        this.#is.lease.streamLost(member);
+      }
+    };
+    call.on('data', (frame: ServerFrame) => {
+      for (const answer of frame.answers) stream.answered(answer);
+      for (const request of frame.requests) {
+        if (request.body?.$case === 'cancel') {
+          pendings.get(request.body.value.requestId)?.cancel();
+          continue;
+        }
+        if (request.body?.$case === 'heartbeat') {
+          if (member && !member.over) this.#is.lease.heartbeat(member);
+          continue;
+        }
+        const pending = new PendingRequest(stream, request.id);
+        pendings.set(request.id, pending);
+        if (request.body && MAY_BE_INTERIM.has(request.body.$case)) this.#slow.add(pending);
+        const decided =
+          request.body?.$case === 'hello'
+            ? this.#is.registration.hello(request.body.value, stream).then((result): Decided => {
+                member = result.member;
+                return {
+                  outcome: result.outcome,
+                  ...(result.reply ? { body: { $case: 'hello', value: result.reply } } : {}),
+                };
+              })
+            : this.#decide(member, request, pending);
+        decided
+          .catch((error: unknown) => this.#failed(request, error))
+          .then(({ outcome, body }) => {
+            pendings.delete(request.id);
+            this.#slow.delete(pending);
+            if (outcome === Outcome.FENCED && member && !member.over) void this.#checkFenced(member);
+            this.#count(request.body?.$case ?? 'none', outcome);
+            stream.reply({ id: request.id, outcome: outcome as Outcome, interim: false, body });
+          });
+      }
+    });
+    call.on('end', lost);
+    call.on('error', lost);
+    call.on('close', lost);
+  }
+
+  async #decide(member: Member | undefined, request: Request, pending: Pending): Promise<Decided> {
+    const { opens, endings, locks, ownership, sessions, renames, components } = this.#is;
+    const { body } = request;
+    if (!member || !body) return { outcome: Outcome.INVALID };
+    if (member.over) return { outcome: Outcome.FENCED };
+    switch (body.$case) {
+      case 'open':
+        if (body.value.record) await renames.mayOpen(body.value.record.share, body.value.record.path);
+        return openReply(await opens.open(member, body.value, pending));
+      case 'close': {
+        const { outcome, close } = await endings.close(member, body.value.fileId, body.value.openId);
+        return { outcome, body: { $case: 'close', value: close } };
+      }
+      case 'disconnect': {
+        const { outcome, close } = await endings.disconnect(member, body.value.fileId, body.value.openId);
+        return { outcome, body: { $case: 'close', value: close } };
+      }
+      case 'findCreate':
+        return openReply(await opens.find(member, body.value));
+      case 'reclaim':
+        return openReply(await ownership.reclaim(member, body.value, pending));
+      case 'reserve':
+        return {
+          outcome: await opens.reserveName(member, body.value.directoryId, body.value.name, String(request.id)),
+        };
+      case 'dropReservation':
+        opens.dropName(member, body.value.directoryId, body.value.name);
+        return { outcome: Outcome.GRANTED };
+      case 'lock':
+        return stateReply(await locks.lock(member, body.value, pending));
+      case 'lockedFiles':
+        return stateReply(await locks.look(member, body.value.fileId));
+      case 'breakReadCaching':
+        return stateReply(await locks.breakReadCaching(member, body.value.fileId, body.value.openId));
+      case 'breakAck':
+        return { outcome: Outcome.INVALID_OPLOCK_PROTOCOL }; // level II asks for no acknowledgement, and nothing else is granted
+      case 'setDeletePending': {
+        const { fileId, openId, pending: set } = body.value;
+        const what = body.value.onClose ? 'deleteOnClose' : 'deletePending';
+        const { outcome } = await components.table.change(member.identity, fileId, openId, what, set ? 1 : 0);
+        const open = member.opens.get(openId);
+        if (open && outcome === Outcome.GRANTED) {
+          if (what === 'deleteOnClose') open.record.deleteOnClose = set;
+          else open.record.deletePending = set;
+        }
+        return { outcome };
+      }
+      case 'updateOpen': {
+        const { fileId, openId, attachment } = body.value;
+        if (attachment.length > MAX_ATTACHMENT_BYTES) return { outcome: Outcome.INVALID };
+        const { outcome } = await components.table.change(
+          member.identity,
+          fileId,
+          openId,
+          'attachment',
+          Buffer.from(attachment),
+        );
+        const open = member.opens.get(openId);
+        if (open && outcome === Outcome.GRANTED) open.record.attachment = attachment;
+        return { outcome };
+      }
+      case 'fileGone':
+        return { outcome: await components.table.gone(member.identity, body.value.fileId, 'gone') };
+      case 'beginRename':
+        return { outcome: await renames.begin(member, body.value) };
+      case 'endRename':
+        return { outcome: await renames.end(member, body.value) };
+      case 'storeSession':
+        return { outcome: await sessions.store(member, body.value) };
+      case 'endSession':
+        return { outcome: await sessions.end(member, body.value.sessionId) };
+      case 'claimSession':
+        return { outcome: await sessions.claim(member, body.value, pending) };
+      case 'quiesced':
+        member.unfinished.get(body.value.openId)?.();
+        member.unfinished.delete(body.value.openId);
+        return { outcome: Outcome.GRANTED };
+      case 'reportOpens':
+        this.#report(member, body.value.opens);
+        return { outcome: Outcome.GRANTED };
+      default:
+        return { outcome: Outcome.INVALID };
+    }
+  }
+
+  /** What a file server holds after this sidecar was restarted. */
+  #report(member: Member, opens: OpenRecord[]): void {
+    for (const record of opens) {
+      if (record.state === OpenState.ACTIVE && record.sessionId !== 0n && !member.sessions.has(record.sessionId)) {
+        member.sessions.set(record.sessionId, { user: record.user, clientGuid: record.clientGuid });
+      }
+      if (!member.opens.has(record.openId)) member.add(record, 0);
+    }
+    if (member.reportsExpected > 0) {
+      member.reportsExpected = Math.max(0, member.reportsExpected - opens.length);
+      if (member.reportsExpected === 0) this.#is.reported(member);
+    }
+  }
+
+  #failed(request: Request, error: unknown): Decided {
+    const { log } = this.#is.components;
+    if (!(error instanceof StoreUnavailableError))
+      log.error({ err: error, request: request.body?.$case }, 'a decision failed');
+    return { outcome: Outcome.STORE_UNAVAILABLE };
+  }
+
+  /** A script refused this server: the registry has the last word, and tells it to all. */
+  async #checkFenced(member: Member): Promise<void> {
+    await delay(0);
+    await this.#is.lease.renew(member);
+  }
+
+  #tellSlow(): void {
+    const beforeMs = performance.now() - INTERIM_AFTER_MS;
+    for (const pending of this.#slow) {
+      if (pending.startedMs > beforeMs) break; // in the order in which they came
+      pending.interim();
+      this.#slow.delete(pending);
+    }
+  }
+
+  #count(request: string, outcome: number): void {
+    let counts = this.#counts.get(request);
+    if (!counts) {
+      counts = new Array<number>(32).fill(0);
+      this.#counts.set(request, counts);
+    }
+    const index = outcome >= 0 && outcome < 32 ? outcome : 0;
+    counts[index] = (counts[index] ?? 0) + 1;
+  }
+}
+
+function openReply({ outcome, reply }: Awaited<ReturnType<Opens['open']>>): Decided {
+  return reply ? { outcome, body: { $case: 'open', value: reply } } : { outcome };
+}
+
+function stateReply({ outcome, state }: Awaited<ReturnType<Locks['lock']>>): Decided {
+  return state ? { outcome, body: { $case: 'fileState', value: state } } : { outcome };
+}

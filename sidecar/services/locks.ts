@@ -1,0 +1,133 @@
+import { type FileState, type Lock, Outcome } from '../../proto/generated/handles.ts';
+import { LOCK_RETRY_MS, MAX_LOCK_ELEMENTS } from '../constants.ts';
+import { hex } from '../table/keys.ts';
+import { Internal, type LockDecision } from '../table/table.ts';
+import type { Components, Pending } from './components.ts';
+import type { Member, OwnOpen } from './member.ts';
+
+/** Byte-range locks: decided by the table, answered after every server that has the file open knows of them. */
+export class Locks {
+  readonly #is: Components;
+  /** Lock requests that wait, by member and file. */
+  readonly #waiting = new Map<string, Set<() => void>>();
+
+  constructor(components: Components) {
+    this.#is = components;
+    components.delivery.onWake = (member, fileId) => this.#wake(member, fileId);
+  }
+
+  /** MS-SMB2 3.3.5.14. A request that must wait is answered interim at once, and finally when granted or cancelled. */
+  async lock(member: Member, request: Lock, pending: Pending): Promise<{ outcome: number; state?: FileState }> {
+    const open = member.opens.get(request.openId);
+    if (!open || open.fileHex !== hex(request.fileId)) return { outcome: Outcome.NOT_FOUND };
+    const { elements } = request;
+    if (elements.length === 0 || elements.length > MAX_LOCK_ELEMENTS || request.sequenceNumber > 255)
+      return { outcome: Outcome.INVALID };
+    const mayWait = elements.some((element) => !element.unlock && !element.failImmediately);
+    for (;;) {
+      const decision = await member.inTurn(open, () => this.#attempt(member, open, request, mayWait));
+      if (decision.outcome !== Outcome.LOCK_NOT_GRANTED || !mayWait)
+        return this.#follow(member, open, request, decision);
+      if (pending.cancelled) return { outcome: Outcome.CANCELLED };
+      pending.interim();
+      await this.#woken(member, open.fileHex, pending);
+      if (pending.cancelled) return { outcome: Outcome.CANCELLED };
+    }
+  }
+
+  /** The state of a file, from the table. */
+  async look(member: Member, fileId: Uint8Array): Promise<{ outcome: number; state?: FileState }> {
+    const { outcome, state } = await this.#is.table.state(member.identity, fileId, 'look', 0n);
+    return state ? { outcome, state: member.takeState(state) } : { outcome };
+  }
+
+  /** Somebody is about to change the file's data: nobody caches reads from here on. */
+  async breakReadCaching(
+    member: Member,
+    fileId: Uint8Array,
+    openId: bigint,
+  ): Promise<{ outcome: number; state?: FileState }> {
+    const { outcome, state, breaks } = await this.#is.table.state(member.identity, fileId, 'break', openId);
+    for (const broken of breaks) {
+      const holder = this.#is.cluster.member(broken.owner)?.opens.get(broken.openId);
+      if (holder) holder.record.oplock = 0;
+    }
+    await this.#is.delivery.breakReadCaching(fileId, breaks);
+    return state ? { outcome, state: member.takeState(state) } : { outcome };
+  }
+
+  #attempt(member: Member, open: OwnOpen, request: Lock, wait: boolean): Promise<LockDecision> {
+    const { table } = this.#is;
+    const operation = ++open.operation;
+    const sequence = { index: request.sequenceIndex, number: request.sequenceNumber };
+    return table.lock(
+      member.identity,
+      request.fileId,
+      request.openId,
+      operation,
+      sequence,
+      request.elements,
+      wait,
+      (late) => {
+        // The file server was told STORE_UNAVAILABLE meanwhile: what was locked is let go again.
+        if (late.outcome !== Outcome.GRANTED) return;
+        const undo = request.elements
+          .filter((element) => !element.unlock)
+          .map((element) => ({ ...element, unlock: true }));
+        if (undo.length === 0) return;
+        member
+          .inTurn(open, () => this.#attempt(member, open, { ...request, elements: undo, sequenceIndex: 0 }, false))
+          .catch(() => {});
+      },
+    );
+  }
+
+  async #follow(
+    member: Member,
+    open: OwnOpen,
+    request: Lock,
+    decision: LockDecision,
+  ): Promise<{ outcome: number; state?: FileState }> {
+    const { delivery } = this.#is;
+    if (decision.outcome === Internal.STALE) return { outcome: Outcome.INVALID };
+    if (!decision.state) return { outcome: decision.outcome };
+    if (decision.sequences.length > 0) open.record.lockSequences = decision.sequences;
+    const state = member.takeState(decision.state);
+    open.record.locks = state.locks.filter((lock) => lock.openId === open.record.openId);
+    if (decision.wake.length > 0) delivery.wake(request.fileId, decision.wake);
+    if (decision.breaks.length > 0) await delivery.breakReadCaching(request.fileId, decision.breaks);
+    const taken = await delivery.pushState(decision.state, decision.push);
+    const locked = request.elements.some((element) => !element.unlock);
+    if (!taken && locked && decision.outcome === Outcome.GRANTED) {
+      const undo = request.elements.map((element) => ({ ...element, unlock: true }));
+      await member.inTurn(open, () =>
+        this.#attempt(member, open, { ...request, elements: undo, sequenceIndex: 0 }, false),
+      );
+      return { outcome: Outcome.STORE_UNAVAILABLE };
+    }
+    return { outcome: decision.outcome, state };
+  }
+
+  #woken(member: Member, fileHex: string, pending: Pending): Promise<void> {
+    const key = `${member.owner} ${fileHex}`;
+    return new Promise((resolve) => {
+      const set = this.#waiting.get(key) ?? new Set();
+      this.#waiting.set(key, set);
+      const done = () => {
+        clearTimeout(timer);
+        set.delete(done);
+        if (set.size === 0 && this.#waiting.get(key) === set) this.#waiting.delete(key);
+        pending.onCancel = undefined;
+        resolve();
+      };
+      const timer = setTimeout(done, LOCK_RETRY_MS);
+      set.add(done);
+      pending.onCancel = done;
+    });
+  }
+
+  #wake(member: Member, fileId: Uint8Array): void {
+    const set = this.#waiting.get(`${member.owner} ${hex(fileId)}`);
+    if (set) for (const done of [...set]) done();
+  }
+}

@@ -1,0 +1,126 @@
+import type { FileState, OpenRecord } from '../../proto/generated/handles.ts';
+import { hex, type Identity, identityText, type OpenIds } from '../table/keys.ts';
+import type { FileServerStream } from './stream.ts';
+
+/** An open of a file server of this pod, as its owner remembers it (invariant 8: losing Redis loses no handle). */
+export interface OwnOpen {
+  record: OpenRecord;
+  fileHex: string;
+  /** Number of its last operation. */
+  operation: number;
+  /** Operations on one open follow one another, so that a repeated one is known. */
+  turn: Promise<unknown>;
+}
+
+export interface OwnSession {
+  user: string;
+  clientGuid: Uint8Array;
+}
+
+interface OwnFile {
+  state: FileState;
+  opens: number;
+}
+
+/** States that came before the open they matter to was answered are kept so long, ms. */
+const EARLY_STATE_MS = 10_000;
+
+/** One incarnation of a file server process of this pod: a member of the table. */
+export class Member {
+  readonly worker: string;
+  readonly identity: Identity;
+  /** identity, as the table writes it */
+  readonly owner: string;
+  readonly lockPath: string;
+  readonly opens = new Map<bigint, OwnOpen>();
+  readonly sessions = new Map<bigint, OwnSession>();
+  readonly #files = new Map<string, OwnFile>();
+  readonly #early = new Map<string, FileState>();
+  /** Opens whose decision is under way: the table may hold them already. */
+  readonly asking = new Set<bigint>();
+  stream: FileServerStream | undefined;
+  ids: OpenIds;
+  smbAddress: string;
+  /** Heartbeat since the last renewal: without one a worker is not renewed. */
+  alive = true;
+  counter = 0;
+  /** CLOCK_MONOTONIC ns until which it may serve. */
+  deadlineNs = 0n;
+  /** It gives its handles away; no new session. */
+  draining = false;
+  /** Fenced, or proven dead: nothing is decided for it any more. */
+  over = false;
+  /** Opens that a resuming file server still has to report. */
+  reportsExpected = 0;
+  /** Opens with a change that had not returned when their session was quiesced, by what waits for them. */
+  readonly unfinished = new Map<bigint, () => void>();
+
+  constructor(worker: string, identity: Identity, lockPath: string, ids: OpenIds, smbAddress: string) {
+    this.worker = worker;
+    this.identity = identity;
+    this.owner = identityText(identity);
+    this.lockPath = lockPath;
+    this.ids = ids;
+    this.smbAddress = smbAddress;
+  }
+
+  add(record: OpenRecord, operation: number): OwnOpen {
+    const fileHex = hex(record.fileId);
+    const known = this.opens.get(record.openId);
+    const open: OwnOpen = { record, fileHex, operation, turn: known?.turn ?? Promise.resolve() };
+    this.opens.set(record.openId, open);
+    if (!known) {
+      const file = this.#files.get(fileHex);
+      if (file) file.opens++;
+      else this.#files.set(fileHex, { state: this.#early.get(fileHex) ?? emptyState(record.fileId), opens: 1 });
+      this.#early.delete(fileHex);
+    }
+    return open;
+  }
+
+  remove(openId: bigint): OwnOpen | undefined {
+    const open = this.opens.get(openId);
+    if (!open) return undefined;
+    this.opens.delete(openId);
+    const file = this.#files.get(open.fileHex);
+    if (file && --file.opens === 0) this.#files.delete(open.fileHex);
+    return open;
+  }
+
+  hasFile(fileId: Uint8Array): boolean {
+    return this.#files.has(hex(fileId));
+  }
+
+  /**
+   * Takes a file's state if it is newer than the one known, and says which one counts. One for a file that is not open here (yet) is
+   * kept a while: the answer to the open it belongs to may still be on its way from Redis.
+   */
+  takeState(state: FileState): FileState {
+    const key = hex(state.fileId);
+    const file = this.#files.get(key);
+    if (file) {
+      if (state.version >= file.state.version) file.state = state;
+      return file.state;
+    }
+    const early = this.#early.get(key);
+    if (early && early.version > state.version) return early;
+    if (!early) setTimeout(() => this.#early.delete(key), EARLY_STATE_MS).unref();
+    this.#early.set(key, state);
+    return state;
+  }
+
+  stateOf(fileHex: string): FileState | undefined {
+    return this.#files.get(fileHex)?.state;
+  }
+
+  /** Runs operations on one open one after the other. */
+  inTurn<T>(open: OwnOpen, operation: () => Promise<T>): Promise<T> {
+    const result = open.turn.then(operation, operation);
+    open.turn = result.catch(() => {});
+    return result;
+  }
+}
+
+function emptyState(fileId: Uint8Array): FileState {
+  return { fileId: Buffer.from(fileId), version: 0n, locks: [], readCached: false };
+}

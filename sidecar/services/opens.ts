@@ -1,0 +1,152 @@
+import { delay, monotonicMs } from '../../common/time.ts';
+import {
+  Durability,
+  type FindCreate,
+  type Open,
+  type OpenRecord,
+  OpenReply,
+  OplockLevel,
+  Outcome,
+} from '../../proto/generated/handles.ts';
+import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES, NEWCOMER_WAIT_MS, RETRY_MS } from '../constants.ts';
+import { shardOf } from '../table/keys.ts';
+import { Internal, type OpenDecision } from '../table/table.ts';
+import type { Components, Pending } from './components.ts';
+import type { Endings } from './endings.ts';
+import type { Member } from './member.ts';
+
+/** Opens: asked for, granted, remembered. */
+export class Opens {
+  readonly #is: Components;
+  readonly #endings: Endings;
+
+  constructor(components: Components, endings: Endings) {
+    this.#is = components;
+    this.#endings = endings;
+  }
+
+  async open(member: Member, request: Open, pending: Pending): Promise<{ outcome: number; reply?: OpenReply }> {
+    const record = request.record;
+    if (!record || !isSound(record)) return { outcome: Outcome.INVALID };
+    const openId = await this.#newId(member, record.fileId);
+    if (openId === undefined) return { outcome: Outcome.FENCED };
+    const asked = { ...record, openId };
+    member.asking.add(openId);
+    const decision = await this.#decide(member, asked, request.truncates, pending).finally(() =>
+      member.asking.delete(openId),
+    );
+    if (decision.outcome !== Outcome.GRANTED || !decision.record || !decision.state)
+      return { outcome: decision.outcome };
+    const granted = decision.record;
+    member.add(granted, decision.operation);
+    let state = member.takeState(decision.state);
+    if (decision.breaks.length > 0 || decision.push.length > 0) {
+      const [, taken] = await Promise.all([
+        this.#is.delivery.breakReadCaching(granted.fileId, decision.breaks),
+        this.#is.delivery.pushState(decision.state, decision.push),
+      ]);
+      if (!taken) {
+        // Somebody may still change the file without breaking: no caching then.
+        const dropped = await this.#is.table.state(member.identity, granted.fileId, 'drop', openId);
+        if (dropped.state) state = member.takeState(dropped.state);
+        granted.oplock = OplockLevel.OPLOCK_NONE;
+      }
+    }
+    if (request.drop) this.dropName(member, request.drop.directoryId, request.drop.name);
+    return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record: granted, fileState: state }) };
+  }
+
+  /** Is there an open with this CreateGuid already (MS-SMB2 3.3.5.9.10)? */
+  async find(member: Member, request: FindCreate): Promise<{ outcome: number; reply?: OpenReply }> {
+    const { table } = this.#is;
+    if (request.createGuid.length !== 16 || request.clientGuid.length !== 16) return { outcome: Outcome.INVALID };
+    const fileId = await table.hinted(request.createGuid, request.clientGuid, 0n);
+    if (!fileId) return { outcome: Outcome.NOT_FOUND };
+    const found = await table.find(
+      member.identity,
+      fileId,
+      Buffer.concat([request.createGuid, request.clientGuid]),
+      0n,
+    );
+    if (found.outcome !== Outcome.GRANTED) return { outcome: found.outcome };
+    if (found.record?.user !== request.user) return { outcome: Outcome.ACCESS_DENIED };
+    return {
+      outcome: Outcome.GRANTED,
+      reply: OpenReply.create({ record: found.record, replayed: true, fileState: found.state }),
+    };
+  }
+
+  async reserveName(member: Member, directoryId: Uint8Array, name: string, token: string): Promise<number> {
+    if (!isId(directoryId) || name.length === 0) return Outcome.INVALID;
+    // Whoever holds it is in the middle of one system call; a short wait saves the file server a round.
+    for (let attempt = 0; ; attempt++) {
+      const outcome = await this.#is.table.name(member.identity, 'reserve', directoryId, name, token);
+      if (outcome !== Outcome.NAME_BUSY || attempt === 5) return outcome;
+      await delay(5 << attempt);
+    }
+  }
+
+  dropName(member: Member, directoryId: Uint8Array, name: string): void {
+    this.#is.table
+      .name(member.identity, 'drop', directoryId, name, '')
+      .catch((error: unknown) => this.#is.log.warn({ err: error }, 'a name stays reserved until its server ends'));
+  }
+
+  async #decide(member: Member, record: OpenRecord, truncates: boolean, pending: Pending): Promise<OpenDecision> {
+    const { table, log } = this.#is;
+    let waitUntilMs: number | undefined;
+    for (;;) {
+      const decision = await table.open(member.identity, record, truncates, (late) => {
+        // The file server was told STORE_UNAVAILABLE meanwhile: nobody knows of this open.
+        if (late.outcome !== Outcome.GRANTED) return;
+        log.info({ openId: record.openId.toString(16) }, 'an open was granted too late and is closed again');
+        this.#endings.close(member, record.fileId, record.openId).catch(() => {});
+      });
+      if (decision.outcome === Internal.PURGE) {
+        for (const openId of await table.purgeable(member.identity, record.fileId)) {
+          await this.#endings.expire(member, record.fileId, openId, 'purge');
+        }
+        continue;
+      }
+      if (decision.outcome !== Internal.WAITING) return decision;
+      // MS-SMB2 3.3.5.9: a persistent open whose client is away is in the way.
+      waitUntilMs ??= monotonicMs() + NEWCOMER_WAIT_MS;
+      if (monotonicMs() >= waitUntilMs) return { ...decision, outcome: Outcome.FILE_NOT_AVAILABLE };
+      if (pending.cancelled) return { ...decision, outcome: Outcome.CANCELLED };
+      pending.interim();
+      await delay(RETRY_MS);
+    }
+  }
+
+  async #newId(member: Member, fileId: Uint8Array): Promise<bigint | undefined> {
+    const shard = shardOf(fileId);
+    const id = member.ids.next(shard);
+    if (id !== undefined) return id;
+    return (await this.#anotherBlock(member)) ? member.ids.next(shard) : undefined;
+  }
+
+  async #anotherBlock(member: Member): Promise<boolean> {
+    const block = await this.#is.registry.nextBlock(member.identity);
+    if (block === undefined || block > 1023) return false;
+    member.ids = member.ids.block(block);
+    return true;
+  }
+}
+
+function isId(bytes: Uint8Array): boolean {
+  return bytes.length > 0 && bytes.length <= MAX_FILE_ID_BYTES;
+}
+
+function isSound(record: OpenRecord): boolean {
+  return (
+    isId(record.fileId) &&
+    (record.createGuid.length === 0 || record.createGuid.length === 16) &&
+    record.clientGuid.length <= 16 &&
+    (record.lease === undefined || record.lease.key.length === 16) &&
+    record.attachment.length <= MAX_ATTACHMENT_BYTES &&
+    record.path.length <= MAX_PATH_BYTES &&
+    record.durability >= Durability.NOT_DURABLE &&
+    record.durability <= Durability.PERSISTENT &&
+    (record.durability === Durability.NOT_DURABLE || record.timeoutMs > 0)
+  );
+}

@@ -1,0 +1,150 @@
+import { reasonOf } from '../../common/errors.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
+import { type OpenRecord, OpenReply, OpenState, Outcome, type Reclaim } from '../../proto/generated/handles.ts';
+import { RETRY_MS } from '../constants.ts';
+import { parseIdentity } from '../table/keys.ts';
+import { Internal, shardOfOpen } from '../table/table.ts';
+import type { Components, Pending } from './components.ts';
+import type { Endings } from './endings.ts';
+import type { Member } from './member.ts';
+
+const SETTLE_RETRY_MS = 10;
+/** How long the file server may take to end the I/O of an open that it lets go. */
+const DROP_TIMEOUT_MS = 10_000;
+
+/** Opens that change their owner one by one: a client came to another server than the one that has its open. */
+export class Ownership {
+  readonly #is: Components;
+  readonly #endings: Endings;
+  readonly #patienceMs: number;
+
+  constructor(components: Components, endings: Endings) {
+    this.#is = components;
+    this.#endings = endings;
+    const { leaseDurationMs, writeSettleMs } = components.config.failover;
+    this.#patienceMs = 2 * leaseDurationMs + writeSettleMs + 2000;
+  }
+
+  /** A client wants its open back (MS-SMB2 3.3.5.9.7, 3.3.5.9.12), wherever it was. */
+  async reclaim(member: Member, request: Reclaim, pending: Pending): Promise<{ outcome: number; reply?: OpenReply }> {
+    member.asking.add(request.openId);
+    const result = await this.#reclaim(member, request, pending).finally(() => member.asking.delete(request.openId));
+    this.#is.metrics.reclaims.labels(resultLabel(result.outcome)).inc();
+    return result;
+  }
+
+  async #reclaim(member: Member, request: Reclaim, pending: Pending): Promise<{ outcome: number; reply?: OpenReply }> {
+    const { table } = this.#is;
+    const fileId = await table.hinted(request.createGuid, request.clientGuid, request.openId);
+    if (!fileId) return { outcome: Outcome.NOT_FOUND };
+    const untilMs = monotonicMs() + this.#patienceMs;
+    for (;;) {
+      const decision = await table.reclaim(member.identity, fileId, request);
+      if (decision.outcome === Outcome.GRANTED && decision.record && decision.state) {
+        member.add(decision.record, decision.operation);
+        const fileState = member.takeState(decision.state);
+        return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record: decision.record, fileState }) };
+      }
+      if (pending.cancelled) return { outcome: Outcome.CANCELLED };
+      if (decision.outcome === Internal.ELSEWHERE) {
+        const refusal = await this.#askOwner(decision.owner, fileId, request.openId);
+        if (refusal !== undefined) return { outcome: refusal };
+      } else if (decision.outcome !== Internal.SETTLING) {
+        return { outcome: decision.outcome };
+      }
+      if (monotonicMs() > untilMs) return { outcome: Outcome.FILE_NOT_AVAILABLE };
+      pending.interim();
+      await delay(decision.outcome === Internal.SETTLING ? SETTLE_RETRY_MS : RETRY_MS / 5);
+    }
+  }
+
+  /** @returns what to answer the client, or undefined: try the reclaim again */
+  async #askOwner(owner: string, fileId: Uint8Array, openId: bigint): Promise<number | undefined> {
+    const { cluster, peers, log } = this.#is;
+    const own = cluster.member(owner);
+    if (own) {
+      const { ok } = await this.letGo(own, fileId, openId);
+      return ok ? undefined : Outcome.FILE_NOT_AVAILABLE;
+    }
+    const identity = parseIdentity(owner);
+    const server = identity && cluster.server(identity.serverId);
+    if (!server || !cluster.mayLive(owner)) {
+      await delay(RETRY_MS); // being fenced, or this pod's view is older than the table
+      return undefined;
+    }
+    try {
+      const request = { serverId: server.serverId, fileId: Buffer.from(fileId), openId };
+      const reply = await peers.call(server.address, (client) => client.letGo, request, DROP_TIMEOUT_MS + 1000);
+      if (reply.ok) return undefined;
+      log.info({ owner, openId: openId.toString(16), reason: reply.reason }, 'the owner keeps the open');
+      return Outcome.FILE_NOT_AVAILABLE;
+    } catch (error) {
+      // Out of reach: until it is fenced, it owns the open.
+      log.info({ owner, reason: reasonOf(error) }, 'the owner of an open cannot be asked');
+      await delay(RETRY_MS);
+      return undefined;
+    }
+  }
+
+  /**
+   * Lets go of an open for which there is no session here any more: its file server forgets it, then the table says released.
+   * Refused while a live session holds it.
+   */
+  async letGo(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
+    const open = member.opens.get(openId);
+    if (!open) return this.#letGoUnknown(member, fileId, openId);
+    const { record } = open;
+    if (record.state === OpenState.ACTIVE && member.sessions.has(record.sessionId)) {
+      return { ok: false, reason: 'its session is alive here' };
+    }
+    if (member.unfinished.has(openId)) return { ok: false, reason: 'a change through it has not returned' };
+    return member.inTurn(open, async () => {
+      const dropped = await this.#drop(member, record);
+      if (!dropped) return { ok: false, reason: 'the file server did not let go in time' };
+      const version = record.ownershipVersion;
+      const outcomes = await this.#is.table.letGo(member.identity, shardOfOpen(record), [record], undefined);
+      const outcome = typeof outcomes === 'number' ? outcomes : (outcomes[0] ?? 0);
+      if (outcome === Outcome.GRANTED || outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
+        if (record.ownershipVersion === version) member.remove(openId);
+        return { ok: true, reason: '' };
+      }
+      return { ok: false, reason: `the table answered ${outcome}` };
+    });
+  }
+
+  /** The table says it is ours and we know nothing of it: what the file server does not hold may be released. */
+  async #letGoUnknown(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
+    if (member.reportsExpected > 0) return { ok: false, reason: 'its opens are still being reported' };
+    const found = await this.#is.table.find(member.identity, fileId, Buffer.alloc(0), openId);
+    if (!found.record || `${found.record.owner?.serverId}@${found.record.owner?.epoch}` !== member.owner)
+      return { ok: true, reason: '' };
+    if (!(await this.#drop(member, found.record)))
+      return { ok: false, reason: 'the file server did not let go in time' };
+    if (found.record.durability === 0) {
+      await this.#endings.close(member, fileId, openId);
+    } else {
+      await this.#is.table.letGo(member.identity, shardOfOpen(found.record), [found.record], undefined);
+    }
+    return { ok: true, reason: '' };
+  }
+
+  async #drop(member: Member, record: OpenRecord): Promise<boolean> {
+    if (member.over) return true;
+    try {
+      const value = { fileId: record.fileId, openId: record.openId };
+      const answer = await member.stream?.ask({ $case: 'dropOpen', value }, DROP_TIMEOUT_MS);
+      return answer?.ok === true;
+    } catch (error) {
+      this.#is.log.info({ err: error, openId: record.openId.toString(16) }, 'an open was not let go');
+      return member.over;
+    }
+  }
+}
+
+function resultLabel(outcome: number): string {
+  if (outcome === Outcome.GRANTED) return 'granted';
+  if (outcome === Outcome.NOT_FOUND) return 'not_found';
+  if (outcome === Outcome.ACCESS_DENIED) return 'access_denied';
+  if (outcome === Outcome.FILE_NOT_AVAILABLE) return 'not_available';
+  return 'other';
+}

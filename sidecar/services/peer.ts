@@ -1,0 +1,118 @@
+import { type ServerUnaryCall, type sendUnaryData, status, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { reasonOf } from '../../common/errors.ts';
+import { SIDECAR_IDENTITY } from '../../common/tls.ts';
+import { BeneathReply, PeerReply, type PeerServer, PingReply } from '../../proto/generated/peer.ts';
+import type { Handoff } from '../handoff/handoff.ts';
+import { NotAllowedError, requireIdentity } from './authorize.ts';
+import type { Components } from './components.ts';
+import type { Locks } from './locks.ts';
+import type { Member } from './member.ts';
+import type { Ownership } from './ownership.ts';
+import type { Renames } from './renames.ts';
+import type { Sessions } from './sessions.ts';
+
+export interface PeerParts {
+  components: Components;
+  ownership: Ownership;
+  sessions: Sessions;
+  locks: Locks;
+  renames: Renames;
+  handoff: Handoff;
+}
+
+type Unary<A, B> = (call: ServerUnaryCall<A, B>, callback: sendUnaryData<B>) => void;
+
+/** Sessions are ended as soon as their user is checked; a peer vouches for who authenticated. */
+export class PeerFace {
+  readonly #is: PeerParts;
+
+  constructor(parts: PeerParts) {
+    this.#is = parts;
+  }
+
+  implementation(): PeerServer {
+    const { components, ownership, sessions, renames, handoff } = this.#is;
+    const { cluster, delivery } = components;
+    const server: Omit<PeerServer, keyof UntypedServiceImplementation> & UntypedServiceImplementation = {
+      break: this.#unary(async ({ serverId, epoch, break: message }) => {
+        const member = cluster.memberOf(serverId);
+        if (!member || !message || BigInt(member.identity.epoch) !== epoch) return no('that server is not here');
+        const open = member.opens.get(message.openId);
+        if (open) open.record.oplock = message.toLevel;
+        if (!message.ackRequired) {
+          if (!member.stream) return no('its stream is broken');
+          member.stream.tell({ $case: 'break', value: message });
+          return yes();
+        }
+        const answer = await member.stream?.ask({ $case: 'break', value: message }, 900);
+        return answer?.ok ? yes() : no('not delivered');
+      }),
+      pushFileState: this.#unary(async ({ serverId, epoch, state }) => {
+        const member = cluster.memberOf(serverId);
+        if (!member || !state || BigInt(member.identity.epoch) !== epoch) return no('that server is not here');
+        return (await delivery.pushToMember(member, state)) ? yes() : no('not taken');
+      }),
+      wakeLocks: this.#unary(async ({ serverId, fileId }) => {
+        const member = cluster.memberOf(serverId);
+        if (!member) return no('that server is not here');
+        delivery.onWake(member, fileId);
+        return yes();
+      }),
+      requestSessionOwnership: this.#member(async (member, { sessionId, user }) =>
+        PeerReply.create(await sessions.giveUp(member, sessionId, user)),
+      ),
+      letGo: this.#member(async (member, { fileId, openId }) =>
+        PeerReply.create(await ownership.letGo(member, fileId, openId)),
+      ),
+      prepare: this.#unary(async (request) => PeerReply.create(await handoff.custody.prepare(request))),
+      transferred: this.#unary(async (request) => PeerReply.create(handoff.custody.transferred(request))),
+      opensBeneath: this.#unary(async (request) =>
+        BeneathReply.create({ any: renames.openHere(request, request.hold) }),
+      ),
+      unhold: this.#unary(async (request) => {
+        renames.unhold(request);
+        return yes();
+      }),
+      ping: this.#unary(async () =>
+        PingReply.create({
+          servers: [...cluster.members.values()].map(({ identity }) => ({
+            serverId: identity.serverId,
+            epoch: BigInt(identity.epoch),
+          })),
+        }),
+      ),
+    };
+    return server as PeerServer;
+  }
+
+  #member<A extends { serverId: string }>(
+    handle: (member: Member, request: A) => Promise<PeerReply>,
+  ): Unary<A, PeerReply> {
+    return this.#unary(async (request) => {
+      const member = this.#is.components.cluster.memberOf(request.serverId);
+      return member ? handle(member, request) : no('that server is not here');
+    });
+  }
+
+  #unary<A, B>(handle: (request: A) => Promise<B>): Unary<A, B> {
+    return (call, callback) => {
+      (async () => {
+        requireIdentity(call, [SIDECAR_IDENTITY]);
+        return await handle(call.request);
+      })().then(
+        (reply) => callback(null, reply),
+        (error: unknown) => {
+          const code = error instanceof NotAllowedError ? error.grpcCode : status.INTERNAL;
+          callback({ code, message: reasonOf(error) });
+        },
+      );
+    };
+  }
+}
+
+function yes(): PeerReply {
+  return PeerReply.create({ ok: true });
+}
+function no(reason: string): PeerReply {
+  return PeerReply.create({ ok: false, reason });
+}

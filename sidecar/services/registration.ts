@@ -1,0 +1,141 @@
+import { HoldfastError } from '../../common/errors.ts';
+import { monotonicNs } from '../../common/time.ts';
+import { type Hello, HelloReply, Outcome } from '../../proto/generated/handles.ts';
+import { PROTOCOL, SHARDS } from '../constants.ts';
+import { isProvenDead } from '../fencing/death.ts';
+import type { Lease } from '../fencing/lease.ts';
+import { type Identity, OpenIds } from '../table/keys.ts';
+import type { Components } from './components.ts';
+import { Member } from './member.ts';
+import type { FileServerStream } from './stream.ts';
+
+export interface Place {
+  /** Pod UID, or a random one. */
+  serverId: string;
+  /** host:port at which other sidecars reach this one. */
+  address: string;
+  pod: string;
+  node: string;
+}
+
+/** File servers of this pod come, come back, and are taken for dead. */
+export class Registration {
+  readonly #is: Components;
+  readonly #lease: Lease;
+  readonly #place: Place;
+  /** The pod goes away: nobody is to be accepted any more. */
+  leaving = false;
+
+  constructor(components: Components, lease: Lease, place: Place) {
+    this.#is = components;
+    this.#lease = lease;
+    this.#place = place;
+  }
+
+  /** @returns the member, or why the file server cannot be one */
+  async hello(
+    hello: Hello,
+    stream: FileServerStream,
+  ): Promise<{ outcome: number; member?: Member; reply?: HelloReply }> {
+    const { log } = this.#is;
+    if (hello.protocol !== PROTOCOL || !/^[\w-]{1,32}$/.test(hello.worker) || !hello.lockPath.startsWith('/')) {
+      return { outcome: Outcome.INVALID };
+    }
+    if (isProvenDead(hello.lockPath)) {
+      log.error(
+        { worker: hello.worker, lockPath: hello.lockPath },
+        'a file server says hello without holding its lock file',
+      );
+      return { outcome: Outcome.INVALID };
+    }
+    const serverId = `${this.#place.serverId}/${hello.worker}`;
+    const member = hello.resume
+      ? await this.#resume(hello, { serverId: hello.resume.serverId, epoch: Number(hello.resume.epoch) }, serverId)
+      : await this.#enter(hello, serverId);
+    if (!member) return { outcome: Outcome.FENCED };
+    this.#is.cluster.members.set(member.worker, member);
+    const before = member.stream;
+    member.stream = stream;
+    before?.end();
+    member.draining ||= this.leaving;
+    const { leaseDurationMs } = this.#is.config.failover;
+    return {
+      outcome: Outcome.GRANTED,
+      member,
+      reply: HelloReply.create({
+        identity: { serverId, epoch: BigInt(member.identity.epoch) },
+        clusterId: this.#is.config.clusterId,
+        deadlineNs: member.deadlineNs,
+        leaseDurationMs,
+        heartbeatIntervalMs: Math.max(50, Math.floor(leaseDurationMs / 6)),
+        draining: member.draining,
+      }),
+    };
+  }
+
+  /** The stream or this sidecar was lost: the file server goes on under its identity, if nobody fenced it. */
+  async #resume(hello: Hello, identity: Identity, serverId: string): Promise<Member | undefined> {
+    const { registry, cluster, log } = this.#is;
+    if (identity.serverId !== serverId) return undefined;
+    const known = cluster.members.get(hello.worker);
+    if (known?.identity.epoch === identity.epoch && !known.over) {
+      known.alive = true;
+      log.info({ server: known.owner }, 'a file server attached again');
+      return known;
+    }
+    if (known) return undefined;
+    const sentNs = monotonicNs();
+    const { address, pod, node } = this.#place;
+    const resumed = await registry.resume(identity, { address, pod, node, smbAddress: hello.smbAddress });
+    if (!resumed) return undefined;
+    const member = new Member(
+      hello.worker,
+      identity,
+      hello.lockPath,
+      new OpenIds(identity.epoch, resumed.block),
+      hello.smbAddress,
+    );
+    member.deadlineNs = this.#lease.deadlineNs(sentNs);
+    member.draining = resumed.state === 'draining';
+    member.reportsExpected = Number(hello.opensFollow);
+    member.counter = await this.#counterOf(identity);
+    log.info(
+      { server: member.owner, opens: member.reportsExpected },
+      'a file server goes on after a restart of its sidecar',
+    );
+    return member;
+  }
+
+  async #enter(hello: Hello, serverId: string): Promise<Member> {
+    const { registry, table, cluster, log } = this.#is;
+    // Whoever held the lock file before this process is dead: the kernel gave it away.
+    const before = cluster.members.get(hello.worker);
+    if (before) {
+      before.over = true;
+      before.stream?.end();
+      cluster.members.delete(hello.worker);
+    }
+    const { address, pod, node } = this.#place;
+    const sentNs = monotonicNs();
+    const fields = { address, pod, node, smbAddress: hello.smbAddress, reconciled: '', leaving: this.leaving };
+    const { epoch, replaced } = await registry.register(serverId, fields);
+    if (epoch >= 2 ** 28) throw new HoldfastError('EPOCHS', 'the store has handed out 2^28 epochs; set up a new store');
+    const identity = { serverId, epoch };
+    await Promise.all(
+      Array.from({ length: SHARDS }, (_, shard) => table.fence(shard, identity, 'enter', 'alive', replaced)),
+    );
+    const member = new Member(hello.worker, identity, hello.lockPath, new OpenIds(epoch, 0), hello.smbAddress);
+    member.deadlineNs = this.#lease.deadlineNs(sentNs);
+    log.info({ server: member.owner, replaced, smbAddress: hello.smbAddress }, 'a file server registered');
+    if (replaced > 0) this.onReplaced(`${serverId}@${replaced}`);
+    return member;
+  }
+
+  /** Called when a restarted process took the place of its predecessor, whose opens are orphans now. */
+  onReplaced: (identity: string) => void = () => {};
+
+  async #counterOf(identity: Identity): Promise<number> {
+    const servers = await this.#is.registry.list();
+    return servers.find((server) => server.serverId === identity.serverId)?.counter ?? 0;
+  }
+}

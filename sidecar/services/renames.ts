@@ -1,0 +1,153 @@
+import { reasonOf } from '../../common/errors.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
+import { type BeginRename, type EndRename, Outcome } from '../../proto/generated/handles.ts';
+import { PEER_CALL_TIMEOUT_MS, RETRY_MS } from '../constants.ts';
+import type { Components } from './components.ts';
+import type { Member } from './member.ts';
+
+/** A hold on new opens beneath a directory ends by itself after so long (proto/peer.proto). */
+const HOLD_MS = 10_000;
+
+interface Beneath {
+  share: string;
+  path: string;
+  exceptOpenId: bigint;
+}
+
+/** Renames: a file that would be replaced may not be open, a directory may have nothing open beneath it (MS-FSA 2.1.5.15.11). */
+export class Renames {
+  readonly #is: Components;
+  readonly #patienceMs: number;
+  /** Directories beneath which no new open is asked for while their rename is decided. */
+  readonly #held = new Map<string, number>();
+  /** Renames of this pod that have begun: what to take back. */
+  readonly #begun = new Map<bigint, { replaces: Uint8Array | undefined; beneath: Beneath | undefined }>();
+
+  constructor(components: Components) {
+    this.#is = components;
+    this.#patienceMs = 2 * components.config.failover.leaseDurationMs;
+  }
+
+  async begin(member: Member, request: BeginRename): Promise<number> {
+    const { table } = this.#is;
+    const { outcome } = await table.change(member.identity, request.fileId, request.openId, 'beginRename', '');
+    if (outcome !== Outcome.GRANTED) return outcome;
+    const replaces = request.replacesFileId.length > 0 ? request.replacesFileId : undefined;
+    const beneath = request.isDirectory
+      ? { share: request.share, path: request.from, exceptOpenId: request.openId }
+      : undefined;
+    this.#begun.set(request.openId, { replaces: undefined, beneath });
+    if (beneath && (await this.#anyBeneath(beneath))) {
+      await this.#end(member, request.fileId, request.openId, '');
+      return Outcome.OPENS_BENEATH;
+    }
+    if (replaces) {
+      const replaced = await table.gone(member.identity, replaces, 'replace');
+      if (replaced !== Outcome.GRANTED) {
+        await this.#end(member, request.fileId, request.openId, '');
+        return replaced;
+      }
+      this.#begun.set(request.openId, { replaces, beneath });
+    }
+    return Outcome.GRANTED;
+  }
+
+  async end(member: Member, request: EndRename): Promise<number> {
+    const outcome = await this.#end(member, request.fileId, request.openId, request.done ? request.to : '');
+    if (request.done && outcome === Outcome.GRANTED) {
+      const open = member.opens.get(request.openId);
+      if (open) {
+        const from = open.record.path;
+        for (const other of member.opens.values()) {
+          if (other.fileHex === open.fileHex && other.record.path === from) other.record.path = request.to;
+        }
+      }
+    }
+    return outcome;
+  }
+
+  /** Is anything beneath this directory open at a file server of this pod? With hold, nothing new will be for a while. */
+  openHere(beneath: Beneath, hold: boolean): boolean {
+    const key = `${beneath.share}/${beneath.path}/`;
+    if (hold) this.#held.set(key, monotonicMs() + HOLD_MS);
+    const prefix = `${beneath.path}/`;
+    for (const member of this.#is.cluster.members.values()) {
+      for (const { record } of member.opens.values()) {
+        if (record.share === beneath.share && record.path.startsWith(prefix) && record.openId !== beneath.exceptOpenId)
+          return true;
+      }
+    }
+    return false;
+  }
+
+  unhold(beneath: Beneath): void {
+    this.#held.delete(`${beneath.share}/${beneath.path}/`);
+  }
+
+  /** Returns when no rename of a directory above this path is being decided. */
+  async mayOpen(share: string, path: string): Promise<void> {
+    while (this.#held.size > 0) {
+      const name = `${share}/${path}`;
+      let held = false;
+      for (const [prefix, untilMs] of this.#held) {
+        if (monotonicMs() > untilMs) this.#held.delete(prefix);
+        else if (name.startsWith(prefix)) held = true;
+      }
+      if (!held) return;
+      await delay(RETRY_MS / 5);
+    }
+  }
+
+  async #end(member: Member, fileId: Uint8Array, openId: bigint, to: string): Promise<number> {
+    const { table, cluster, peers } = this.#is;
+    const begun = this.#begun.get(openId);
+    this.#begun.delete(openId);
+    const { outcome } = await table.change(member.identity, fileId, openId, 'endRename', to);
+    if (begun?.replaces) await table.gone(member.identity, begun.replaces, to === '' ? 'keep' : 'gone');
+    if (begun?.beneath) {
+      const beneath = begun.beneath;
+      this.unhold(beneath);
+      for (const server of cluster.servers) {
+        if (cluster.memberOf(server.serverId) || !cluster.mayLive(`${server.serverId}@${server.epoch}`)) continue;
+        peers
+          .call(server.address, (client) => client.unhold, { ...beneath, hold: false }, PEER_CALL_TIMEOUT_MS)
+          .catch(() => {});
+      }
+    }
+    return outcome;
+  }
+
+  /** Asks every live server. One that cannot be asked counts as a yes until it is fenced. */
+  async #anyBeneath(beneath: Beneath): Promise<boolean> {
+    const { cluster, peers, log } = this.#is;
+    if (this.openHere(beneath, true)) return true;
+    const untilMs = monotonicMs() + this.#patienceMs;
+    const asked = new Set<string>();
+    const answers = [...cluster.servers].map(async (server) => {
+      const identity = `${server.serverId}@${server.epoch}`;
+      if (cluster.memberOf(server.serverId) || asked.has(server.address)) return false;
+      asked.add(server.address);
+      while (cluster.mayLive(identity)) {
+        try {
+          return (
+            await peers.call(
+              server.address,
+              (client) => client.opensBeneath,
+              { ...beneath, hold: true },
+              PEER_CALL_TIMEOUT_MS,
+            )
+          ).any;
+        } catch (error) {
+          log.info(
+            { server: identity, reason: reasonOf(error) },
+            'a server cannot be asked for opens beneath a directory',
+          );
+          if (monotonicMs() > untilMs) return true;
+          await delay(RETRY_MS);
+        }
+      }
+      return false;
+    });
+    return (await Promise.all(answers)).some(Boolean);
+  }
+}

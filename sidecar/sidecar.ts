@@ -1,0 +1,281 @@
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { ClusterConfig } from '../common/config.ts';
+import { HoldfastError, reasonOf } from '../common/errors.ts';
+import type { Logger } from '../common/logging.ts';
+import type { Health } from '../common/metrics.ts';
+import { readTlsMaterial, serverCredentials } from '../common/tls.ts';
+import { ControlService as ControlDefinition } from '../proto/generated/control.ts';
+import { HandlesService as HandlesDefinition } from '../proto/generated/handles.ts';
+import { PeerService as PeerDefinition } from '../proto/generated/peer.ts';
+import { Delivery } from './breaks/delivery.ts';
+import { MAX_MESSAGE_BYTES, storeWaitMs } from './constants.ts';
+import { Clock } from './fencing/clock.ts';
+import { isProvenDead } from './fencing/death.ts';
+import { Fencer } from './fencing/fencer.ts';
+import { Lease } from './fencing/lease.ts';
+import { Reconciler } from './fencing/reconciler.ts';
+import { Registry } from './fencing/registry.ts';
+import { Handoff } from './handoff/handoff.ts';
+import { createSidecarMetrics, type SidecarMetrics } from './metrics.ts';
+import { ClusterView } from './services/cluster.ts';
+import type { Components } from './services/components.ts';
+import { ControlFace } from './services/control.ts';
+import { Endings } from './services/endings.ts';
+import { HandlesService } from './services/handles.ts';
+import { Locks } from './services/locks.ts';
+import { Opens } from './services/opens.ts';
+import { Ownership } from './services/ownership.ts';
+import { PeerFace } from './services/peer.ts';
+import { Peers } from './services/peers.ts';
+import { Registration } from './services/registration.ts';
+import { Renames } from './services/renames.ts';
+import { Sessions } from './services/sessions.ts';
+import { Keys } from './table/keys.ts';
+import { Store } from './table/store.ts';
+import { Table } from './table/table.ts';
+
+export interface SidecarOptions {
+  config: ClusterConfig;
+  runDir: string;
+  /** host:port for peers and the operator; port 0 picks a free one. */
+  listen: string;
+  /** host:port at which they reach it; ":0" at its end is replaced by the port it got. */
+  advertise: string;
+  tlsDir: string;
+  serverId: string;
+  pod: string;
+  node: string;
+  storePassword: string | undefined;
+  /** The store was set up just now: nobody has state that could still come. */
+  newStore: boolean;
+  log: Logger;
+}
+
+/** One sidecar: put together here, in one visible place. */
+export class Sidecar {
+  readonly metrics: SidecarMetrics = createSidecarMetrics();
+  readonly components: Components;
+  readonly handoff: Handoff;
+  readonly #options: SidecarOptions;
+  readonly #store: Store;
+  readonly #lease: Lease;
+  readonly #clock: Clock;
+  readonly #fencer: Fencer;
+  readonly #reconciler: Reconciler;
+  readonly #handles: HandlesService;
+  readonly #registration: Registration;
+  readonly #place: { serverId: string; address: string; pod: string; node: string };
+  readonly #local: Server;
+  readonly #remote: Server;
+  #registered = false;
+  port = 0;
+
+  constructor(options: SidecarOptions) {
+    this.#options = options;
+    const { config, log, serverId, pod, node } = options;
+    const { leaseDurationMs, writeSettleMs } = config.failover;
+    const { metrics } = this;
+    this.#place = { serverId, address: options.advertise, pod, node };
+    this.#store = new Store(config.store, options.storePassword, log, metrics);
+    const keys = new Keys(config.clusterId);
+    const table = new Table(this.#store, keys, storeWaitMs(leaseDurationMs));
+    const registry = new Registry(this.#store, keys);
+    const cluster = new ClusterView();
+    const peers = new Peers(() => readTlsMaterial(options.tlsDir));
+    const patienceMs = 2 * leaseDurationMs + writeSettleMs + 1000;
+    const delivery = new Delivery(cluster, peers, registry, log, metrics, patienceMs);
+    this.components = { config, table, registry, cluster, peers, delivery, log, metrics };
+    const endings = new Endings(this.components);
+    this.#fencer = new Fencer(registry, table, writeSettleMs, serverId, log, metrics);
+    this.#clock = new Clock(table, cluster, endings, log, metrics);
+    this.#fencer.onFenced = (identity) => this.#clock.fenced(identity);
+    this.#lease = new Lease({
+      registry,
+      store: this.#store,
+      cluster,
+      delivery,
+      fencer: this.#fencer,
+      log,
+      metrics,
+      leaseDurationMs,
+      fenceSilent: config.volumes.every((volume) => volume.fencing === 'Deadline'),
+    });
+    this.#registration = new Registration(this.components, this.#lease, this.#place);
+    this.#registration.onReplaced = (identity) => this.#clock.fenced(identity);
+    this.#reconciler = new Reconciler({
+      store: this.#store,
+      config: config.store,
+      keys,
+      table,
+      registry,
+      cluster,
+      log,
+      metrics,
+      leaseDurationMs,
+      place: this.#place,
+      newStore: options.newStore,
+      fenced: (member, reason) => this.#lease.fenced(member, reason),
+    });
+    const opens = new Opens(this.components, endings);
+    const locks = new Locks(this.components);
+    const ownership = new Ownership(this.components, endings);
+    const sessions = new Sessions(this.components);
+    const renames = new Renames(this.components);
+    this.handoff = new Handoff(this.components, endings, this.#registration);
+    this.#handles = new HandlesService({
+      components: this.components,
+      registration: this.#registration,
+      lease: this.#lease,
+      opens,
+      endings,
+      locks,
+      ownership,
+      sessions,
+      renames,
+      drain: (timeoutMs) => this.handoff.drain(timeoutMs),
+      reported: (member) => {
+        this.#reconciler
+          .endUnknown(member)
+          .catch((error: unknown) => log.warn({ err: error }, 'lost closes are not made up for'));
+      },
+    });
+    const limits = {
+      'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+      'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+    };
+    this.#local = new Server(limits);
+    this.#local.addService(HandlesDefinition, this.#handles.implementation());
+    this.#remote = new Server(limits);
+    const peer = new PeerFace({
+      components: this.components,
+      ownership,
+      sessions,
+      locks,
+      renames,
+      handoff: this.handoff,
+    });
+    this.#remote.addService(PeerDefinition, peer.implementation());
+    const control = new ControlFace({
+      components: this.components,
+      handoff: this.handoff,
+      fencer: this.#fencer,
+      clock: this.#clock,
+      storeState: () => ({ reachable: this.#lease.reachable, message: this.#reconciler.message }),
+    });
+    this.#remote.addService(ControlDefinition, control.implementation());
+    this.#gauge();
+  }
+
+  /** Listens, and opens the store. A store that cannot be used yet is tried again; only what a person must mend throws. */
+  async start(): Promise<void> {
+    const { listen, tlsDir, runDir, log } = this.#options;
+    this.port = await bind(this.#remote, listen, serverCredentials(readTlsMaterial(tlsDir)));
+    this.#place.address = this.#place.address.replace(/:0$/, `:${this.port}`);
+    const socket = join(runDir, 'sidecar.sock');
+    rmSync(socket, { force: true });
+    await bind(this.#local, `unix:${socket}`, ServerCredentials.createInsecure());
+    chmodSync(socket, 0o660);
+    writeFileSync(join(runDir, 'server-id'), `${this.#options.serverId}\n`);
+    this.#reconciler.reconcile();
+    this.#lease.start();
+    this.#clock.start();
+    void this.#fenceDeadPredecessors();
+    log.info({ listen, port: this.port, socket, serverId: this.#options.serverId }, 'the sidecar listens');
+  }
+
+  /** Ends: file servers that are dead are fenced, so that anybody may claim their opens at once; then nothing is decided any more. */
+  async stop(): Promise<void> {
+    const { cluster, log } = this.components;
+    this.#lease.stop();
+    this.#clock.stop();
+    this.#reconciler.stop();
+    for (const member of [...cluster.members.values()]) {
+      if (!isProvenDead(member.lockPath)) {
+        log.warn({ server: member.owner }, 'the sidecar ends before its file server: its lease will run out');
+        continue;
+      }
+      await Promise.race([
+        this.#fencer.fenceDead(member.identity, 'process_ended').catch(() => false),
+        new Promise((resolve) => setTimeout(resolve, 2000)),
+      ]);
+    }
+    this.halt();
+  }
+
+  /** Ends at once, as a process that is killed would. */
+  halt(): void {
+    this.#lease.stop();
+    this.#clock.stop();
+    this.#reconciler.stop();
+    this.#handles.end();
+    this.#local.forceShutdown();
+    this.#remote.forceShutdown();
+    this.components.peers.end();
+    this.#store.end();
+  }
+
+  health(): Health {
+    return {
+      live: () => true,
+      ready: () => {
+        // Readiness does not depend on the store once a file server was registered: clients must reach a server that says "try again".
+        for (const member of this.components.cluster.members.values()) if (member.stream) this.#registered = true;
+        return this.#registered || this.#store.open || this.#reconciler.message;
+      },
+    };
+  }
+
+  /** Servers that this pod registered in an earlier life of its sidecar, and whose processes are dead by now. */
+  async #fenceDeadPredecessors(): Promise<void> {
+    const { registry, cluster, log } = this.components;
+    try {
+      for (const server of await registry.list()) {
+        const [id, worker] = splitServerId(server.serverId);
+        if (id !== this.#options.serverId || cluster.members.has(worker)) continue;
+        if (server.state !== 'active' && server.state !== 'draining') continue;
+        if (isProvenDead(join(this.#options.runDir, `fileserver-${worker}.lock`))) {
+          await this.#fencer.fenceDead(server, 'process_ended');
+        }
+      }
+    } catch (error) {
+      log.info({ reason: reasonOf(error) }, 'earlier file servers of this pod are not looked after');
+    }
+  }
+
+  #gauge(): void {
+    const { opens, locks, sessions } = this.metrics;
+    (opens as unknown as { collect: () => void }).collect = () => {
+      const states = [0, 0];
+      let held = 0;
+      let stored = 0;
+      for (const member of this.components.cluster.members.values()) {
+        for (const open of member.opens.values()) {
+          const waits = open.record.state === 0 ? 0 : 1;
+          states[waits] = (states[waits] ?? 0) + 1;
+          held += open.record.locks.length;
+        }
+        stored += member.sessions.size;
+      }
+      opens.labels('active').set(states[0] ?? 0);
+      opens.labels('disconnected').set(states[1] ?? 0);
+      locks.set(held);
+      sessions.set(stored);
+    };
+  }
+}
+
+export function splitServerId(serverId: string): [string, string] {
+  const slash = serverId.lastIndexOf('/');
+  return [serverId.slice(0, slash), serverId.slice(slash + 1)];
+}
+
+function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials, (error, port) => {
+      if (error) reject(new HoldfastError('LISTEN', `cannot listen on ${address}: ${error.message}`, { cause: error }));
+      else resolve(port);
+    });
+  });
+}

@@ -1,0 +1,122 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createAuthority, issueCertificate } from '../../common/certificates.ts';
+import { type ClusterConfig, checkClusterConfig } from '../../common/config.ts';
+import { createLogger } from '../../common/logging.ts';
+import { OPERATOR_IDENTITY, readTlsMaterial, SIDECAR_IDENTITY, sidecarChannel } from '../../common/tls.ts';
+import { ControlClient } from '../../proto/generated/control.ts';
+import { Sidecar } from '../sidecar.ts';
+import { TestFileServer } from './file-server.ts';
+import { freePort, TestRedis } from './redis.ts';
+
+/** Sidecars of several pods on one machine, with certificates, against one real Redis. */
+export class TestCluster {
+  readonly redis: TestRedis;
+  readonly folder = mkdtempSync(join(tmpdir(), 'holdfast-sidecar-'));
+  readonly config: ClusterConfig;
+  readonly pods: TestPod[] = [];
+  readonly tlsDir = join(this.folder, 'tls');
+  readonly #operatorTls = join(this.folder, 'operator');
+
+  constructor(redis: TestRedis, leaseDurationMs: number) {
+    this.redis = redis;
+    this.config = checkClusterConfig({
+      clusterId: `test-${process.pid}-${Math.floor(Math.random() * 1e9)}`,
+      clusterName: 'test',
+      volumes: [{ name: 'data', path: '/tmp' }],
+      shares: [{ name: 'projects', volume: 'data', continuouslyAvailable: true }],
+      failover: { leaseDurationMs, writeSettleMs: 200 },
+      store: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
+    });
+  }
+
+  static async start(pods: number, leaseDurationMs = 1500): Promise<TestCluster> {
+    const cluster = new TestCluster(await TestRedis.start(), leaseDurationMs);
+    const authority = await createAuthority('test', 1);
+    for (const [folder, identity] of [
+      [cluster.tlsDir, SIDECAR_IDENTITY],
+      [cluster.#operatorTls, OPERATOR_IDENTITY],
+    ] as const) {
+      mkdirSync(folder);
+      const issued = await issueCertificate(authority, [identity], 1);
+      writeFileSync(join(folder, 'ca.crt'), authority.certificate);
+      writeFileSync(join(folder, 'tls.crt'), issued.certificate);
+      writeFileSync(join(folder, 'tls.key'), issued.key);
+    }
+    for (let i = 0; i < pods; i++) await cluster.addPod();
+    return cluster;
+  }
+
+  async addPod(): Promise<TestPod> {
+    const pod = new TestPod(this, `pod-${this.pods.length}`);
+    this.pods.push(pod);
+    await pod.startSidecar();
+    await pod.server.start();
+    return pod;
+  }
+
+  pod(index: number): TestPod {
+    const pod = this.pods[index];
+    if (!pod) throw new RangeError(`there is no pod ${index}`);
+    return pod;
+  }
+
+  /** The operator's connection to a pod's sidecar. */
+  control(pod: TestPod): ControlClient {
+    const { credentials, options } = sidecarChannel(readTlsMaterial(this.#operatorTls));
+    return new ControlClient(pod.address, credentials, options);
+  }
+
+  async stop(): Promise<void> {
+    for (const pod of this.pods) {
+      pod.server.detach();
+      pod.sidecar?.halt();
+    }
+    await this.redis.stop();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export class TestPod {
+  readonly name: string;
+  readonly runDir: string;
+  server: TestFileServer;
+  sidecar: Sidecar | undefined;
+  address = '';
+  readonly #cluster: TestCluster;
+
+  constructor(cluster: TestCluster, name: string) {
+    this.#cluster = cluster;
+    this.name = name;
+    this.runDir = join(cluster.folder, name);
+    mkdirSync(this.runDir);
+    this.server = new TestFileServer(this.runDir);
+  }
+
+  async startSidecar(): Promise<Sidecar> {
+    this.address ||= `127.0.0.1:${await freePort()}`;
+    this.sidecar = new Sidecar({
+      config: this.#cluster.config,
+      runDir: this.runDir,
+      listen: this.address,
+      advertise: this.address,
+      tlsDir: this.#cluster.tlsDir,
+      serverId: `uid-${this.name}`,
+      pod: this.name,
+      node: 'node',
+      storePassword: undefined,
+      newStore: true,
+      log: createLogger('sidecar', { pod: this.name }),
+    });
+    await this.sidecar.start();
+    return this.sidecar;
+  }
+
+  /** Another process takes the place of the file server. */
+  async replaceServer(): Promise<TestFileServer> {
+    this.server = new TestFileServer(this.runDir);
+    await this.server.start();
+    return this.server;
+  }
+}
