@@ -1,9 +1,9 @@
 /** The most credits that one connection may hold at once. */
-export const MAX_CREDITS = 512;
+export const MAX_CREDITS = 8192;
 /** Before somebody has logged on there is nothing to do at once. */
 export const MAX_CREDITS_BEFORE_LOGON = 16;
 /** Span of message ids that may be outstanding; a client that leaves ids unused gets no new ones beyond it. */
-const SPAN = 8192;
+const SPAN = 2 * MAX_CREDITS;
 
 /**
  * Connection.CommandSequenceWindow (MS-SMB2 3.3.1.1): the message ids that the client may use, each once. It begins with id 0, and
@@ -13,8 +13,8 @@ export class SequenceWindow {
   /** Lowest id not used yet, and one above the highest that was granted. */
   #low = 0;
   #high = 1;
-  /** Of [low, high): used already. Indexed by id modulo SPAN. */
-  readonly #used = new Uint8Array(SPAN);
+  /** Of [low, high): used already. One bit an id, by id modulo SPAN. */
+  readonly #used = new Uint8Array(SPAN / 8);
   #available = 1;
 
   /** Credits that the client holds. */
@@ -26,14 +26,21 @@ export class SequenceWindow {
   take(messageId: number, charge: number): boolean {
     const end = messageId + charge;
     if (messageId < this.#low || end > this.#high) return false;
-    for (let id = messageId; id < end; id++) if (this.#used[id % SPAN] === 1) return false;
-    for (let id = messageId; id < end; id++) this.#used[id % SPAN] = 1;
+    for (let id = messageId; id < end; id++) if (this.#isUsed(id)) return false;
+    for (let id = messageId; id < end; id++) this.#flip(id);
     this.#available -= charge;
-    while (this.#low < this.#high && this.#used[this.#low % SPAN] === 1) {
-      this.#used[this.#low % SPAN] = 0;
-      this.#low++;
-    }
+    while (this.#low < this.#high && this.#isUsed(this.#low)) this.#flip(this.#low++);
     return true;
+  }
+
+  #isUsed(id: number): boolean {
+    const bit = id % SPAN;
+    return ((this.#used[bit >>> 3] ?? 0) & (1 << (bit & 7))) !== 0;
+  }
+
+  #flip(id: number): void {
+    const bit = id % SPAN;
+    this.#used[bit >>> 3] = (this.#used[bit >>> 3] ?? 0) ^ (1 << (bit & 7));
   }
 
   /**

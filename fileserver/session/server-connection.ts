@@ -8,6 +8,7 @@ import { Status } from '../../smb/status.ts';
 import { WireError } from '../../smb/wire/errors.ts';
 import { FrameReader } from '../../smb/wire/framing.ts';
 import {
+  CREDIT_SIZE,
   decodeHeader,
   decodeTransformHeader,
   encodeHeader,
@@ -31,6 +32,7 @@ import {
   MAX_FRAME,
   MAX_FRAME_BEFORE_LOGON,
   MAX_GATHERED,
+  MAX_IN_FLIGHT,
   MAX_RETIRED,
   MAX_UNSENT,
 } from './limits.ts';
@@ -62,9 +64,12 @@ export class ServerConnection implements Connection {
   readonly #window = new SequenceWindow();
   #maxCredits = MAX_CREDITS_BEFORE_LOGON;
   readonly #pending = new Set<Call>();
+  /** Bytes of what is in #pending, see MAX_IN_FLIGHT. */
+  #inFlightBytes = 0;
   #asyncCount = 0;
   #nextAsyncId = 1n;
   #out: Buffer[] = [];
+  #outBytes = 0;
   #retired: Session[] = [];
   #flushIsDue = false;
   #isDraining = false;
@@ -72,6 +77,7 @@ export class ServerConnection implements Connection {
   /** Waits for the deadline gate, or for the client to read what was sent. */
   #waitsForGate = false;
   #waitsForClient = false;
+  #waitsForRequests = false;
   #logonTimer: NodeJS.Timeout | undefined;
 
   constructor(server: Server, socket: Socket, id: number) {
@@ -166,6 +172,9 @@ export class ServerConnection implements Connection {
 
   #isHeld(): boolean {
     if (this.#isQuiesced || this.#waitsForClient) return true;
+    if (this.#outBytes > MAX_UNSENT) this.#flush();
+    if (this.#inFlightBytes > MAX_IN_FLIGHT) this.#waitForRequests();
+    if (this.#waitsForClient || this.#waitsForRequests) return true;
     if (this.services.deadline.mayServe()) return false;
     this.#waitForGate();
     return true;
@@ -186,7 +195,8 @@ export class ServerConnection implements Connection {
   }
 
   #goOn(): void {
-    if (!this.isOpen || this.#isQuiesced || this.#waitsForGate || this.#waitsForClient) return;
+    if (!this.isOpen || this.#isQuiesced || this.#waitsForGate || this.#waitsForClient || this.#waitsForRequests)
+      return;
     this.#socket.resume();
     this.#drain();
   }
@@ -368,6 +378,7 @@ export class ServerConnection implements Connection {
     const session = call.knownSession;
     session?.begun();
     this.#pending.add(call);
+    this.#inFlightBytes += weightOf(call);
     result.then(
       (reply) => {
         this.#settled(call, session);
@@ -383,15 +394,23 @@ export class ServerConnection implements Connection {
 
   #settled(call: Call, session: Session | undefined): void {
     this.#pending.delete(call);
+    this.#inFlightBytes -= weightOf(call);
     if (call.asyncId !== 0n) this.#asyncCount--;
     session?.finished(call.countsAsWaiting);
     this.#scheduleFlush();
+    if (this.#waitsForRequests && this.#inFlightBytes <= MAX_IN_FLIGHT / 2) {
+      this.#waitsForRequests = false;
+      setImmediate(() => this.#goOn());
+    }
   }
 
   /** The status for what a handler threw; undefined, and the connection closed, where it is none. */
   #replyTo(error: unknown, call: Call): Reply | undefined {
     if (error instanceof StatusError) return statusReply(error.status);
-    if (error instanceof WireError) return statusReply(Status.INVALID_PARAMETER);
+    if (error instanceof WireError) {
+      this.log.debug({ command: call.header.command, reason: error.message }, 'malformed request');
+      return statusReply(Status.INVALID_PARAMETER);
+    }
     if (error instanceof FencedError) {
       this.close('fenced', true);
       return undefined;
@@ -520,6 +539,7 @@ export class ServerConnection implements Connection {
 
   #push(frame: Buffer): void {
     this.#out.push(frame);
+    this.#outBytes += frame.length;
     if (!this.#isDraining) this.#scheduleFlush();
   }
 
@@ -541,7 +561,8 @@ export class ServerConnection implements Connection {
     }
     const frames = this.#out;
     this.#out = [];
-    const size = frames.reduce((sum, frame) => sum + frame.length, 0);
+    const size = this.#outBytes;
+    this.#outBytes = 0;
     this.services.metrics.bytesOut(size);
     if (frames.length === 1 && frames[0]) {
       this.#socket.write(frames[0]);
@@ -553,6 +574,11 @@ export class ServerConnection implements Connection {
       this.#socket.uncork();
     }
     if (this.#socket.writableLength > MAX_UNSENT) this.#waitForClient();
+  }
+
+  #waitForRequests(): void {
+    this.#waitsForRequests = true;
+    this.#socket.pause();
   }
 
   #waitForClient(): void {
@@ -618,4 +644,9 @@ export class ServerConnection implements Connection {
     this.#retired = [];
     this.server.connectionClosed(this);
   }
+}
+
+/** Bytes that a request holds while it is worked on: its own, and what a READ will answer (as far as its charge pays). */
+function weightOf({ header, message }: Call): number {
+  return header.command === Command.READ ? Math.max(1, header.creditCharge) * CREDIT_SIZE : message.length;
 }

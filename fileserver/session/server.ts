@@ -152,7 +152,8 @@ export class Server {
   async endPreviousSession(sessionId: bigint, user: User): Promise<boolean> {
     const session = this.sessions.get(sessionId);
     if (!session || session.user?.sid !== user.sid) return false;
-    await this.dropSession(session, 'its client came back with another session');
+    // Its connection stays: who still uses the old session learns from the status that it is over.
+    await this.endSession(session, 'its client came back with another session');
     return true;
   }
 
