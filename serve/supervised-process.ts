@@ -37,7 +37,7 @@ export class SupervisedProcess {
 
   start(): void {
     const startedAt = performance.now();
-    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 2, 2] }); // standard output is for "ready"
     this.#child = child;
     let ended = false;
     const onEnd = (how: Record<string, unknown>) => {
