@@ -153,12 +153,14 @@ export class Informer<T extends KubernetesObject> {
 
   #store(object: T): void {
     const key = keyOf(object);
-    const before = this.#objects.get(key);
+    let before = this.#objects.get(key);
     if (before && before.metadata?.resourceVersion === object.metadata?.resourceVersion) return;
     if (object.metadata) delete object.metadata.managedFields; // the larger half of many objects, and of no use here
     // One name, another object: the first was deleted while nobody watched.
-    if (before && before.metadata?.uid !== object.metadata?.uid) this.#remove(before);
-    else if (before) this.#unindex(key, before);
+    if (before && before.metadata?.uid !== object.metadata?.uid) {
+      this.#remove(before);
+      before = undefined;
+    } else if (before) this.#unindex(key, before);
     this.#objects.set(key, object);
     for (const index of this.#indexes.values()) {
       for (const at of index.keysOf(object)) {

@@ -1,0 +1,216 @@
+import { describe, expect, test } from '@jest/globals';
+import { checkClusterConfig } from '../../common/config.ts';
+import { cluster } from '../testing/fixtures.ts';
+import { disruptionBudget, networkPolicies, volumeClaims } from './access.ts';
+import { authorityOf, authoritySecret, certificateSecret, needsCertificate, readSecret } from './certificates.ts';
+import { clusterConfig, restartHash } from './cluster-config.ts';
+import { podTemplate } from './pod-template.ts';
+import { redisConfiguration, redisSecret, redisStatefulSet } from './redis.ts';
+import { replicaSet } from './replica-set.ts';
+import { clientService, headlessService } from './services.ts';
+
+const IMAGE = 'holdfast.dev/holdfast:test';
+const podOf = (...change: Parameters<typeof cluster>) => podTemplate(cluster(...change), IMAGE).template;
+const container = (name: string, ...change: Parameters<typeof cluster>) => {
+  const spec = podOf(...change).spec;
+  return [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])].find((each) => each.name === name);
+};
+
+describe('config.json', () => {
+  test('is what file servers and sidecars accept', () => {
+    expect(checkClusterConfig(JSON.parse(JSON.stringify(clusterConfig(cluster()))))).toMatchObject({
+      clusterId: '11111111-2222-3333-4444-555555555555',
+      volumes: [{ name: 'data', path: '/volumes/data', fencing: 'Deadline' }],
+      handles: { persistentTimeoutMs: 300_000, durableTimeoutMs: 60_000 },
+      store: { mode: 'Standalone', addresses: ['media-redis.files.svc:6379'], durability: { mode: 'Always' } },
+    });
+  });
+
+  test('names an external store, and where its authority is mounted', () => {
+    const external = {
+      mode: 'Sentinel' as const,
+      addresses: ['s:26379'],
+      masterName: 'main',
+      username: 'holdfast',
+      tls: { caSecretRef: { name: 'ca', key: 'ca.crt' } },
+      durability: { mode: 'Replicated' as const, replicas: 1 },
+    };
+    expect(
+      checkClusterConfig(JSON.parse(JSON.stringify(clusterConfig(cluster({ state: { external } }))))).store,
+    ).toEqual({
+      mode: 'Sentinel',
+      addresses: ['s:26379'],
+      masterName: 'main',
+      username: 'holdfast',
+      tls: { caFile: '/etc/holdfast/store-ca/ca.crt' },
+      durability: { mode: 'Replicated', replicas: 1 },
+    });
+  });
+
+  test('shares take effect live, everything else with new pods', () => {
+    const before = restartHash(cluster());
+    expect(restartHash(cluster({ shares: [] }))).toBe(before);
+    expect(restartHash(cluster({ failover: { leaseDuration: '3s', writeSettle: '1s' } }))).not.toBe(before);
+  });
+});
+
+describe('the pod', () => {
+  test('meets the restricted standard and may listen on 445', () => {
+    const spec = podOf().spec;
+    expect(spec?.securityContext).toMatchObject({
+      runAsNonRoot: true,
+      sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '445' }],
+    });
+    for (const each of [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])]) {
+      expect(each.securityContext).toMatchObject({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      });
+    }
+    expect(spec?.automountServiceAccountToken).toBe(false);
+  });
+
+  test('the sidecar starts before the file server and ends after it', () => {
+    expect(podOf().spec?.initContainers).toMatchObject([{ name: 'sidecar', restartPolicy: 'Always' }]);
+  });
+
+  test('drains before it ends, and is given the time for that', () => {
+    const migration = { maxConcurrent: 1, drainTimeout: '90s', onCordon: true, strategy: 'Spread' as const };
+    const drain = container('fileserver', { migration })?.lifecycle?.preStop?.exec?.command;
+    expect(drain).toEqual(['holdfast', 'fileserver', 'drain', '--run-dir', '/run/holdfast', '--timeout', '90s']);
+    expect(podOf({ migration }).spec?.terminationGracePeriodSeconds).toBeGreaterThan(90);
+  });
+
+  test('the key of the authority is in no pod, and no secret in arguments or environment', () => {
+    const text = JSON.stringify(podOf());
+    expect(text).not.toContain('media-ca');
+    expect(text).not.toContain('secretKeyRef');
+  });
+
+  test('only the sidecar gets at certificates and Redis, only the file server at users and data', () => {
+    const mounts = (name: string) =>
+      container(name)
+        ?.volumeMounts?.map((mount) => mount.name)
+        .sort();
+    expect(mounts('sidecar')).toEqual(['config', 'run', 'store', 'tls', 'tmp']);
+    expect(mounts('fileserver')).toEqual(['config', 'run', 'tmp', 'users', 'volume-data']);
+  });
+
+  test('an external store without a password needs no file for it', () => {
+    const external = {
+      mode: 'Standalone' as const,
+      addresses: ['redis:6379'],
+      durability: { mode: 'Always' as const },
+    };
+    expect(container('sidecar', { state: { external } })?.args).not.toContain('--store-password-file');
+  });
+
+  test('the hash follows the template and nothing else', () => {
+    const hash = (...change: Parameters<typeof cluster>) => podTemplate(cluster(...change), IMAGE).hash;
+    expect(hash({ replicas: 9 })).toBe(hash());
+    expect(hash({ shares: [] })).toBe(hash());
+    expect(podTemplate(cluster(), 'other').hash).not.toBe(hash());
+    expect(hash({ template: { ...cluster().spec.template, annotations: { a: 'b' } } })).not.toBe(hash());
+  });
+
+  test('labels of the operator win over those of the template', () => {
+    const template = { ...cluster().spec.template, labels: { 'holdfast.dev/cluster': 'x', team: 'film' } };
+    expect(podOf({ template }).metadata?.labels).toMatchObject({ 'holdfast.dev/cluster': 'media', team: 'film' });
+  });
+});
+
+describe('the ReplicaSet', () => {
+  test('counts members of its template, whether they serve or not', () => {
+    const set = replicaSet(cluster(), IMAGE, 3);
+    const { hash } = podTemplate(cluster(), IMAGE);
+    expect(set.metadata?.name).toBe(`media-${hash}`);
+    expect(set.spec?.selector.matchLabels).toMatchObject({
+      'holdfast.dev/template': hash,
+      'holdfast.dev/member': 'true',
+    });
+    expect(set.spec?.selector.matchLabels).not.toHaveProperty(['holdfast.dev/serving']);
+    expect(set.spec?.template?.metadata?.labels).toMatchObject(set.spec?.selector.matchLabels ?? {});
+  });
+});
+
+describe('the Services', () => {
+  test('offer serving pods, and keep a client at its server', () => {
+    expect(clientService(cluster()).spec).toMatchObject({
+      type: 'LoadBalancer',
+      sessionAffinity: 'ClientIP',
+      externalTrafficPolicy: 'Local',
+      selector: { 'holdfast.dev/serving': 'true' },
+      ports: [{ port: 445, targetPort: 445 }],
+    });
+    expect(headlessService(cluster()).spec).toMatchObject({
+      clusterIP: 'None',
+      selector: { 'holdfast.dev/serving': 'true' },
+    });
+  });
+
+  test('a ClusterIP has no external traffic policy', () => {
+    const service = { type: 'ClusterIP' as const, port: 445, perServer: false };
+    expect(clientService(cluster({ service })).spec).not.toHaveProperty('externalTrafficPolicy');
+  });
+});
+
+describe('Redis', () => {
+  test('stores every change before it answers, and throws nothing away', () => {
+    const lines = redisConfiguration(cluster(), 'pw').split('\n');
+    expect(lines).toEqual(
+      expect.arrayContaining(['appendonly yes', 'appendfsync always', 'maxmemory-policy noeviction', 'requirepass pw']),
+    );
+  });
+
+  test('has its password in a file, and not among its arguments', () => {
+    expect(JSON.stringify(redisStatefulSet(cluster(), IMAGE))).not.toContain('requirepass');
+    expect(readSecret(redisSecret(cluster(), 'pw'), 'password')).toBe('pw');
+  });
+
+  test('a durability that changes restarts it', () => {
+    const everySecond = { embedded: { replicas: 1, storage: '1Gi', durability: { mode: 'EverySecond' as const } } };
+    const annotations = (state?: typeof everySecond) =>
+      redisStatefulSet(cluster(state ? { state } : {}), IMAGE).spec?.template?.metadata?.annotations;
+    expect(annotations(everySecond)).not.toEqual(annotations());
+  });
+});
+
+describe('the rest', () => {
+  test('the data volume outlives the cluster', () => {
+    const volumes = [
+      {
+        name: 'data',
+        fencing: 'Deadline' as const,
+        volumeClaimTemplate: { storage: '1Gi', accessModes: ['ReadWriteMany' as const] },
+      },
+    ];
+    const [claim] = volumeClaims(cluster({ volumes }));
+    expect(claim?.metadata).toEqual({ name: 'media-data', namespace: 'files', labels: expect.anything() });
+  });
+
+  test('one eviction at a time; pods that are being replaced count', () => {
+    const budget = disruptionBudget(cluster());
+    expect(budget.spec?.maxUnavailable).toBe(1);
+    expect(budget.spec?.selector?.matchLabels).not.toHaveProperty(['holdfast.dev/member']);
+  });
+
+  test('network policies are written with the API’s own field names', () => {
+    const text = JSON.stringify(networkPolicies(cluster()));
+    expect(text).toContain('"from":');
+    expect(text).not.toContain('_from');
+  });
+
+  test('certificates are made once, and again when they run out or the authority is another', async () => {
+    const secret = await authoritySecret(cluster());
+    const authority = authorityOf(secret);
+    if (!authority) throw new Error('the Secret holds no authority');
+    expect(needsCertificate(undefined, authority)).toBe(true);
+    const issued = await certificateSecret(cluster(), authority);
+    expect(needsCertificate(issued, authority)).toBe(false);
+    expect(readSecret(issued, 'ca.key')).toBeUndefined();
+    const other = authorityOf(await authoritySecret(cluster()));
+    expect(other && needsCertificate(issued, other)).toBe(true);
+    expect(authorityOf({ data: { 'ca.crt': 'bm8=', 'ca.key': 'bm8=' } })).toBeUndefined();
+  });
+});

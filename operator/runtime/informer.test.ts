@@ -1,0 +1,129 @@
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { KubeConfig } from '@kubernetes/client-node';
+import { pino } from 'pino';
+import { delay, monotonicMs } from '../../common/time.ts';
+import { KubernetesApi } from './api.ts';
+import { Informer } from './informer.ts';
+import type { KubernetesObject, Resource } from './objects.ts';
+
+const THINGS: Resource = { apiVersion: 'v1', kind: 'Thing', plural: 'things', namespaced: true };
+
+/** An API server that lists what it is told to, and sends what a test writes into its watches. */
+class Script {
+  items: KubernetesObject[] = [];
+  version = 1;
+  readonly lists: string[] = [];
+  readonly watches: { from: string; response: ServerResponse }[] = [];
+  readonly #server: Server;
+
+  constructor() {
+    this.#server = createServer((request, response) => {
+      const url = new URL(request.url ?? '', 'http://x');
+      response.writeHead(200, { 'content-type': 'application/json' });
+      if (url.searchParams.has('watch')) {
+        response.flushHeaders();
+        this.watches.push({ from: url.searchParams.get('resourceVersion') ?? '', response });
+        return;
+      }
+      this.lists.push(url.search);
+      response.end(JSON.stringify({ metadata: { resourceVersion: String(this.version) }, items: this.items }));
+    });
+  }
+
+  async listen(): Promise<KubernetesApi> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    const config = new KubeConfig();
+    config.loadFromClusterAndUser(
+      { name: 'x', server: `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`, skipTLSVerify: true },
+      { name: 'x' },
+    );
+    return new KubernetesApi(config);
+  }
+
+  close(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+}
+
+const thing = (name: string, version: number, uid = name): KubernetesObject => ({
+  metadata: { namespace: 'n', name, uid, resourceVersion: String(version) },
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  const deadlineMs = monotonicMs() + 5000;
+  while (!condition()) {
+    if (monotonicMs() > deadlineMs) throw new Error('the condition did not come true within 5 s');
+    await delay(5);
+  }
+}
+
+describe('Informer', () => {
+  let script: Script;
+  let api: KubernetesApi;
+  let stop: AbortController;
+  let informer: Informer<KubernetesObject>;
+  let changes: string[];
+
+  beforeEach(async () => {
+    script = new Script();
+    api = await script.listen();
+    stop = new AbortController();
+    changes = [];
+    informer = new Informer(api, THINGS, {}, pino({ level: 'silent' }));
+    informer.onChange((object, change) => changes.push(`${change} ${object.metadata?.name}`));
+    script.items = [thing('a', 1), thing('b', 1)];
+    void informer.run(stop.signal);
+    await until(() => script.watches.length === 1);
+  });
+
+  afterEach(() => {
+    stop.abort();
+    api.close();
+    script.close();
+  });
+
+  const send = (event: unknown) => script.watches.at(-1)?.response.write(`${JSON.stringify(event)}\n`);
+
+  test('lists, then watches from there', async () => {
+    expect(informer.synced).toBe(true);
+    expect(script.watches[0]?.from).toBe('1');
+    send({ type: 'MODIFIED', object: thing('a', 2) });
+    send({ type: 'DELETED', object: thing('b', 3) });
+    await until(() => changes.length === 4);
+    expect(changes).toEqual(['added a', 'added b', 'changed a', 'deleted b']);
+    expect(informer.list()).toHaveLength(1);
+  });
+
+  test('goes on from the last bookmark when a watch ends, without another list', async () => {
+    send({ type: 'BOOKMARK', object: { metadata: { resourceVersion: '9' } } });
+    script.watches[0]?.response.end();
+    await until(() => script.watches.length === 2);
+    expect(script.watches[1]?.from).toBe('9');
+    expect(script.lists).toHaveLength(1);
+  });
+
+  test('goes on when a watch is torn', async () => {
+    script.watches[0]?.response.destroy();
+    await until(() => script.watches.length === 2);
+    expect(script.lists).toHaveLength(1);
+  });
+
+  test('after 410 Gone, the differences of the next list become changes', async () => {
+    script.items = [thing('a', 1), thing('c', 7)];
+    script.version = 8;
+    send({ type: 'ERROR', object: { code: 410, reason: 'Expired', message: 'too old' } });
+    await until(() => script.watches.length === 2);
+    expect(changes.slice(2)).toEqual(['added c', 'deleted b']);
+    expect(script.watches[1]?.from).toBe('8');
+  });
+
+  test('an object that was replaced by one of the same name while nobody watched is deleted, and added', async () => {
+    script.items = [thing('a', 5, 'another'), thing('b', 1)];
+    send({ type: 'ERROR', object: { code: 410 } });
+    await until(() => script.watches.length === 2);
+    expect(changes.slice(2)).toEqual(['deleted a', 'added a']);
+  });
+});
