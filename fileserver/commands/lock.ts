@@ -9,7 +9,6 @@ import { type Reply, type Request, reply, statusReply } from '../session/request
 import { changeStatusOf } from './change-status.ts';
 import { onVolume, openOf } from './open-of.ts';
 
-const KINDS = LockFlags.SHARED_LOCK | LockFlags.EXCLUSIVE_LOCK | LockFlags.UNLOCK;
 const LAST_BYTE = 0xffff_ffff_ffff_ffffn;
 const MAXIMUM_SEQUENCE_INDEX = 64;
 
@@ -19,32 +18,46 @@ export const lock = onVolume((request: Request): Reply | Promise<Reply> => {
   const open = openOf(request, wanted.fileId);
   if (open === undefined) return statusReply(Status.FILE_CLOSED);
   if (open.isDirectory) return statusReply(Status.INVALID_DEVICE_REQUEST);
-  const refusal = checkElements(wanted.locks);
-  if (refusal !== Status.SUCCESS) return statusReply(refusal);
-  const elements = wanted.locks.map(tableElement);
+  const { valid, refusal } = checkElements(wanted.locks);
+  if (valid === 0) return statusReply(refusal);
+  const elements = wanted.locks.slice(0, valid).map(tableElement);
   const unlocks = elements.some(({ unlock }) => unlock);
   if (!unlocks && !open.mayAny(Access.readData | Access.writeData | Access.appendData | Access.execute)) {
     return statusReply(Status.ACCESS_DENIED);
   }
   const sequenceIndex = keepsSequence(request, open, wanted.lockSequenceIndex) ? wanted.lockSequenceIndex : 0;
-  return decide(request, open, elements, { sequenceIndex, sequenceNumber: wanted.lockSequenceNumber });
+  const decided = decide(request, open, elements, { sequenceIndex, sequenceNumber: wanted.lockSequenceNumber });
+  if (refusal === Status.SUCCESS) return decided;
+  return decided.then((answer) => (answer.status === Status.SUCCESS ? statusReply(refusal) : answer));
 });
 
-/** MS-SMB2 3.3.5.14.1 and .2: what makes the whole request invalid; SUCCESS if nothing does. */
-export function checkElements(locks: readonly LockElement[]): number {
-  const first = locks[0];
-  if (first === undefined) return Status.INVALID_PARAMETER;
-  const unlocking = (first.flags & LockFlags.UNLOCK) !== 0;
-  for (const { flags, offset, length } of locks) {
-    if ((flags & ~(KINDS | LockFlags.FAIL_IMMEDIATELY)) !== 0) return Status.INVALID_PARAMETER;
-    const kind = flags & KINDS;
-    if (unlocking ? flags !== LockFlags.UNLOCK : !isLockKind(kind)) return Status.INVALID_PARAMETER;
-    // Only one lock may wait: several are taken together or not at all.
-    const waits = !unlocking && (flags & LockFlags.FAIL_IMMEDIATELY) === 0;
-    if (waits && locks.length > 1) return Status.INVALID_PARAMETER;
-    if (length > 0n && offset > LAST_BYTE - (length - 1n)) return Status.INVALID_LOCK_RANGE;
+/**
+ * MS-SMB2 3.3.5.14.1 and .2. `valid`: how many elements are to be carried out, from the first on; `refusal`: what the rest
+ * gets. Unlocks are done one after the other until one is invalid; locks are all or none.
+ */
+export function checkElements(locks: readonly LockElement[]): { valid: number; refusal: number } {
+  const unlocking = ((locks[0]?.flags ?? 0) & LockFlags.UNLOCK) !== 0;
+  for (const [i, lock] of locks.entries()) {
+    const refusal = unlocking ? checkUnlock(lock) : checkLock(lock, locks.length);
+    if (refusal !== Status.SUCCESS) return { valid: unlocking ? i : 0, refusal };
   }
-  return Status.SUCCESS;
+  return { valid: locks.length, refusal: locks.length === 0 ? Status.INVALID_PARAMETER : Status.SUCCESS };
+}
+
+function checkUnlock({ flags, offset, length }: LockElement): number {
+  return flags === LockFlags.UNLOCK ? checkRange(offset, length) : Status.INVALID_PARAMETER;
+}
+
+function checkLock({ flags, offset, length }: LockElement, count: number): number {
+  const failsImmediately = (flags & LockFlags.FAIL_IMMEDIATELY) !== 0;
+  if (!isLockKind(flags & ~LockFlags.FAIL_IMMEDIATELY)) return Status.INVALID_PARAMETER;
+  // Only one lock may wait: several are taken together or not at all.
+  if (!failsImmediately && count > 1) return Status.INVALID_PARAMETER;
+  return checkRange(offset, length);
+}
+
+function checkRange(offset: bigint, length: bigint): number {
+  return length > 0n && offset > LAST_BYTE - (length - 1n) ? Status.INVALID_LOCK_RANGE : Status.SUCCESS;
 }
 
 const isLockKind = (kind: number): boolean => kind === LockFlags.SHARED_LOCK || kind === LockFlags.EXCLUSIVE_LOCK;
@@ -77,8 +90,9 @@ async function decide(
     { fileId, openId, elements, sequenceIndex, sequenceNumber, processKey: 0 },
     waiterOf(request, open),
   );
-  // A lock that waits ends with its open (3.3.5.10).
-  if (outcome === Outcome.CANCELLED && open.closing) return statusReply(Status.RANGE_NOT_LOCKED);
+  // A lock that waits ends with its open (3.3.5.10), or with the session (3.3.5.6).
+  if (outcome === Outcome.CANCELLED && (open.closing || request.session.state === 'Ended'))
+    return statusReply(Status.RANGE_NOT_LOCKED);
   if (outcome !== Outcome.GRANTED) return statusReply(changeStatusOf(outcome));
   if (value) open.file.take(value);
   return reply(encodeLockResponse());

@@ -32,18 +32,19 @@ export const read = onVolume((request: Request): Reply | Promise<Reply> => {
   const into = allocateRoomy(FIXED_SIZE + length);
   const { posix } = open.folder;
   const cached = posix.readCached(open.fd, into, DATA_AT, length, offset);
-  if (cached === length) return answer(into, cached, wanted);
+  if (cached === length) return answer(open, into, cached, wanted);
   if (cached < 0) {
     if (cached !== -Errno.EAGAIN) throw new PosixError(-cached, 'preadv2');
     return readRest(open, into, 0, wanted);
   }
   // Fewer bytes: the file ends here, which is cached too, or the rest is not cached.
   const more = cached === 0 ? 0 : posix.readCached(open.fd, into, DATA_AT + cached, length - cached, offset + cached);
-  return more === 0 ? answer(into, cached, wanted) : readRest(open, into, cached, wanted);
+  return more === 0 ? answer(open, into, cached, wanted) : readRest(open, into, cached, wanted);
 });
 
-function answer(into: Buffer, size: number, { length, minimumCount }: ReadRequest): Reply {
+function answer(open: OpenFile, into: Buffer, size: number, { length, offset, minimumCount }: ReadRequest): Reply {
   if ((size === 0 && length > 0) || size < minimumCount) return statusReply(Status.END_OF_FILE);
+  open.attachment.position = offset + size;
   writeReadResponseFixed(into, REPLY_ROOM, size, 0);
   return roomyReply(into, FIXED_SIZE + size);
 }
@@ -61,7 +62,7 @@ async function readRest(open: OpenFile, into: Buffer, done: number, wanted: Read
       if (more === 0) break;
       size += more;
     }
-    return answer(into, size, wanted);
+    return answer(open, into, size, wanted);
   } finally {
     open.file.end(io);
     open.end(false);

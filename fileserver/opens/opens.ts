@@ -8,6 +8,7 @@ import type { OpenTable } from '../session/open-table.ts';
 import type { Session } from '../session/session.ts';
 import type { TreeConnect } from '../session/tree-connect.ts';
 import type { Share, Shares } from '../shares.ts';
+import { isEmptyDirectory } from '../volume/directory-scan.ts';
 import type { Folder } from '../volume/folder.ts';
 import { Folders } from '../volume/folders.ts';
 import { diskPathOf } from './adoption.ts';
@@ -158,6 +159,7 @@ export class Opens implements OpenTable {
     await draining;
     try {
       if (beforeClose) await beforeClose();
+      if (open.isDirectory && open.record.deleteOnClose) await this.#keepIfFull(open);
       if (open.unstable && !open.folder.volume.coherent) await open.folder.posix.sync(open.fd);
     } finally {
       this.#remove(open);
@@ -176,6 +178,13 @@ export class Opens implements OpenTable {
         );
       }
     }
+  }
+
+  /** FILE_DELETE_ON_CLOSE of a directory that is not empty has no effect (MS-FSA 2.1.5.5). */
+  async #keepIfFull(open: OpenFile): Promise<void> {
+    if (await isEmptyDirectory(open.folder.posix, open.fd)) return;
+    const { fileId, openId } = open.record;
+    await this.#handles.setDeletePending({ fileId, openId, pending: false, onClose: true });
   }
 
   /** The last open of a file that is to be deleted went. */

@@ -110,3 +110,17 @@ export class DirectoryScan {
     await this.#posix.close(this.#fd);
   }
 }
+
+/** Whether a directory has no names but `.` and `..`. `dirFd` may be O_PATH. Throws PosixError. */
+export async function isEmptyDirectory(posix: Posix, dirFd: number): Promise<boolean> {
+  const scan = await DirectoryScan.open(posix, dirFd, false);
+  try {
+    for (;;) {
+      const name = await scan.next();
+      if (name === undefined) return true;
+      if (name.disk !== '.' && name.disk !== '..') return false;
+    }
+  } finally {
+    await scan.close();
+  }
+}

@@ -1,6 +1,7 @@
 import { monotonicMs } from '../../common/time.ts';
-import { foldedName } from './names.ts';
+import { foldedName, wireName } from './names.ts';
 import { checked, O, type Posix, PosixError, type Stat } from './posix.ts';
+import { mayBeShortName, shortName } from './short-name.ts';
 
 /** Names that all cached directories of a volume may have together; some 150 bytes each. */
 const MAXIMUM_NAMES = 1_000_000;
@@ -43,7 +44,8 @@ export class NameCache {
   /** The name on disk that equals `name` but for case. `dirFd` (O_PATH) and `directory` are of the directory. */
   async find(dirFd: number, directory: Stat, name: string): Promise<string | undefined> {
     const listing = this.#valid(directory) ?? (await this.#scan(dirFd, directory));
-    return listing.names.get(foldedName(name));
+    const folded = foldedName(name);
+    return listing.names.get(folded) ?? (mayBeShortName(folded) ? byShortName(listing.names, folded) : undefined);
   }
 
   #valid(directory: Stat): Listing | undefined {
@@ -138,4 +140,12 @@ export class NameCache {
     listing.stamp = stampOf(after);
     listing.doubtful = true;
   }
+}
+
+/** Goes through all names: 8.3 names are asked for by old programs only. */
+function byShortName(names: ReadonlyMap<string, string>, short: string): string | undefined {
+  for (const name of names.values()) {
+    if (shortName(wireName(name)) === short) return name;
+  }
+  return undefined;
 }

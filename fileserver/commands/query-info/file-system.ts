@@ -1,6 +1,7 @@
 import { FsAttribute, FsDevice, FsInfoClass, SectorSizeFlag } from '../../../smb/fscc/constants.ts';
 import {
   fileFsAttributeInformation,
+  fileFsControlInformation,
   fileFsDeviceInformation,
   fileFsFullSizeInformation,
   fileFsObjectIdInformation,
@@ -16,6 +17,8 @@ import { type Answer, encoded } from './answer.ts';
 const BYTES_PER_SECTOR = 512;
 const SECTORS_PER_UNIT = 8;
 const UNIT_SIZE = BYTES_PER_SECTOR * SECTORS_PER_UNIT;
+/** 2^64 - 1: no quota (MS-FSCC 2.5.2). */
+const NO_LIMIT = 0xffff_ffff_ffff_ffffn;
 const PHYSICAL_SECTOR_SIZE = 4096;
 
 const unitsOf = (bytes: number): number => Math.floor(bytes / UNIT_SIZE);
@@ -76,8 +79,15 @@ export async function queryFileSystem(open: OpenFile, infoClass: number): Promis
         byteOffsetForPartitionAlignment: 0,
       });
     case FsInfoClass.control:
-      // Quotas are the volume's own affair.
-      return { status: Status.NOT_SUPPORTED };
+      // Quotas are the volume's own affair: here there are none.
+      return encoded(fileFsControlInformation, {
+        freeSpaceStartFiltering: 0n,
+        freeSpaceThreshold: 0n,
+        freeSpaceStopFiltering: 0n,
+        defaultQuotaThreshold: NO_LIMIT,
+        defaultQuotaLimit: NO_LIMIT,
+        fileSystemControlFlags: 0,
+      });
     default:
       return { status: Status.INVALID_INFO_CLASS };
   }

@@ -3,6 +3,7 @@ import {
   fileAccessInformation,
   fileAlignmentInformation,
   fileAllInformation,
+  fileAlternateNameInformation,
   fileAttributeTagInformation,
   fileBasicInformation,
   fileCompressionInformation,
@@ -23,8 +24,10 @@ import { Status } from '../../../smb/status.ts';
 import type { FileFacts } from '../../../smb/wire/create.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { factsOf } from '../../volume/facts.ts';
-import { wirePath } from '../../volume/names.ts';
+import { lastNameOf } from '../../volume/folder.ts';
+import { wireName, wirePath } from '../../volume/names.ts';
 import type { Stat } from '../../volume/posix.ts';
+import { shortName } from '../../volume/short-name.ts';
 import { statOf } from '../../volume/volume.ts';
 import { type Answer, encoded } from './answer.ts';
 
@@ -54,8 +57,6 @@ export async function queryFile(open: OpenFile, infoClass: number): Promise<Answ
 /** Classes that exist and have nothing to say here. */
 const refusals: Record<number, number> = {
   [FileInfoClass.fullEa]: Status.NO_EAS_ON_FILE,
-  // There are no 8.3 names.
-  [FileInfoClass.alternateName]: Status.OBJECT_NAME_NOT_FOUND,
 };
 
 const basic = ({ facts }: Subject) => ({ ...facts });
@@ -78,6 +79,10 @@ const answers: Record<number, (subject: Subject) => Answer> = {
   [FileInfoClass.ea]: () => encoded(fileEaInformation, { eaSize: 0 }),
   [FileInfoClass.access]: (subject) => encoded(fileAccessInformation, access(subject)),
   [FileInfoClass.name]: (subject) => encoded(fileNameInformation, name(subject)),
+  [FileInfoClass.alternateName]: ({ open }) =>
+    open.path === '.'
+      ? { status: Status.OBJECT_NAME_NOT_FOUND }
+      : encoded(fileAlternateNameInformation, { fileName: shortName(wireName(lastNameOf(open.path))) }),
   [FileInfoClass.position]: (subject) => encoded(filePositionInformation, position(subject)),
   [FileInfoClass.mode]: (subject) => encoded(fileModeInformation, mode(subject)),
   [FileInfoClass.alignment]: () => encoded(fileAlignmentInformation, { alignmentRequirement: 0 }),

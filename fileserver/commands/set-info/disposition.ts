@@ -5,7 +5,7 @@ import { Status } from '../../../smb/status.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import type { Request } from '../../session/request.ts';
 import { fileAttributes } from '../../volume/attributes.ts';
-import { DirectoryScan } from '../../volume/directory-scan.ts';
+import { isEmptyDirectory } from '../../volume/directory-scan.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeStatusOf } from '../change-status.ts';
 
@@ -37,19 +37,7 @@ async function checkDeletable(open: OpenFile, ignoreReadonly: boolean): Promise<
   const { folder } = open;
   const attributes = fileAttributes(await statOf(folder.posix, open.fd), await folder.attributes(open.fd));
   if ((attributes & FileAttribute.readonly) !== 0 && !ignoreReadonly) return Status.CANNOT_DELETE;
-  return open.isDirectory && !(await isEmpty(open)) ? Status.DIRECTORY_NOT_EMPTY : Status.SUCCESS;
-}
-
-/** Whether a directory has no names but `.` and `..`. */
-async function isEmpty(open: OpenFile): Promise<boolean> {
-  const scan = await DirectoryScan.open(open.folder.posix, open.fd, false);
-  try {
-    for (;;) {
-      const name = await scan.next();
-      if (name === undefined) return true;
-      if (name.disk !== '.' && name.disk !== '..') return false;
-    }
-  } finally {
-    await scan.close();
-  }
+  return open.isDirectory && !(await isEmptyDirectory(folder.posix, open.fd))
+    ? Status.DIRECTORY_NOT_EMPTY
+    : Status.SUCCESS;
 }

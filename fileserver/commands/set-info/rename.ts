@@ -1,4 +1,5 @@
-import { Outcome, type Reserve } from '../../../proto/generated/handles.ts';
+import { Durability, type OpenRecord, OplockLevel, Outcome, type Reserve } from '../../../proto/generated/handles.ts';
+import { ShareAccess } from '../../../smb/constants.ts';
 import { FileAttribute } from '../../../smb/fscc/constants.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
@@ -47,8 +48,9 @@ export async function rename(
   try {
     const fromParent = await folder.openParent(from);
     try {
-      return await withReserved(request, await reservations(folder, fromParent, from, target), () =>
-        decideAndRename(request, open, { fromParent, from, target, replace: options.replace }),
+      const names = await reservations(folder, fromParent, from, target);
+      return await withReserved(request, names, () =>
+        withParentOpen(request, open, target, () => decideAndRename(request, open, { fromParent, from, target })),
       );
     } finally {
       await folder.posix.close(fromParent);
@@ -144,10 +146,54 @@ async function withReserved(request: Request, names: Reserve[], act: () => Promi
   }
 }
 
+/**
+ * A rename opens the directory that the file goes to, to add to it, and does not share deleting it (MS-FSA 2.1.5.15.12): who has
+ * that directory open to delete or rename it, or does not share writing, is in the way.
+ */
+async function withParentOpen(
+  request: Request,
+  open: OpenFile,
+  target: Target,
+  act: () => Promise<number>,
+): Promise<number> {
+  const { folder } = open;
+  const { handles } = request.services;
+  const record: OpenRecord = {
+    ...open.record,
+    openId: 0n,
+    fileId: await folder.fileId(target.parentFd, await statOf(folder.posix, target.parentFd)),
+    path: recordPathOf(parentOf(target.path)),
+    isDirectory: true,
+    access: Access.addFile | Access.synchronize,
+    shareAccess: ShareAccess.READ | ShareAccess.WRITE,
+    durability: Durability.NOT_DURABLE,
+    timeoutMs: 0,
+    createGuid: NOTHING,
+    appInstanceId: NOTHING,
+    oplock: OplockLevel.OPLOCK_NONE,
+    lease: undefined,
+    deleteOnClose: false,
+    attachment: NOTHING,
+    owner: undefined,
+    ownershipVersion: 0n,
+    locks: [],
+    lockSequences: NOTHING,
+    deletePending: false,
+  };
+  const { outcome, value } = await handles.open({ record, truncates: false, drop: undefined }, request);
+  if (outcome !== Outcome.GRANTED || !value?.record) return changeStatusOf(outcome);
+  const { fileId, openId } = value.record;
+  try {
+    return await act();
+  } finally {
+    await handles.close({ fileId, openId });
+  }
+}
+
 async function decideAndRename(
   request: Request,
   open: OpenFile,
-  move: { fromParent: number; from: DiskPath; target: Target; replace: boolean },
+  move: { fromParent: number; from: DiskPath; target: Target },
 ): Promise<number> {
   const { folder } = open;
   const { fileId, openId } = open.record;
