@@ -20,7 +20,7 @@ import type { SidecarCommands } from './commands.ts';
 export type RequestBody = NonNullable<Request['body']>;
 
 const RECONNECT_FIRST_MS = 20;
-const RECONNECT_MOST_MS = 1000;
+const RECONNECT_MOST_MS = 200;
 /** Requests that wait for a sidecar this long end with STORE_UNAVAILABLE. */
 const AWAY_TOO_LONG_MS = 30_000;
 const HELLO_TIMEOUT_MS = 5000;
@@ -67,6 +67,8 @@ export class HandlesStream {
   #stream: Stream | undefined;
   /** Hello was answered and the opens are reported: requests may be sent. */
   #isAttached = false;
+  /** The log has it already. */
+  #saidAway = false;
   #identity: ServerIdentity | undefined;
   #isFencing = false;
   #isStopped = false;
@@ -187,6 +189,7 @@ export class HandlesStream {
   #attached(hello: HelloReply & { identity: ServerIdentity }, resumed: boolean): void {
     this.#identity = hello.identity;
     this.#isAttached = true;
+    this.#saidAway = false;
     this.#reconnectMs = RECONNECT_FIRST_MS;
     clearTimeout(this.#away);
     this.#away = undefined;
@@ -226,9 +229,8 @@ export class HandlesStream {
   #lost(stream: Stream, reason: string): void {
     if (stream !== this.#stream) return;
     this.#stream = undefined;
-    if (this.#isAttached || this.#reconnectMs === RECONNECT_MOST_MS) {
-      this.#options.log.warn({ reason }, 'lost the sidecar');
-    }
+    if (this.#isAttached || !this.#saidAway) this.#options.log.warn({ reason }, 'the sidecar is away: trying again');
+    this.#saidAway = true;
     this.#isAttached = false;
     clearInterval(this.#heartbeat);
     this.#requests = [];
