@@ -52,6 +52,8 @@ export class MigrationDriver {
   /** Ended, though the copy of the API server's objects may not say so yet. */
   readonly #ended = new Set<string>();
   readonly #running = new Map<string, AbortController>();
+  /** By UID: tries that the source ended without moving everything, and what they did move. */
+  readonly #tried = new Map<string, { tries: number; moved: bigint; released: bigint; expired: bigint }>();
 
   constructor(parts: MigrationDriverParts) {
     this.#parts = parts;
@@ -118,8 +120,10 @@ export class MigrationDriver {
     const drainMs = parseDurationMs(cluster.spec.migration.drainTimeout);
     const line = log.child({ cluster: clusterKey, migration: migration.metadata.name, source: source.name });
     const startTime = migration.status?.startTime ?? new Date().toISOString();
+    const before = this.#tried.get(migration.metadata.uid ?? '') ?? { tries: 0, moved: 0n, released: 0n, expired: 0n };
     const request: MigrateRequest = {
-      migrationId: migration.metadata.uid ?? '',
+      // The same id joins what runs, or repeats an outcome: a new try needs another.
+      migrationId: `${migration.metadata.uid}${before.tries > 0 ? `/${before.tries}` : ''}`,
       targetPods: targets,
       timeoutMs: drainMs,
       leaving: isLeaving(migration.spec.reason),
@@ -169,10 +173,16 @@ export class MigrationDriver {
 
     const complete = last.phase === 'Done' && last.left === 0n;
     if (!complete) {
+      this.#tried.set(migration.metadata.uid ?? '', { tries: before.tries + 1, ...sumOf(before, last) });
       await this.#record(migration, { handles: counts(last), message: `${last.phase}: ${last.message}; trying again` });
       return { requeueAfterMs: WAIT_MS };
     }
-    return this.#end(migration, cluster, 'Succeeded', describe(last, targets), last, startTime);
+    const whole: MigrationProgress = {
+      ...last,
+      ...sumOf(before, last),
+      total: before.moved + before.released + before.expired + last.total,
+    };
+    return this.#end(migration, cluster, 'Succeeded', describe(whole, targets), whole, startTime);
   }
 
   /** Step 3: no Service offers the source any more. */
@@ -295,6 +305,7 @@ export class MigrationDriver {
       ...(seconds === undefined ? {} : { duration: `${seconds.toFixed(3)}s` }),
       ...(last ? { handles: counts(last) } : {}),
     });
+    this.#tried.delete(migration.metadata.uid ?? '');
     this.#ended.add(migration.metadata.uid ?? '');
     if (this.#ended.size > 10_000) this.#ended.delete(this.#ended.values().next().value ?? '');
     const { reason } = migration.spec;
@@ -347,6 +358,12 @@ function counts(progress: MigrationProgress): { total: number; moved: number; re
     released: Number(progress.released),
     expired: Number(progress.expired),
   };
+}
+
+type Outcome = Pick<MigrationProgress, 'moved' | 'released' | 'expired'>;
+
+function sumOf(a: Outcome, b: Outcome): Outcome {
+  return { moved: a.moved + b.moved, released: a.released + b.released, expired: a.expired + b.expired };
 }
 
 function describe(progress: MigrationProgress, targets: readonly string[]): string {
