@@ -153,8 +153,8 @@ check 'down' "$here/down.sh"
 check 'nothing is left' "$here/leftovers.sh"
 check 'down again' "$here/down.sh"
 
+check 'comes up again' "$here/up.sh"
 # A reboot leaves the state and nothing else.
-"$here/up.sh" >/dev/null 2>&1
 cgroup_kill "$cgroup"
 for name in "${nodes[@]/#/hf-}" "$client_namespace"; do ip netns del "$name"; done
 ip link del "$bridge"; rm -f "$active"

@@ -6,7 +6,7 @@
 
 # node_start NODE: makes the parts of the node that are not there; containerd answers when it returns.
 node_start() {
-  local node=$1 folder machine
+  local node=$1 folder
   folder=$(node_folder "$node")
   mkdir -p "$folder"/{containerd,kubelet,certs,pod-logs,plugins,cni}
   cgroup_create "$cgroup/$node"
@@ -17,16 +17,15 @@ node_start() {
     cgroup_kill "$cgroup/$node"
     rm -f "$run"/{containerd,kubelet,kube-proxy}-"$node".pid
     mkdir -p /var/lib/cni
-    ensure "machine-$node" "$node/machine" unshare --mount --propagation slave "$here/machine.sh" "$state/shared" "$shared_on_nodes" "$folder/machine-ready" "$bin/pause"
     rm -f "$folder/machine-ready"
+    ensure "machine-$node" "$node/machine" unshare --mount --propagation slave "$here/machine.sh" "$state/shared" "$shared_on_nodes" "$folder/machine-ready" "$bin/pause"
   fi
-  wait_until 10 test -e "$folder/machine-ready" || { show_log "machine-$node"; fail "the mount namespace of $node was not made"; }
+  wait_until 30 test -e "$folder/machine-ready" || { show_log "machine-$node"; fail "the mount namespace of $node was not made"; }
   if ! alive "containerd-$node"; then
     rm -f "$folder/containerd.sock"
     ensure "containerd-$node" "$node/containerd" "$here/enter.sh" "$node" containerd --config "$folder/containerd.toml"
   fi
-  machine=$folder/containerd.sock
-  wait_until 30 ctr -a "$machine" version || { show_log "containerd-$node"; fail "containerd of $node does not answer on $machine"; }
+  wait_until 30 ctr -a "$folder/containerd.sock" version || { show_log "containerd-$node"; fail "containerd of $node does not answer on $folder/containerd.sock"; }
 }
 
 # node_join NODE: starts what needs the API server, and connects the node to the network.
