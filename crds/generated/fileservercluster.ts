@@ -566,7 +566,7 @@ export interface FileServerClusterStatus {
      */
     epoch?: number;
     /**
-     * Pending, Starting, Serving, Draining (its handles are being moved), Leaving (being replaced), Unreachable or Ended.
+     * Pending, Starting, Active (it serves), Draining (its handles are being moved), Leaving (being replaced), Unreachable or Ended.
      */
     phase?: string;
     /**

@@ -86,7 +86,7 @@ function phaseOf(pod: PodFacts, report: Report | undefined): string {
   if (!pod.member) return 'Leaving';
   if (!pod.ready) return 'Starting';
   if (report?.error !== undefined) return 'Unreachable';
-  return report?.reply?.servers.some((server) => server.state === 'draining') ? 'Draining' : 'Serving';
+  return report?.reply?.servers.some((server) => server.state === 'draining') ? 'Draining' : 'Active';
 }
 
 function available({ pods, cluster }: StatusInput): NewCondition {
