@@ -51,9 +51,9 @@ export class ScriptedSidecar {
     this.#server.forceShutdown();
   }
 
-  /** Cuts the stream, as a sidecar that was killed does. */
+  /** Ends the stream, as far as the other side can tell like a sidecar that was killed. */
   cut(): void {
-    this.#stream?.destroy();
+    this.#stream?.end();
     this.#stream = undefined;
   }
 
