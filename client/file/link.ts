@@ -3,6 +3,7 @@ import { addressText, resolveAddresses, type ServerAddress } from '../connect/ad
 import { raceRounds } from '../connect/race.ts';
 import { SmbError } from '../errors.ts';
 import { Connection } from '../session/connection.ts';
+import { ESTABLISH_TIMEOUT_MAX_MS, ESTABLISH_TIMEOUT_MS } from '../session/constants.ts';
 import type { LivenessOptions } from '../session/liveness.ts';
 import type { NegotiateOffer } from '../session/negotiate.ts';
 import { Session, type TreeConnect } from '../session/session.ts';
@@ -61,6 +62,7 @@ export async function establishLink(
   signal: AbortSignal,
 ): Promise<Link> {
   const backoff = new Backoff();
+  let timeoutMs = ESTABLISH_TIMEOUT_MS;
   for (;;) {
     const connection = await raceRounds(
       async () => worstLast(await resolveAddresses(options.addresses, signal), failedAtMs),
@@ -69,9 +71,10 @@ export async function establishLink(
       { signal, onFailure: (address, error) => options.onAttemptFailed?.(textOf(address), error) },
     );
     try {
-      return await establishOn(connection, options, previousSessionId, signal);
+      return await establishOn(connection, options, previousSessionId, timeoutMs, signal);
     } catch (error) {
       connection.close();
+      timeoutMs = Math.min(timeoutMs * 2, ESTABLISH_TIMEOUT_MAX_MS);
       failedAtMs.set(addressText(connection.address), performance.now());
       options.onAttemptFailed?.(addressText(connection.address), error);
       if (signal.aborted) throw endedBy(signal, error);
@@ -89,6 +92,7 @@ async function establishOn(
   connection: Connection,
   options: LinkOptions,
   previousSessionId: bigint,
+  timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Link> {
   const { user, domain, share, encryption } = options;
@@ -96,9 +100,9 @@ async function establishOn(
   const session = await Session.establish(
     connection,
     { user, domain, password },
-    { previousSessionId, encryption, signal },
+    { previousSessionId, encryption, timeoutMs, signal },
   );
-  return { connection, session, tree: await session.treeConnect(share, signal) };
+  return { connection, session, tree: await session.treeConnect(share, { timeoutMs, signal }) };
 }
 
 function connectionOptions(options: LinkOptions) {

@@ -16,7 +16,13 @@ export const PROBE_TIMEOUT_MS = 1000;
 /** A tick later than this says that this process slept, and proves nothing about the server. */
 export const PROBE_TOLERANCE_MS = 200;
 
-/** How long one exchange of session setup or tree connect may take. */
-export const ESTABLISH_TIMEOUT_MS = 5000;
+/**
+ * How long one exchange of session setup or tree connect may take. The server has just answered NEGOTIATE, but may have to wait
+ * until the server that had the session before has let go of it. What it began goes on there, so another attempt is no loss:
+ * it may take twice as long each time, up to the second value.
+ */
+export const ESTABLISH_TIMEOUT_MS = 3000;
+export const ESTABLISH_TIMEOUT_MAX_MS = 24_000;
+
 /** How long LOGOFF may take before the connection is simply closed. */
 export const LOGOFF_TIMEOUT_MS = 500;

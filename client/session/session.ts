@@ -28,6 +28,8 @@ export interface SessionOptions {
   previousSessionId?: bigint;
   /** Encrypt everything, whether or not the server demands it. */
   encryption?: boolean;
+  /** For each exchange. Default: ESTABLISH_TIMEOUT_MS. */
+  timeoutMs?: number;
   signal?: AbortSignal;
 }
 
@@ -78,7 +80,7 @@ export class Session {
           previousSessionId: options.previousSessionId ?? 0n,
           securityBuffer: token ?? Buffer.alloc(0),
         }),
-        signal: establishSignal(options.signal),
+        signal: establishSignal(options),
       });
       preauth.update(sent);
       const { status, message } = response;
@@ -130,19 +132,19 @@ export class Session {
   }
 
   /** Connects a share; with one that demands encryption the whole session is encrypted from then on. */
-  async treeConnect(share: string, signal?: AbortSignal): Promise<TreeConnect> {
+  async treeConnect(share: string, options: Pick<SessionOptions, 'timeoutMs' | 'signal'> = {}): Promise<TreeConnect> {
     const path = `\\\\${this.connection.options.serverName}\\${share}`;
     const { status, message } = await this.send({
       command: Command.TREE_CONNECT,
       body: encodeTreeConnectRequest({ flags: 0, path }),
-      signal: establishSignal(signal),
+      signal: establishSignal(options),
     });
     if (status !== Status.SUCCESS) {
       throw SmbError.fromStatus(status, `connecting to the share ${share} at ${addressText(this.connection.address)}`);
     }
     const tree = { ...decodeTreeConnectResponse(message), treeId: message.readUInt32LE(36), share };
     if ((tree.shareFlags & ShareFlags.ENCRYPT_DATA) !== 0) this.#security.encryptFromNow();
-    await validateNegotiation(this, tree.treeId, establishSignal(signal));
+    await validateNegotiation(this, tree.treeId, establishSignal(options));
     return tree;
   }
 
@@ -161,7 +163,10 @@ export class Session {
   }
 }
 
-function establishSignal(signal: AbortSignal | undefined): AbortSignal {
-  const limit = AbortSignal.timeout(ESTABLISH_TIMEOUT_MS);
+function establishSignal({
+  timeoutMs = ESTABLISH_TIMEOUT_MS,
+  signal,
+}: Pick<SessionOptions, 'timeoutMs' | 'signal'>): AbortSignal {
+  const limit = AbortSignal.timeout(timeoutMs);
   return signal ? AbortSignal.any([signal, limit]) : limit;
 }
