@@ -111,56 +111,89 @@ function addressOf(buffer: Buffer): bigint {
   return base + BigInt(buffer.byteOffset);
 }
 
-/** Times are FILETIME (100 ns since 1601), as everything that leaves for a client. */
-export interface Stat {
+const EPOCH_TICKS = 116_444_736_000_000_000n;
+
+function filetime(seconds: number, nanoseconds: number): bigint {
+  return BigInt(seconds) * 10_000_000n + BigInt(Math.floor(nanoseconds / 100)) + EPOCH_TICKS;
+}
+
+/** What statx(2) says. Times are FILETIME (100 ns since 1601), worked out only when they are asked for. */
+export class Stat {
   /** S_IF* and permission bits. */
-  mode: number;
-  size: number;
+  readonly mode: number;
+  readonly size: number;
   /** Bytes that the file takes on the volume. */
-  allocated: number;
-  links: number;
-  inode: bigint;
-  device: bigint;
-  /** Preferred I/O size in bytes. */
-  blockSize: number;
-  accessTime: bigint;
-  writeTime: bigint;
-  changeTime: bigint;
+  readonly allocated: number;
+  readonly links: number;
+  readonly #inodeLow: number;
+  readonly #inodeHigh: number;
+  readonly #hasBirthTime: boolean;
+  /** Seconds and nanoseconds of access, birth, change, write. */
+  readonly #accessS: number;
+  readonly #accessNs: number;
+  readonly #birthS: number;
+  readonly #birthNs: number;
+  readonly #changeS: number;
+  readonly #changeNs: number;
+  readonly #writeS: number;
+  readonly #writeNs: number;
+
+  /** `bytes`: struct statx; not kept. */
+  constructor(bytes: Buffer) {
+    this.mode = bytes.readUInt16LE(28);
+    this.size = readSize(bytes, 40);
+    this.allocated = readSize(bytes, 48) * 512;
+    this.links = bytes.readUInt32LE(16);
+    this.#inodeLow = bytes.readUInt32LE(32);
+    this.#inodeHigh = bytes.readUInt32LE(36);
+    this.#hasBirthTime = (bytes.readUInt32LE(0) & STATX_BTIME) !== 0;
+    this.#accessS = readSeconds(bytes, 64);
+    this.#accessNs = bytes.readUInt32LE(72);
+    this.#birthS = readSeconds(bytes, 80);
+    this.#birthNs = bytes.readUInt32LE(88);
+    this.#changeS = readSeconds(bytes, 96);
+    this.#changeNs = bytes.readUInt32LE(104);
+    this.#writeS = readSeconds(bytes, 112);
+    this.#writeNs = bytes.readUInt32LE(120);
+  }
+
+  get inode(): bigint {
+    return (BigInt(this.#inodeHigh) << 32n) | BigInt(this.#inodeLow);
+  }
+
+  get accessTime(): bigint {
+    return filetime(this.#accessS, this.#accessNs);
+  }
+
+  get writeTime(): bigint {
+    return filetime(this.#writeS, this.#writeNs);
+  }
+
+  get changeTime(): bigint {
+    return filetime(this.#changeS, this.#changeNs);
+  }
+
   /** 0n where the file system keeps none. */
-  birthTime: bigint;
+  get birthTime(): bigint {
+    return this.#hasBirthTime ? filetime(this.#birthS, this.#birthNs) : 0n;
+  }
 }
 
 export const isDirectory = (stat: Stat): boolean => (stat.mode & 0o170000) === 0o040000;
 export const isRegular = (stat: Stat): boolean => (stat.mode & 0o170000) === 0o100000;
 export const isSymlink = (stat: Stat): boolean => (stat.mode & 0o170000) === 0o120000;
 
-const EPOCH_TICKS = 116_444_736_000_000_000n;
 /** STATX_BASIC_STATS | STATX_BTIME */
 const STATX_WANTED = 0x7ff | 0x800;
 const STATX_BTIME = 0x800;
 const STATX_SIZE = 256;
 
-function readTime(bytes: Buffer, at: number): bigint {
-  return bytes.readBigInt64LE(at) * 10_000_000n + BigInt(Math.floor(bytes.readUInt32LE(at + 8) / 100)) + EPOCH_TICKS;
+function readSize(bytes: Buffer, at: number): number {
+  return bytes.readUInt32LE(at + 4) * 0x1_0000_0000 + bytes.readUInt32LE(at);
 }
 
-const readSize = (bytes: Buffer, at: number): number =>
-  bytes.readUInt32LE(at + 4) * 0x1_0000_0000 + bytes.readUInt32LE(at);
-
-function readStat(bytes: Buffer): Stat {
-  return {
-    mode: bytes.readUInt16LE(28),
-    size: readSize(bytes, 40),
-    allocated: readSize(bytes, 48) * 512,
-    links: bytes.readUInt32LE(16),
-    inode: bytes.readBigUInt64LE(32),
-    device: (BigInt(bytes.readUInt32LE(136)) << 32n) | BigInt(bytes.readUInt32LE(140)),
-    blockSize: bytes.readUInt32LE(4),
-    accessTime: readTime(bytes, 64),
-    birthTime: (bytes.readUInt32LE(0) & STATX_BTIME) !== 0 ? readTime(bytes, 80) : 0n,
-    changeTime: readTime(bytes, 96),
-    writeTime: readTime(bytes, 112),
-  };
+function readSeconds(bytes: Buffer, at: number): number {
+  return bytes.readInt32LE(at + 4) * 0x1_0000_0000 + bytes.readUInt32LE(at);
 }
 
 /** A name in a directory. `type` is DT_*: 4 directory, 8 file, 10 symbolic link, 0 unknown. */
@@ -208,6 +241,9 @@ export type Eventually<T> = T | Promise<T>;
 function then<T, U>(value: Eventually<T>, next: (value: T) => U): Eventually<U> {
   return value instanceof Promise ? value.then(next) : next(value);
 }
+
+/** Where calls on the event loop leave what they found; it is read before anything else runs. */
+const scratch = Buffer.alloc(4096);
 
 /** Whether this server may still change the volume; asked last before every change (the deadline of session/deadline-gate.ts). */
 export interface ChangeGate {
@@ -316,16 +352,17 @@ export class Posix {
   }
 
   #stat(fd: number, name: string, flags: number): Eventually<Stat | number> {
-    const out = Buffer.allocUnsafe(STATX_SIZE);
-    return then(this.#call(native.statx, fd, name, flags, STATX_WANTED, out), (r) => (r < 0 ? r : readStat(out)));
+    const out = this.blocking ? Buffer.allocUnsafe(STATX_SIZE) : scratch;
+    return then(this.#call(native.statx, fd, name, flags, STATX_WANTED, out), (r) => (r < 0 ? r : new Stat(out)));
   }
 
   /** Type and bytes of the handle that the file system gives, or -EOPNOTSUPP and its like where it gives none. */
   handle(fd: number): Eventually<Buffer | number> {
-    const out = Buffer.alloc(8 + MAX_HANDLE_SIZE);
+    const out = this.blocking ? Buffer.allocUnsafe(16 + MAX_HANDLE_SIZE) : scratch;
+    const mountId = out.subarray(8 + MAX_HANDLE_SIZE, 16 + MAX_HANDLE_SIZE);
     out.writeUInt32LE(MAX_HANDLE_SIZE, 0);
-    return then(this.#call(native.nameToHandle, fd, '', out, Buffer.alloc(4), AT.EMPTY_PATH), (r) =>
-      r < 0 ? r : out.subarray(4, 8 + out.readUInt32LE(0)),
+    return then(this.#call(native.nameToHandle, fd, '', out, mountId, AT.EMPTY_PATH), (r) =>
+      r < 0 ? r : Buffer.from(out.subarray(4, 8 + out.readUInt32LE(0))),
     );
   }
 
@@ -334,19 +371,19 @@ export class Posix {
     return this.#call(native.access, procPath(fd), mode);
   }
 
-  /** A copy of the attribute, or -ENODATA. `fd` may be O_PATH. */
+  /** A copy of the attribute, or -ENODATA. `fd` may be O_PATH; `maximumSize` at most 4096. */
   getAttribute(fd: number, name: string, maximumSize: number): Eventually<Buffer | number> {
-    const out = Buffer.allocUnsafe(maximumSize);
+    const out = this.blocking ? Buffer.allocUnsafe(maximumSize) : scratch;
     return then(this.#call(native.getxattr, procPath(fd), name, out, maximumSize), (r) =>
-      r < 0 ? r : out.subarray(0, r),
+      r < 0 ? r : Buffer.from(out.subarray(0, r)),
     );
   }
 
   /** Of a name in a directory; a symbolic link is not followed. */
   getAttributeAt(dirFd: number, entry: string, name: string, maximumSize: number): Eventually<Buffer | number> {
-    const out = Buffer.allocUnsafe(maximumSize);
+    const out = this.blocking ? Buffer.allocUnsafe(maximumSize) : scratch;
     return then(this.#call(native.lgetxattr, `${procPath(dirFd)}/${entry}`, name, out, maximumSize), (r) =>
-      r < 0 ? r : out.subarray(0, r),
+      r < 0 ? r : Buffer.from(out.subarray(0, r)),
     );
   }
 
