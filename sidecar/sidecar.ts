@@ -120,7 +120,7 @@ export class Sidecar {
     });
     const opens = new Opens(this.components, endings);
     const locks = new Locks(this.components);
-    const ownership = new Ownership(this.components, endings);
+    const ownership = new Ownership(this.components, endings, (member) => this.#lease.confirmAlive(member));
     const sessions = new Sessions(this.components);
     const renames = new Renames(this.components);
     this.handoff = new Handoff(this.components, endings, this.#registration);
@@ -162,6 +162,7 @@ export class Sidecar {
       handoff: this.handoff,
       fencer: this.#fencer,
       clock: this.#clock,
+      place: this.#place,
       storeState: () => ({ reachable: this.#lease.reachable, message: this.#reconciler.message }),
     });
     this.#remote.addService(ControlDefinition, control.implementation());

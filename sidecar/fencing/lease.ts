@@ -1,6 +1,6 @@
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
-import { monotonicMs, monotonicNs } from '../../common/time.ts';
+import { delay, monotonicMs, monotonicNs } from '../../common/time.ts';
 import type { Delivery } from '../breaks/delivery.ts';
 import { Inbox } from '../breaks/inbox.ts';
 import { marginMs } from '../constants.ts';
@@ -39,6 +39,7 @@ export class Lease {
   #looking = false;
   #lastLookMs = Number.NEGATIVE_INFINITY;
   #waitingSinceMs: number | undefined;
+  #stopped = false;
 
   constructor(parts: LeaseParts) {
     this.#is = parts;
@@ -51,6 +52,7 @@ export class Lease {
   }
 
   stop(): void {
+    this.#stopped = true;
     clearInterval(this.#timer);
   }
 
@@ -68,13 +70,14 @@ export class Lease {
     const late =
       !member.alive && member.deadlineNs - monotonicNs() < BigInt(Math.floor((this.#is.leaseDurationMs / 3) * 1e6));
     member.alive = true;
+    member.heartbeatMs = monotonicMs();
     if (late) void this.renew(member);
   }
 
   /** The stream ended: that proves nothing. It attaches again, or the kernel says that it is dead, or its lease runs out. */
   streamLost(member: Member): void {
     const check = () => {
-      if (member.over || member.stream) return;
+      if (this.#stopped || member.over || member.stream) return;
       if (isProvenDead(member.lockPath)) {
         this.#is.log.warn({ server: member.owner }, 'the file server process is dead');
         void this.died(member);
@@ -83,11 +86,23 @@ export class Lease {
     check();
   }
 
+  /**
+   * Asks whether a file server really lives before somebody is refused in its name: one that is dead is fenced first, one whose
+   * heartbeats stay away either beats again or its lease runs out.
+   */
+  async confirmAlive(member: Member): Promise<boolean> {
+    if (!member.over && isProvenDead(member.lockPath)) await this.died(member);
+    while (!member.over && !this.#stopped && monotonicMs() - member.heartbeatMs > this.#is.leaseDurationMs / 2) {
+      await delay(DEATH_CHECK_MS);
+    }
+    return !member.over;
+  }
+
   /** Its process is proven dead: its opens are orphaned at once. */
   async died(member: Member): Promise<void> {
-    member.over = true;
+    member.end();
     if (this.#is.cluster.members.get(member.worker) === member) this.#is.cluster.members.delete(member.worker);
-    for (;;) {
+    while (!this.#stopped) {
       try {
         await this.#is.fencer.fenceDead(member.identity, 'process_ended');
         return;
@@ -101,7 +116,7 @@ export class Lease {
   /** The table refuses it. */
   fenced(member: Member, reason: string): void {
     if (member.over) return;
-    member.over = true;
+    member.end();
     if (this.#is.cluster.members.get(member.worker) === member) this.#is.cluster.members.delete(member.worker);
     this.#is.log.warn({ server: member.owner, reason }, 'a file server of this pod was fenced');
     member.stream?.tell({ $case: 'fenced', value: { reason } });
@@ -186,6 +201,14 @@ export class Lease {
     const nowMs = monotonicMs();
     this.#lastLookMs = nowMs;
     cluster.look(servers);
+    // A worker whose heartbeats stopped is not renewed; that it was fenced shows here.
+    for (const member of [...cluster.members.values()]) {
+      const known = cluster.server(member.identity.serverId);
+      if (!known || known.epoch < member.identity.epoch) continue; // a look from before it registered
+      if (known.epoch > member.identity.epoch || known.state === 'fencing' || known.state === 'fenced') {
+        this.fenced(member, `the table has it as ${known.state}, epoch ${known.epoch}`);
+      }
+    }
     const silent = this.#silence.observe(servers, sentMs, nowMs);
     for (const server of silent) {
       // A worker of our own whose heartbeats stopped is a silent server like any other.

@@ -90,7 +90,8 @@ export class Reconciler {
       metrics.storeReconciled.inc();
       await this.#putBack(tag, generation);
       // Nobody wrote under this generation: servers that it has never seen may still live, and get a lease to put their state back.
-      const graceUntilMs = monotonicMs() + (known || newStore ? 0 : leaseDurationMs);
+      const first = newStore && this.#generation === undefined;
+      const graceUntilMs = monotonicMs() + (known || first ? 0 : leaseDurationMs);
       while (!(await this.#allPutBack(tag, generation)) || monotonicMs() < graceUntilMs) {
         if ((await this.#storeKeys()).every((key) => key === tag)) break; // another sidecar opened it
         await delay(LOOK_MS);
@@ -98,10 +99,21 @@ export class Reconciler {
       const { keys } = this.#is;
       await Promise.all(Array.from({ length: SHARDS }, (_, shard) => store.data.set(keys.store(shard), tag)));
     }
+    await this.#dropForgotten();
     this.#generation = generation;
     store.openWith(scripts);
+    this.message = '';
     await this.#afterOpening();
     log.info({ runId, generation }, 'the store is open');
+  }
+
+  /** The store was opened without these: they put nothing back in time, and what they had may be somebody else's. */
+  async #dropForgotten(): Promise<void> {
+    const { registry, cluster } = this.#is;
+    const known = new Set((await registry.list()).map((server) => `${server.serverId}@${server.epoch}`));
+    for (const member of [...cluster.members.values()]) {
+      if (!known.has(member.owner)) this.#is.fenced(member, 'the store was opened without it');
+    }
   }
 
   /** A random id of one life of the store's data, made by whoever finds none. */

@@ -29,6 +29,8 @@ export interface ControlParts {
   handoff: Handoff;
   fencer: Fencer;
   clock: Clock;
+  /** Where this sidecar is. */
+  place: { address: string; pod: string; node: string };
   storeState(): { reachable: boolean; message: string };
 }
 
@@ -81,12 +83,17 @@ export class ControlFace {
   }
 
   #status(): StatusReply {
-    const { components, storeState, clock } = this.#is;
+    const { components, storeState, clock, place } = this.#is;
     const { reachable, message } = storeState();
     const servers = [...components.cluster.members.values()].map((member) => {
       const status = statusOf(components.cluster.server(member.identity.serverId), member.identity.serverId);
       status.identity = { serverId: member.identity.serverId, epoch: BigInt(member.identity.epoch) };
-      status.smbAddress = member.smbAddress;
+      Object.assign(status, {
+        address: place.address,
+        pod: place.pod,
+        node: place.node,
+        smbAddress: member.smbAddress,
+      });
       if (member.draining) status.state = 'draining';
       status.sessions = BigInt(member.sessions.size);
       for (const { record } of member.opens.values()) {

@@ -1,3 +1,4 @@
+import { monotonicMs } from '../../common/time.ts';
 import type { FileState, OpenRecord } from '../../proto/generated/handles.ts';
 import { hex, type Identity, identityText, type OpenIds } from '../table/keys.ts';
 import type { FileServerStream } from './stream.ts';
@@ -43,13 +44,15 @@ export class Member {
   smbAddress: string;
   /** Heartbeat since the last renewal: without one a worker is not renewed. */
   alive = true;
+  /** When the last heartbeat came, monotonic ms. */
+  heartbeatMs = monotonicMs();
   counter = 0;
   /** CLOCK_MONOTONIC ns until which it may serve. */
   deadlineNs = 0n;
   /** It gives its handles away; no new session. */
   draining = false;
-  /** Fenced, or proven dead: nothing is decided for it any more. */
-  over = false;
+  #over = false;
+  readonly #gone = Promise.withResolvers<void>();
   /** Opens that a resuming file server still has to report. */
   reportsExpected = 0;
   /** Opens with a change that had not returned when their session was quiesced, by what waits for them. */
@@ -62,6 +65,21 @@ export class Member {
     this.lockPath = lockPath;
     this.ids = ids;
     this.smbAddress = smbAddress;
+  }
+
+  /** Fenced, or proven dead: nothing is decided for it any more. */
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Resolved when it is over. */
+  get gone(): Promise<void> {
+    return this.#gone.promise;
+  }
+
+  end(): void {
+    this.#over = true;
+    this.#gone.resolve();
   }
 
   add(record: OpenRecord, operation: number): OwnOpen {

@@ -17,8 +17,11 @@ export class Ownership {
   readonly #is: Components;
   readonly #endings: Endings;
   readonly #patienceMs: number;
+  readonly #confirmAlive: (member: Member) => Promise<boolean>;
 
-  constructor(components: Components, endings: Endings) {
+  /** @param confirmAlive whether a file server of this pod lives; one that does not is fenced when this returns false */
+  constructor(components: Components, endings: Endings, confirmAlive: (member: Member) => Promise<boolean>) {
+    this.#confirmAlive = confirmAlive;
     this.#is = components;
     this.#endings = endings;
     const { leaseDurationMs, writeSettleMs } = components.config.failover;
@@ -95,6 +98,7 @@ export class Ownership {
     if (!open) return this.#letGoUnknown(member, fileId, openId);
     const { record } = open;
     if (record.state === OpenState.ACTIVE && member.sessions.has(record.sessionId)) {
+      if (!(await this.#confirmAlive(member))) return { ok: true, reason: '' };
       return { ok: false, reason: 'its session is alive here' };
     }
     if (member.unfinished.has(openId)) return { ok: false, reason: 'a change through it has not returned' };
@@ -132,8 +136,11 @@ export class Ownership {
     if (member.over) return true;
     try {
       const value = { fileId: record.fileId, openId: record.openId };
-      const answer = await member.stream?.ask({ $case: 'dropOpen', value }, DROP_TIMEOUT_MS);
-      return answer?.ok === true;
+      const answer = await Promise.race([
+        member.stream?.ask({ $case: 'dropOpen', value }, DROP_TIMEOUT_MS),
+        member.gone,
+      ]);
+      return member.over || answer?.ok === true;
     } catch (error) {
       this.#is.log.info({ err: error, openId: record.openId.toString(16) }, 'an open was not let go');
       return member.over;

@@ -1,5 +1,5 @@
 import { type ServerUnaryCall, type sendUnaryData, status, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import { reasonOf } from '../../common/errors.ts';
+import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import { SIDECAR_IDENTITY } from '../../common/tls.ts';
 import { BeneathReply, PeerReply, type PeerServer, PingReply } from '../../proto/generated/peer.ts';
 import type { Handoff } from '../handoff/handoff.ts';
@@ -18,6 +18,13 @@ export interface PeerParts {
   locks: Locks;
   renames: Renames;
   handoff: Handoff;
+}
+
+class NotHereError extends HoldfastError {
+  readonly grpcCode = status.UNAVAILABLE;
+  constructor(serverId: string) {
+    super('NOT_HERE', `${serverId} is not attached to this sidecar`);
+  }
 }
 
 type Unary<A, B> = (call: ServerUnaryCall<A, B>, callback: sendUnaryData<B>) => void;
@@ -90,7 +97,9 @@ export class PeerFace {
   ): Unary<A, PeerReply> {
     return this.#unary(async (request) => {
       const member = this.#is.components.cluster.memberOf(request.serverId);
-      return member ? handle(member, request) : no('that server is not here');
+      // Not an answer of that server: whoever asks tries again until it is here, or fenced.
+      if (!member) throw new NotHereError(request.serverId);
+      return handle(member, request);
     });
   }
 
@@ -102,7 +111,8 @@ export class PeerFace {
       })().then(
         (reply) => callback(null, reply),
         (error: unknown) => {
-          const code = error instanceof NotAllowedError ? error.grpcCode : status.INTERNAL;
+          const known = error instanceof NotAllowedError || error instanceof NotHereError;
+          const code = known ? error.grpcCode : status.INTERNAL;
           callback({ code, message: reasonOf(error) });
         },
       );

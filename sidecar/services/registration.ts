@@ -111,7 +111,7 @@ export class Registration {
     // Whoever held the lock file before this process is dead: the kernel gave it away.
     const before = cluster.members.get(hello.worker);
     if (before) {
-      before.over = true;
+      before.end();
       before.stream?.end();
       cluster.members.delete(hello.worker);
     }

@@ -93,10 +93,9 @@ export class Sessions {
     if (session && session.user !== user) return { ok: false, reason: "it is another user's" };
     try {
       if (session) {
-        const answer = await member.stream?.ask(
-          { $case: 'dropSession', value: { sessionId } },
-          DROP_SESSION_TIMEOUT_MS,
-        );
+        const asked = member.stream?.ask({ $case: 'dropSession', value: { sessionId } }, DROP_SESSION_TIMEOUT_MS);
+        const answer = await Promise.race([asked, member.gone]);
+        if (member.over) return { ok: false, reason: 'the file server was fenced' }; // the table says so too by now
         if (!answer?.ok) return { ok: false, reason: 'the file server did not end it' };
       }
       member.sessions.delete(sessionId);

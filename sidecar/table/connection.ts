@@ -21,7 +21,9 @@ export function connect(config: StoreConfig, password: string | undefined, name:
         }),
     connectionName: name,
     autoResendUnfulfilledCommands: false,
-    maxRetriesPerRequest: null,
+    // Zero: what was under way when a connection ended is rejected at once. Without it ioredis forgets such commands unanswered when it
+    // may not send them again, and the automatic pipeline waits for them for ever.
+    maxRetriesPerRequest: 0,
     enableAutoPipelining: true,
     connectTimeout: 2000,
     keepAlive: 1000,

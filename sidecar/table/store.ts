@@ -27,6 +27,8 @@ export interface RunOptions {
   onLate?: (answer: Answer) => void;
   /** Index of the argument that becomes '1' when the call is repeated after a lost answer. */
   repeatedAt?: number;
+  /** Sent ahead of each attempt, on the same connection. */
+  before?: (connection: Connection) => Promise<unknown>;
   /** Runs although the shards are closed (fencing, putting back). */
   whileClosed?: boolean;
 }
@@ -168,6 +170,10 @@ export class Store {
       const beganMs = performance.now();
       try {
         progress.sending();
+        const ahead = options.before?.(this.data);
+        if (ahead && 'nodes' in this.data)
+          await ahead; // another slot may be another connection
+        else ahead?.catch(() => {}); // lost together with the script's own answer, and sent again with it
         const answer = (await (this.data as unknown as RawScripts).evalshaBuffer(
           scripts[name].sha,
           keys.length,
@@ -196,6 +202,27 @@ export class Store {
         }
       }
     }
+  }
+
+  /** Reads something outside of a script, and waits for the store as a decision does. */
+  async read<T>(look: (connection: Connection) => Promise<T>, waitMs: number): Promise<T> {
+    const untilMs = monotonicMs() + waitMs;
+    for (;;) {
+      try {
+        return await Promise.race([look(this.data), this.#timeout(untilMs - monotonicMs())]);
+      } catch (error) {
+        if (this.#ended || monotonicMs() > untilMs || !isConnectionError(reasonOf(error))) {
+          throw new StoreUnavailableError('read', reasonOf(error));
+        }
+        await delay(20);
+      }
+    }
+  }
+
+  #timeout(ms: number): Promise<never> {
+    return new Promise((_, reject) => {
+      setTimeout(() => reject(new StoreUnavailableError('read', 'no answer')), Math.max(ms, 0)).unref();
+    });
   }
 
   async #reload(): Promise<void> {
@@ -270,7 +297,7 @@ export class Store {
 }
 
 function isConnectionError(reason: string): boolean {
-  return /connection|ECONN|EPIPE|ETIMEDOUT|socket|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN/i.test(
+  return /connection|max retries|pipeline|ECONN|EPIPE|ETIMEDOUT|socket|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN/i.test(
     reason,
   );
 }

@@ -6,6 +6,7 @@ import {
   Outcome,
   type Reclaim,
 } from '../../proto/generated/handles.ts';
+import type { Connection } from './connection.ts';
 import { bytesId, hex, type Identity, idBytes, identityText, type Keys, NOBODY, shardOf, shardOfId } from './keys.ts';
 import {
   bodyOf,
@@ -96,7 +97,6 @@ export class Table {
     onLate?: (decision: OpenDecision) => void,
   ): Promise<OpenDecision> {
     const { fileId } = record;
-    if (record.durability !== 0) this.#hint(record);
     const args: Argument[] = [
       idBytes(record.openId),
       record.access,
@@ -118,7 +118,10 @@ export class Table {
       flag(record.isDirectory),
     ];
     const read = (answer: Answer) => this.#readOpen(answer, fileId);
-    return read(await this.#file('open', me, fileId, args, onLate && { onLate: (answer) => onLate(read(answer)) }));
+    const options: Partial<RunOptions> = {};
+    if (record.durability !== 0) options.before = (connection) => this.#hint(connection, record);
+    if (onLate) options.onLate = (answer) => onLate(read(answer));
+    return read(await this.#file('open', me, fileId, args, options));
   }
 
   async reclaim(me: Identity, fileId: Uint8Array, request: Reclaim): Promise<OpenDecision & { owner: string }> {
@@ -144,8 +147,8 @@ export class Table {
 
   /** Which file the open with these guids (or this id) may be an open of. */
   async hinted(createGuid: Uint8Array, clientGuid: Uint8Array, openId: bigint): Promise<Buffer | undefined> {
-    const answer = await this.#store.data.getBuffer(this.keys.create(createGuid, clientGuid, openId));
-    return answer ?? undefined;
+    const key = this.keys.create(createGuid, clientGuid, openId);
+    return (await this.#store.read((connection) => connection.getBuffer(key), this.#waitMs)) ?? undefined;
   }
 
   async close(me: Identity, fileId: Uint8Array, openId: bigint): Promise<CloseDecision> {
@@ -251,7 +254,6 @@ export class Table {
 
   /** Puts an open back while its shard is closed (restore.lua). */
   async restore(me: Identity, record: OpenRecord, operation: number, fileVersion: bigint): Promise<number> {
-    this.#hint(record);
     const locks: Argument[] = [];
     for (const lock of record.locks) locks.push(flag(lock.exclusive), ...(rangeArguments(lock) ?? [0, 0, 0, 0]));
     const args: Argument[] = [
@@ -279,7 +281,13 @@ export class Table {
       record.locks.length,
       ...locks,
     ];
-    return numberAt(await this.#file('restore', me, record.fileId, args, { whileClosed: true }), 0);
+    return numberAt(
+      await this.#file('restore', me, record.fileId, args, {
+        whileClosed: true,
+        before: (connection) => this.#hint(connection, record),
+      }),
+      0,
+    );
   }
 
   async name(
@@ -347,11 +355,10 @@ export class Table {
     } while (cursor !== '0');
   }
 
-  #hint(record: OpenRecord): void {
-    // Sent ahead on the same connection; if it is lost the open's own answer is lost with it, and the repetition finds the record.
-    this.#store.data
-      .set(this.keys.create(record.createGuid, record.clientGuid, record.openId), asBuffer(record.fileId))
-      .catch(() => {});
+  /** Where the open is going to be; the truth is in the file's record. */
+  #hint(connection: Connection, record: OpenRecord): Promise<unknown> {
+    const key = this.keys.create(record.createGuid, record.clientGuid, record.openId);
+    return connection.set(key, asBuffer(record.fileId));
   }
 
   #file(

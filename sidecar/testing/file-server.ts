@@ -61,8 +61,8 @@ export class TestFileServer {
     const stream = this.#client.attach();
     this.#stream = stream;
     stream.on('data', (frame: SidecarFrame) => this.#frame(frame));
-    stream.on('error', () => this.#lost());
-    stream.on('end', () => this.#lost());
+    stream.on('error', () => this.#stream === stream && this.#lost());
+    stream.on('end', () => this.#stream === stream && this.#lost());
     const reply = await this.ask({
       $case: 'hello',
       value: {

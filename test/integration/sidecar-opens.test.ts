@@ -52,7 +52,9 @@ describe('opens of two pods', () => {
     const last = await two.close(second.record);
     expect(last.body).toMatchObject({ value: { remove: true, share: 'projects', path: 'doomed' } });
     expect((await one.open('doomed')).outcome).toBe(Outcome.DELETE_PENDING);
-    expect((await two.ask({ $case: 'fileGone', value: { fileId: second.record.fileId } })).outcome).toBe(Outcome.GRANTED);
+    expect((await two.ask({ $case: 'fileGone', value: { fileId: second.record.fileId } })).outcome).toBe(
+      Outcome.GRANTED,
+    );
     const anew = await one.open('doomed');
     expect(anew.outcome).toBe(Outcome.GRANTED);
     await one.close(anew.record);
@@ -62,7 +64,10 @@ describe('opens of two pods', () => {
     const { record } = await one.open('replayed');
     const ask = (user: string) =>
       one.ask({ $case: 'findCreate', value: { createGuid: record.createGuid, clientGuid: record.clientGuid, user } });
-    expect(await ask('alice')).toMatchObject({ outcome: Outcome.GRANTED, body: { value: { record: { openId: record.openId } } } });
+    expect(await ask('alice')).toMatchObject({
+      outcome: Outcome.GRANTED,
+      body: { value: { record: { openId: record.openId } } },
+    });
     expect((await ask('mallory')).outcome).toBe(Outcome.ACCESS_DENIED);
     expect((await one.open('replayed', { createGuid: record.createGuid })).outcome).toBe(Outcome.DUPLICATE_OBJECTID);
     await one.close(record);
@@ -94,7 +99,9 @@ describe('opens of two pods', () => {
     await two.close(beneath.record);
     expect((await one.ask({ $case: 'beginRename', value: rename })).outcome).toBe(Outcome.GRANTED);
     const { fileId, openId } = rename;
-    expect((await one.ask({ $case: 'endRename', value: { fileId, openId, done: true, to: 'new' } })).outcome).toBe(Outcome.GRANTED);
+    expect((await one.ask({ $case: 'endRename', value: { fileId, openId, done: true, to: 'new' } })).outcome).toBe(
+      Outcome.GRANTED,
+    );
     await one.close(directory.record);
   });
 });
@@ -105,7 +112,9 @@ describe('byte-range locks of two pods', () => {
     const b = await two.open('locked');
     two.commands.length = 0;
     expect(lockOf(await one.lock(a.record, 0, 100))).toBe(Outcome.GRANTED);
-    expect(two.got('fileState').at(-1)?.locks).toMatchObject([{ offset: 0n, length: 100n, exclusive: true, openId: a.record.openId }]);
+    expect(two.got('fileState').at(-1)?.locks).toMatchObject([
+      { offset: 0n, length: 100n, exclusive: true, openId: a.record.openId },
+    ]);
     expect(lockOf(await two.lock(b.record, 99, 10))).toBe(Outcome.LOCK_NOT_GRANTED);
     expect(lockOf(await two.lock(b.record, 100, 10))).toBe(Outcome.GRANTED);
     expect(lockOf(await one.lock(a.record, 5, 5, { unlock: true }))).toBe(Outcome.RANGE_NOT_LOCKED);
@@ -215,7 +224,10 @@ describe('sessions and reclaim between pods that live', () => {
     expect((await two.reclaim(record, { createGuid: Buffer.alloc(16, 9) })).outcome).toBe(Outcome.NOT_FOUND);
     expect((await two.reclaim(record, { persistent: false })).outcome).toBe(Outcome.NOT_FOUND);
     const back = await two.reclaim(record);
-    expect(back).toMatchObject({ outcome: Outcome.GRANTED, record: { openId: record.openId, path: 'roaming', locks: [{ offset: 7n, length: 3n }] } });
+    expect(back).toMatchObject({
+      outcome: Outcome.GRANTED,
+      record: { openId: record.openId, path: 'roaming', locks: [{ offset: 7n, length: 3n }] },
+    });
     expect(one.got('dropOpen')).toMatchObject([{ openId: record.openId }]);
     expect((await one.close(record)).outcome).toBe(Outcome.NOT_FOUND);
     await two.close(record);
@@ -243,7 +255,10 @@ describe('sessions and reclaim between pods that live', () => {
   test('an open whose client stays away expires, and delete-on-close is carried out', async () => {
     const { record } = await one.open('expiring', { timeoutMs: 1000, deleteOnClose: true });
     await one.disconnect(record);
-    await until(() => [...one.got('removeFile'), ...two.got('removeFile')].some((file) => file.path === 'expiring'), 8000);
+    await until(
+      () => [...one.got('removeFile'), ...two.got('removeFile')].some((file) => file.path === 'expiring'),
+      8000,
+    );
     await until(async () => {
       const again = await two.open('expiring');
       if (again.outcome === Outcome.GRANTED) await two.close(again.record);

@@ -1,0 +1,162 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { Outcome } from '../../proto/generated/handles.ts';
+import { TestCluster } from '../../sidecar/testing/cluster.ts';
+import { until } from '../../sidecar/testing/redis.ts';
+
+const LEASE_MS = 1500;
+let cluster: TestCluster;
+
+beforeEach(async () => {
+  cluster = await TestCluster.start(2, LEASE_MS);
+  await cluster.pod(0).server.session(1n);
+  await cluster.pod(1).server.session(2n);
+}, 20_000);
+afterEach(() => cluster.stop());
+
+describe('a file server process', () => {
+  test('that was killed is fenced at once, and its persistent open is reclaimed anywhere without waiting for the lease', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const kept = await one.open('kept');
+    await one.lock(kept.record, 0, 10);
+    const ended = await one.open('ended', { durability: 0, createGuid: Buffer.alloc(0), shareAccess: 0 });
+    expect(ended.outcome).toBe(Outcome.GRANTED);
+    const beganMs = performance.now();
+    one.kill();
+    const back = await two.reclaim(kept.record);
+    expect(back).toMatchObject({ outcome: Outcome.GRANTED, record: { locks: [{ offset: 0n, length: 10n }] } });
+    expect(performance.now() - beganMs).toBeLessThan(LEASE_MS / 2);
+    // What was not durable ended with the process.
+    expect((await two.open('ended')).outcome).toBe(Outcome.GRANTED);
+  }, 20_000);
+
+  test("that replaces a killed one has a new epoch; the old one's open is had back there too", async () => {
+    const pod = cluster.pod(0);
+    const { record } = await pod.server.open('again');
+    const before = pod.server.epoch;
+    pod.server.kill();
+    const server = await pod.replaceServer();
+    expect(server.epoch).toBeGreaterThan(before);
+    await server.session(77n);
+    expect((await server.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+  }, 20_000);
+
+  test('whose stream broke goes on under its identity', async () => {
+    const { server } = cluster.pod(0);
+    const { record } = await server.open('resumed');
+    const before = server.epoch;
+    server.detach();
+    await server.resume();
+    expect(server.epoch).toBe(before);
+    expect((await server.close(record)).outcome).toBe(Outcome.GRANTED);
+  }, 20_000);
+
+  test('that is frozen past its lease is fenced; its writers wait for writeSettle; awake, it is told and refused', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('frozen');
+    one.freeze();
+    const deadlineNs = one.deadlineNs;
+    const claim = { previousSessionId: 1n, user: 'alice' };
+    expect((await two.ask({ $case: 'claimSession', value: claim })).outcome).toBe(Outcome.GRANTED);
+    const back = await two.reclaim(record);
+    expect(back.outcome).toBe(Outcome.GRANTED);
+    expect(process.hrtime.bigint()).toBeGreaterThan(deadlineNs); // never before it had stopped itself
+    one.detach();
+    await expect(one.resume()).rejects.toThrow(String(Outcome.FENCED));
+  }, 20_000);
+});
+
+describe('a sidecar', () => {
+  test('that is killed and started again goes on for its file server', async () => {
+    const pod = cluster.pod(0);
+    const { record } = await pod.server.open('through');
+    const before = pod.server.epoch;
+    pod.sidecar?.halt();
+    pod.server.detach();
+    await pod.startSidecar();
+    await pod.server.resume();
+    expect(pod.server.epoch).toBe(before);
+    expect((await cluster.pod(1).server.reclaim(record)).outcome).toBe(Outcome.FILE_NOT_AVAILABLE); // its session lives
+    const other = await pod.server.open('another');
+    expect(other.record.openId).not.toBe(record.openId);
+    expect((await pod.server.close(record)).outcome).toBe(Outcome.GRANTED);
+    await until(() => pod.server.mayServe);
+  }, 30_000);
+
+  test('that is killed together with its file server: started again it proves the death and fences', async () => {
+    const pod = cluster.pod(0);
+    const { record } = await pod.server.open('both');
+    pod.sidecar?.halt();
+    pod.server.kill();
+    const beganMs = performance.now();
+    await pod.startSidecar();
+    expect((await cluster.pod(1).server.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    expect(performance.now() - beganMs).toBeLessThan(LEASE_MS);
+  }, 20_000);
+
+  test('and its file server that are cut off for good are fenced by a peer', async () => {
+    const pod = cluster.pod(0);
+    const { record } = await pod.server.open('lost-node');
+    const deadlineNs = pod.server.deadlineNs;
+    pod.sidecar?.halt();
+    pod.server.freeze();
+    const beganMs = performance.now();
+    const back = await cluster.pod(1).server.reclaim(record);
+    expect(back.outcome).toBe(Outcome.GRANTED);
+    expect(process.hrtime.bigint()).toBeGreaterThan(deadlineNs);
+    expect(performance.now() - beganMs).toBeLessThan(LEASE_MS + 200 + 1000 + 1000);
+  }, 20_000);
+});
+
+describe('Redis', () => {
+  test('paused for several leases: servers stop at their deadline, nothing is lost, nobody is fenced', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('paused');
+    const epochs = [one.epoch, two.epoch];
+    cluster.redis.pause();
+    const during = one.open('asked-meanwhile');
+    await until(() => !one.mayServe && !two.mayServe, 3 * LEASE_MS);
+    const untilMs = performance.now() + LEASE_MS;
+    await until(() => performance.now() > untilMs);
+    cluster.redis.resume();
+    await until(() => one.mayServe && two.mayServe, 2 * LEASE_MS);
+    expect((await during).outcome).toBe(Outcome.GRANTED);
+    const laterMs = performance.now() + 1.5 * LEASE_MS;
+    await until(() => performance.now() > laterMs, 10_000);
+    expect([one.fenced, two.fenced]).toEqual([false, false]);
+    expect([one.epoch, two.epoch]).toEqual(epochs);
+    expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+  }, 30_000);
+
+  test('away for longer than a decision waits: refused, and what was decided too late is taken back', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    cluster.redis.pause();
+    const late = await one.open('too-late', { shareAccess: 0 });
+    expect(late.outcome).toBe(Outcome.STORE_UNAVAILABLE);
+    cluster.redis.resume();
+    await until(async () => (await two.open('too-late', { shareAccess: 0 })).outcome === Outcome.GRANTED, 10_000);
+  }, 30_000);
+
+  test('restarted with its data: state is put back, decisions go on', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('restarted', { shareAccess: 1 });
+    await one.lock(record, 0, 10);
+    await cluster.redis.kill();
+    await cluster.redis.up();
+    expect((await two.open('restarted')).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect((await one.lock(record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+    expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+    expect((await two.open('restarted')).outcome).toBe(Outcome.GRANTED);
+    expect([one.fenced, two.fenced]).toEqual([false, false]);
+  }, 30_000);
+
+  test('come back empty: the owners put their opens back before anything new is granted', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('emptied', { shareAccess: 1 });
+    await one.lock(record, 0, 10);
+    await cluster.redis.kill();
+    await cluster.redis.up('--appenddirname', 'other');
+    expect((await two.open('emptied')).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect((await one.lock(record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+    expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+  }, 30_000);
+});

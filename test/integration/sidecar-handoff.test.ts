@@ -1,0 +1,152 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { MigrateRequest, MigrationProgress, StatusReply } from '../../proto/generated/control.ts';
+import { Outcome } from '../../proto/generated/handles.ts';
+import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
+import type { TestFileServer } from '../../sidecar/testing/file-server.ts';
+import { until } from '../../sidecar/testing/redis.ts';
+
+let cluster: TestCluster;
+let one: TestFileServer;
+let two: TestFileServer;
+let three: TestFileServer;
+
+beforeEach(async () => {
+  cluster = await TestCluster.start(3, 3000);
+  one = cluster.pod(0).server;
+  two = cluster.pod(1).server;
+  three = cluster.pod(2).server;
+}, 20_000);
+afterEach(() => cluster.stop());
+
+async function openMany(server: TestFileServer, sessions: bigint[], each: number) {
+  const records = [];
+  for (const sessionId of sessions) {
+    await server.session(sessionId);
+    for (let i = 0; i < each; i++) records.push((await server.open(`file-${sessionId}-${i}`, { sessionId })).record);
+  }
+  return records;
+}
+
+function migrate(pod: TestPod, request: Partial<MigrateRequest>): Promise<MigrationProgress[]> {
+  const full = { migrationId: 'm', targetPods: [], timeoutMs: 10_000, leaving: true, ...request };
+  return new Promise((resolve, reject) => {
+    const seen: MigrationProgress[] = [];
+    const stream = cluster.control(pod).migrate(full);
+    stream.on('data', (progress: MigrationProgress) => seen.push(progress));
+    stream.on('end', () => resolve(seen));
+    stream.on('error', reject);
+  });
+}
+
+describe('a drain without an operator', () => {
+  test("moves every session's opens to the others, who hand them to their clients", async () => {
+    const records = await openMany(one, [101n, 102n, 103n, 104n], 5);
+    await one.lock(records[0] as never, 3, 4);
+    const drained = await one.drain(10_000);
+    expect(drained).toMatchObject({ moved: 20n, released: 0n, left: 0n });
+    expect(one.draining).toBe(true);
+    expect(one.records.size).toBe(0);
+    expect(two.got('warmUp').length + three.got('warmUp').length).toBeGreaterThan(0);
+    for (const record of records) {
+      const back = [await two.reclaim(record), undefined];
+      if (back[0]?.outcome !== Outcome.GRANTED) back[1] = await three.reclaim(record);
+      expect(back.some((b) => b?.outcome === Outcome.GRANTED)).toBe(true);
+    }
+    expect(two.records.get(records[0]?.openId ?? 0n)?.locks).toMatchObject([{ offset: 3n, length: 4n }]);
+    expect(await one.session(999n)).toBe(Outcome.DRAINING);
+    expect((await one.drain(1000)).left).toBe(0n);
+  }, 30_000);
+
+  test('each session is quiesced, then its opens change owner, then it is released', async () => {
+    const [record] = await openMany(one, [201n], 1);
+    const order: string[] = [];
+    one.onCommand = async (command) => {
+      if (command.$case === 'quiesce' || command.$case === 'release') order.push(command.$case);
+      return true;
+    };
+    await one.drain(10_000);
+    expect(order).toEqual(['quiesce', 'release']);
+    expect(one.got('release')[0]).toMatchObject({ openIds: [record?.openId], sessionIds: [201n] });
+  }, 20_000);
+
+  test('an open with a change that has not returned is left until it has', async () => {
+    const records = await openMany(one, [301n], 2);
+    const hung = records[1];
+    if (!hung) throw new Error('no record');
+    one.unfinished = [hung.openId];
+    const drain = one.drain(10_000);
+    await until(() => one.got('release').length > 0);
+    expect(one.got('release')[0]?.openIds).toEqual([records[0]?.openId]);
+    expect((await two.reclaim(hung)).outcome).toBe(Outcome.FILE_NOT_AVAILABLE);
+    one.send({ $case: 'quiesced', value: { openId: hung.openId } });
+    expect(await drain).toMatchObject({ moved: 2n, left: 0n });
+    expect((await two.reclaim(hung)).outcome).toBe(Outcome.GRANTED);
+  }, 20_000);
+
+  test('with nobody to take them, opens are released, and whoever comes may have them', async () => {
+    two.kill();
+    three.kill();
+    await until(async () => {
+      const servers = [...(cluster.pod(0).sidecar?.components.cluster.servers ?? [])];
+      return servers.filter((server) => server.state === 'active').length === 1;
+    }, 10_000);
+    const [record] = await openMany(one, [401n], 1);
+    expect(await one.drain(10_000)).toMatchObject({ moved: 0n, released: 1n, left: 0n });
+    const again = await cluster.pod(2).replaceServer();
+    await again.session(402n);
+    if (!record) throw new Error('no record');
+    expect((await again.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+  }, 30_000);
+});
+
+describe('a migration that the operator drives', () => {
+  test('goes to the pod that it names; asked again, the outcome is repeated', async () => {
+    const records = await openMany(one, [501n, 502n], 3);
+    const seen = await migrate(cluster.pod(0), { targetPods: ['pod-2'] });
+    expect(seen.at(-1)).toMatchObject({ done: true, phase: 'Done', moved: 6n, sessions: 2n, total: 6n });
+    expect((await migrate(cluster.pod(0), { targetPods: ['pod-2'] })).at(-1)).toMatchObject({ done: true, moved: 6n });
+    for (const record of records) {
+      expect((await three.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    }
+    expect(three.got('dropOpen')).toHaveLength(0);
+  }, 20_000);
+
+  test('a client that lands on a third server is served: the target lets go', async () => {
+    const [record] = await openMany(one, [601n], 1);
+    await migrate(cluster.pod(0), { targetPods: ['pod-1'] });
+    if (!record) throw new Error('no record');
+    expect((await three.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    expect(two.got('dropOpen')).toMatchObject([{ openId: record.openId }]);
+  }, 20_000);
+
+  test('says what a sidecar has', async () => {
+    await openMany(one, [701n], 2);
+    const status = await new Promise<StatusReply>((resolve, reject) =>
+      cluster.control(cluster.pod(0)).getStatus({}, (error, reply) => (error ? reject(error) : resolve(reply))),
+    );
+    expect(status).toMatchObject({
+      storeReachable: true,
+      storeMessage: '',
+      servers: [{ pod: 'pod-0', sessions: 1n, opensActive: 2n, opensPersistent: 2n }],
+    });
+    await until(() => [...(cluster.pod(0).sidecar?.components.cluster.servers ?? [])].length === 3);
+  }, 20_000);
+
+  test('proof from Kubernetes that a pod ended orphans its opens at once', async () => {
+    const [record] = await openMany(one, [801n], 1);
+    cluster.pod(0).sidecar?.halt();
+    one.freeze();
+    const fenced = await new Promise<number>((resolve, reject) =>
+      cluster
+        .control(cluster.pod(1))
+        .serverEnded({ podUid: 'uid-pod-0', pod: '' }, (error, reply) =>
+          error ? reject(error) : resolve(reply.serversFenced),
+        ),
+    );
+    expect(fenced).toBe(1);
+    if (!record) throw new Error('no record');
+    const beganMs = performance.now();
+    expect((await two.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    expect(performance.now() - beganMs).toBeLessThan(1000);
+  }, 20_000);
+});
