@@ -102,7 +102,7 @@ async function establishOn(
     { user, domain, password },
     { previousSessionId, encryption, timeoutMs, signal },
   );
-  return { connection, session, tree: await session.treeConnect(share, { timeoutMs, signal }) };
+  return { connection, session, tree: await session.treeConnect(share, signal, timeoutMs) };
 }
 
 function connectionOptions(options: LinkOptions) {

@@ -41,7 +41,7 @@ const PARTIAL = [Status.SUCCESS, Status.BUFFER_OVERFLOW];
 
 /** Asks srvsvc for the shares, over a pipe of IPC$ (MS-SRVS 3.1.4.8). */
 export async function listShares(link: Link, signal: AbortSignal): Promise<ShareInfo[]> {
-  const tree = await link.session.treeConnect('IPC$', { signal });
+  const tree = await link.session.treeConnect('IPC$', signal);
   const send = async (request: OutgoingRequest, accepted: readonly number[] = [Status.SUCCESS]): Promise<Response> => {
     const response = await link.session.send({ ...request, treeId: tree.treeId, signal });
     if (!accepted.includes(response.status)) throw SmbError.fromStatus(response.status, 'listing the shares');

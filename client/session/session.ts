@@ -137,14 +137,14 @@ export class Session {
     const { status, message } = await this.send({
       command: Command.TREE_CONNECT,
       body: encodeTreeConnectRequest({ flags: 0, path }),
-      signal: establishSignal(options),
+      signal: establishSignal({ signal, timeoutMs }),
     });
     if (status !== Status.SUCCESS) {
       throw SmbError.fromStatus(status, `connecting to the share ${share} at ${addressText(this.connection.address)}`);
     }
     const tree = { ...decodeTreeConnectResponse(message), treeId: message.readUInt32LE(36), share };
     if ((tree.shareFlags & ShareFlags.ENCRYPT_DATA) !== 0) this.#security.encryptFromNow();
-    await validateNegotiation(this, tree.treeId, establishSignal(options));
+    await validateNegotiation(this, tree.treeId, establishSignal({ signal, timeoutMs }));
     return tree;
   }
 
