@@ -33,7 +33,8 @@ export function reconnect(request: Request, folder: Folder, wishes: Wishes, cont
 }
 
 async function reclaim(request: Request, folder: Folder, wishes: Wishes, claim: Claim): Promise<Reply> {
-  const { handles } = request.services;
+  const { handles, opens } = request.services;
+  if (await isConnected(opens.byId(claim.openId))) return statusReply(Status.OBJECT_NAME_NOT_FOUND);
   const { outcome, value } = await handles.reclaim(
     {
       openId: claim.openId,
@@ -62,6 +63,15 @@ async function reclaim(request: Request, folder: Folder, wishes: Wishes, claim: 
     return statusReply(Status.OBJECT_NAME_NOT_FOUND);
   }
   return answer(request, open, wishes);
+}
+
+/** Open.Session is not NULL (3.3.5.9.12): the client has its open, on a connection that lives. Waits for one that is ending. */
+async function isConnected(open: OpenFile | undefined): Promise<boolean> {
+  const session = open?.session;
+  if (session === undefined) return false;
+  if (session.state === 'Valid' && session.connection.isOpen) return true;
+  await session.ending;
+  return false;
 }
 
 /** The open becomes this process': with the descriptor that it has here, one opened ahead, or by its name. */
