@@ -135,8 +135,11 @@ export class FileServer {
     };
   }
 
-  /** Serves as soon as the sidecar has registered this process. Rejects with HoldfastError where that cannot be. */
-  async start(): Promise<void> {
+  /**
+   * Serves as soon as the sidecar has registered this process. Rejects with HoldfastError where that cannot be.
+   * @returns the port that SMB is served on
+   */
+  async start(): Promise<number> {
     const { listen, metrics } = this.#options;
     await lockForLife(this.#lockPath);
     this.#metricsServer = await serveMetrics(metrics, this.#metrics.registry, this.#health());
@@ -150,6 +153,12 @@ export class FileServer {
     const port = await this.#server.listen(listen);
     this.#isListening = true;
     this.#log.info({ listen, port, shares: this.#shares.all().length - 1 }, 'serving');
+    return port;
+  }
+
+  /** Whether the deadline of the last renewal is ahead. */
+  get mayServe(): boolean {
+    return this.#clock.mayServe();
   }
 
   /** Ends cleanly: what runs finishes, opens are closed or wait for their client elsewhere. */

@@ -42,7 +42,10 @@ const notOfPipes = new Set<number>([Command.TREE_DISCONNECT, Command.IOCTL]);
 /** Checks session, signature, encryption and tree connect, and has the command done. */
 export function dispatch(call: Call): Reply | Promise<Reply> {
   const { command } = call.header;
-  const refusal = fromCompound(call) ?? checkSession(call) ?? (needsTree.has(command) ? checkTree(call) : undefined);
+  const inherited = fromCompound(call);
+  // Looked at in any case: the answer is signed by the session, whatever it says.
+  const ofSession = checkSession(call);
+  const refusal = inherited ?? ofSession ?? (needsTree.has(command) ? checkTree(call) : undefined);
   if (refusal !== undefined) return statusReply(refusal);
   if (needsTree.has(command) && call.tree.share.isPipe && !notOfPipes.has(command)) {
     return call.services.pipes.handle(call);

@@ -1,0 +1,297 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { Outcome } from '../../proto/generated/handles.ts';
+import { Command, Flags } from '../../smb/constants.ts';
+import { Status } from '../../smb/status.ts';
+import { encodeCloseRequest } from '../../smb/wire/close.ts';
+import { encodeCreateRequest } from '../../smb/wire/create.ts';
+import { encodeEchoRequest } from '../../smb/wire/echo.ts';
+import { framePrefix } from '../../smb/wire/framing.ts';
+import { joinCompound } from '../../smb/wire/header.ts';
+import { encodeLogoffRequest } from '../../smb/wire/logoff.ts';
+import { FileServer } from '../file-server.ts';
+import { eventually } from '../testing/eventually.ts';
+import { RawClient, RELATED } from '../testing/raw-client.ts';
+import { ScriptedSidecar } from '../testing/scripted-sidecar.ts';
+
+const USER = 'alice';
+const PASSWORD = 'secret';
+
+describe('a server', () => {
+  let folder: string;
+  let sidecar: ScriptedSidecar;
+  let server: FileServer;
+  let port: number;
+  let clients: RawClient[];
+
+  beforeEach(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'holdfast-server-'));
+    mkdirSync(join(folder, 'users'));
+    mkdirSync(join(folder, 'volume'));
+    writeFileSync(join(folder, 'users', USER), `${PASSWORD}\n`);
+    const share = { volume: 'v', path: '/', access: [{ principal: USER, permission: 'Full' }] };
+    const config = {
+      clusterId: 'c',
+      clusterName: 'c',
+      volumes: [{ name: 'v', path: join(folder, 'volume') }],
+      shares: [
+        { ...share, name: 'data' },
+        { ...share, name: 'closed', access: [{ principal: 'bob', permission: 'Full' }] },
+        { ...share, name: 'encrypted', encryption: 'Required' },
+      ],
+      store: { addresses: ['127.0.0.1:1'] },
+    };
+    writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
+    sidecar = new ScriptedSidecar();
+    sidecar.decide = ({ body }) => ({
+      outcome: body?.$case === 'claimSession' ? Outcome.NOT_FOUND : Outcome.GRANTED,
+    });
+    await sidecar.start(join(folder, 'sidecar.sock'));
+    server = new FileServer(
+      {
+        config: join(folder, 'config.json'),
+        runDir: folder,
+        usersDir: join(folder, 'users'),
+        listen: '127.0.0.1:0',
+        advertise: '127.0.0.1:445',
+        metrics: '127.0.0.1:0',
+        worker: '0',
+        serverName: 'TEST',
+      },
+      pino({ level: 'silent' }),
+    );
+    port = await server.start();
+    clients = [];
+  });
+
+  afterEach(async () => {
+    for (const client of clients) client.end();
+    await server.stop();
+    sidecar.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  const connected = async () => {
+    const client = await RawClient.connect(port);
+    clients.push(client);
+    return client;
+  };
+  const loggedOn = async () => {
+    const client = await RawClient.loggedOn(port, USER, PASSWORD);
+    clients.push(client);
+    return client;
+  };
+  const echo = async (client: RawClient) => (await client.request(Command.ECHO, encodeEchoRequest())).header.status;
+
+  describe('before logon', () => {
+    test('closes the connection for what is no message, and others notice nothing', async () => {
+      const other = await loggedOn();
+      const bad = [
+        Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+        Buffer.concat([framePrefix(4), Buffer.from('\xfeSMC', 'latin1')]),
+        Buffer.concat([framePrefix(64), Buffer.from('\xfeSMB', 'latin1'), Buffer.alloc(60)]),
+        framePrefix(65 * 1024),
+        Buffer.concat([framePrefix(52), Buffer.from('\xfdSMB', 'latin1'), Buffer.alloc(48)]),
+      ];
+      for (const bytes of bad) {
+        const client = await connected();
+        client.socket.write(bytes);
+        await client.closed();
+      }
+      expect(await echo(other)).toBe(Status.SUCCESS);
+    });
+
+    test('closes the connection for a command before NEGOTIATE and for a second NEGOTIATE', async () => {
+      const first = await connected();
+      first.sendFrame(first.message(Command.ECHO, encodeEchoRequest()));
+      await first.closed();
+      const second = await connected();
+      await second.negotiate();
+      await expect(second.negotiate()).rejects.toThrow('closed');
+    });
+
+    test('refuses a wrong password and an unknown user with the same status', async () => {
+      const one = await connected();
+      await one.negotiate();
+      expect(await one.logOn(USER, 'wrong')).toBe(Status.LOGON_FAILURE);
+      expect(await one.logOn('nobody', PASSWORD)).toBe(Status.USER_SESSION_DELETED);
+      const two = await connected();
+      await two.negotiate();
+      expect(await two.logOn('nobody', PASSWORD)).toBe(Status.LOGON_FAILURE);
+    });
+
+    test('closes the connection for a MessageId that was not granted', async () => {
+      const client = await connected();
+      await client.negotiate();
+      client.nextMessageId = 100_000;
+      client.sendFrame(client.message(Command.ECHO, encodeEchoRequest()));
+      await client.closed();
+    });
+  });
+
+  describe('of a session', () => {
+    test('refuses what is not signed, and what is signed wrongly', async () => {
+      const client = await loggedOn();
+      client.sendFrame(client.message(Command.LOGOFF, encodeLogoffRequest()));
+      expect((await client.receive()).header.status).toBe(Status.ACCESS_DENIED);
+      const forged = client.message(Command.LOGOFF, encodeLogoffRequest(), { flags: Flags.SIGNED });
+      client.sendFrame(forged);
+      expect((await client.receive()).header.status).toBe(Status.ACCESS_DENIED);
+      expect(await echo(client)).toBe(Status.SUCCESS);
+    });
+
+    test('signs its answers', async () => {
+      const client = await loggedOn();
+      const { message } = await client.request(Command.ECHO, encodeEchoRequest());
+      expect(client.signer?.verify(message)).toBe(true);
+    });
+
+    test('knows no session that was logged off, nor one of another connection', async () => {
+      const one = await loggedOn();
+      const two = await loggedOn();
+      const other = await two.request(Command.LOGOFF, encodeLogoffRequest(), { sessionId: one.sessionId });
+      expect(other.header.status).toBe(Status.USER_SESSION_DELETED);
+      expect((await one.request(Command.LOGOFF, encodeLogoffRequest())).header.status).toBe(Status.SUCCESS);
+      expect((await one.request(Command.LOGOFF, encodeLogoffRequest())).header.status).toBe(
+        Status.USER_SESSION_DELETED,
+      );
+    });
+
+    test('stores the session before it is established, and ends the one that it follows', async () => {
+      const before = await loggedOn();
+      const after = await connected();
+      await after.negotiate();
+      expect(await after.logOn(USER, PASSWORD, before.sessionId)).toBe(Status.SUCCESS);
+      const kinds = sidecar.requests.map(({ body }) => body?.$case);
+      expect(kinds.filter((kind) => kind === 'storeSession')).toHaveLength(2);
+      expect(kinds.indexOf('endSession')).toBeLessThan(kinds.lastIndexOf('storeSession'));
+      expect((await before.request(Command.LOGOFF, encodeLogoffRequest())).header.status).toBe(
+        Status.USER_SESSION_DELETED,
+      );
+    });
+
+    test('asks for a previous session that lives elsewhere, and is not established while the store is away', async () => {
+      sidecar.decide = ({ body }) => ({
+        outcome: body?.$case === 'claimSession' ? Outcome.STORE_UNAVAILABLE : Outcome.GRANTED,
+      });
+      const client = await connected();
+      await client.negotiate();
+      expect(await client.logOn(USER, PASSWORD, 0x77n)).toBe(Status.SERVER_UNAVAILABLE);
+      const claim = sidecar.requests.find(({ body }) => body?.$case === 'claimSession')?.body;
+      expect(claim?.$case === 'claimSession' && claim.value.previousSessionId).toBe(0x77n);
+    });
+  });
+
+  test('connects to the shares that the user may see, by their name in any case', async () => {
+    const client = await loggedOn();
+    expect(await client.treeConnect('DATA')).toBe(Status.SUCCESS);
+    expect(await client.treeConnect('IPC$')).toBe(Status.SUCCESS);
+    expect(await client.treeConnect('nothing')).toBe(Status.BAD_NETWORK_NAME);
+    expect(await client.treeConnect('closed')).toBe(Status.ACCESS_DENIED);
+    expect(await client.treeConnect('encrypted')).toBe(Status.ACCESS_DENIED);
+  });
+
+  test('a related request fails with the one before it, and takes its ids', async () => {
+    const client = await loggedOn();
+    await client.treeConnect('data');
+    const allOnes = { persistent: 0xffff_ffff_ffff_ffffn, volatile: 0xffff_ffff_ffff_ffffn };
+    const create = client.message(Command.CREATE, createOf('missing'));
+    const close = client.message(Command.CLOSE, encodeCloseRequest({ flags: 0, fileId: allOnes }), {
+      ...RELATED,
+      sessionId: 0xffff_ffff_ffff_ffffn,
+      treeId: 0xffff_ffff,
+    });
+    const { message, parts } = joinCompound([create, close]);
+    for (const part of parts) client.signer?.sign(part);
+    client.sendFrame(message);
+    const [first, second] = [await client.receive(), await client.receive()];
+    expect(first.header.status).toBe(Status.OBJECT_NAME_NOT_FOUND);
+    expect(second.header.status).toBe(Status.OBJECT_NAME_NOT_FOUND);
+    expect(second.header.sessionId).toBe(client.sessionId);
+    expect(client.signer?.verify(second.message)).toBe(true);
+  });
+
+  describe('past its deadline', () => {
+    test('answers nothing until it is renewed, and goes on then', async () => {
+      const client = await loggedOn();
+      sidecar.isRenewing = false;
+      await eventually('the deadline passed', () => !server.mayServe);
+      client.send(Command.ECHO, encodeEchoRequest());
+      await expect(client.receive(200)).rejects.toThrow('no response');
+      sidecar.renew();
+      expect((await client.receive()).header.status).toBe(Status.SUCCESS);
+    });
+
+    test('resets its connections when it was fenced, and serves under a new epoch', async () => {
+      const client = await loggedOn();
+      sidecar.isRenewing = false;
+      await eventually('the deadline passed', () => !server.mayServe);
+      client.send(Command.ECHO, encodeEchoRequest());
+      sidecar.epoch = 2n;
+      sidecar.send({ $case: 'fenced', value: { reason: 'test' } });
+      await client.closed();
+      sidecar.isRenewing = true;
+      await eventually('serving again', () => server.mayServe);
+      const again = await loggedOn();
+      expect(again.sessionId >> 36n).toBe(2n);
+    });
+  });
+
+  describe('in a handoff', () => {
+    test('leaves requests of a quiesced session unread, and serves them when it is resumed', async () => {
+      const client = await loggedOn();
+      const answer = await sidecar.command({ $case: 'quiesce', value: { sessionIds: [], timeoutMs: 1000 } });
+      expect(answer.body).toEqual({
+        $case: 'quiesce',
+        value: { unfinishedOpenIds: [], sessionIds: [client.sessionId] },
+      });
+      client.send(Command.ECHO, encodeEchoRequest());
+      await expect(client.receive(200)).rejects.toThrow('no response');
+      await sidecar.command({ $case: 'resume', value: { sessionIds: [] } });
+      expect((await client.receive()).header.status).toBe(Status.SUCCESS);
+    });
+
+    test('resets the connections of released sessions, and says nothing of them to the sidecar', async () => {
+      const client = await loggedOn();
+      await sidecar.command({ $case: 'quiesce', value: { sessionIds: [client.sessionId], timeoutMs: 1000 } });
+      client.send(Command.ECHO, encodeEchoRequest());
+      const { sessionId } = client;
+      await sidecar.command({ $case: 'release', value: { openIds: [], sessionIds: [sessionId] } });
+      await client.closed();
+      expect(sidecar.requests.some(({ body }) => body?.$case === 'endSession')).toBe(false);
+    });
+
+    test('resets new connections on its way out', async () => {
+      const there = await loggedOn();
+      await sidecar.command({ $case: 'stopAccepting', value: {} });
+      const late = await connected().catch(() => undefined);
+      await late?.closed();
+      expect(await echo(there)).toBe(Status.SUCCESS);
+    });
+
+    test('ends a session that its client has taken to another server', async () => {
+      const client = await loggedOn();
+      const { ok } = await sidecar.command({ $case: 'dropSession', value: { sessionId: client.sessionId } });
+      expect(ok).toBe(true);
+      await client.closed();
+      expect(sidecar.requests.some(({ body }) => body?.$case === 'endSession')).toBe(true);
+    });
+  });
+});
+
+function createOf(name: string): Buffer {
+  return encodeCreateRequest({
+    requestedOplockLevel: 0,
+    impersonationLevel: 2,
+    desiredAccess: 0x12_0089,
+    fileAttributes: 0,
+    shareAccess: 7,
+    createDisposition: 1,
+    createOptions: 0,
+    name,
+    createContexts: [],
+  });
+}

@@ -1,0 +1,193 @@
+import { randomBytes } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
+import { NtlmClient } from '../../smb/auth/client.ts';
+import { Command, Dialect, Flags, HashAlgorithm, SecurityMode } from '../../smb/constants.ts';
+import { deriveSessionKeys } from '../../smb/crypto/kdf.ts';
+import { preauthHashStart, preauthHashUpdate } from '../../smb/crypto/preauth.ts';
+import { createSigner, type Signer, signingAlgorithmOf } from '../../smb/crypto/signer.ts';
+import { FrameReader, framePrefix } from '../../smb/wire/framing.ts';
+import { decodeHeader, encodeMessage, type Header, splitCompound } from '../../smb/wire/header.ts';
+import { encodeNegotiateRequest } from '../../smb/wire/negotiate.ts';
+import { decodeSessionSetupResponse, encodeSessionSetupRequest } from '../../smb/wire/session-setup.ts';
+import { encodeTreeConnectRequest } from '../../smb/wire/tree-connect.ts';
+
+export interface RawResponse {
+  header: Header;
+  message: Buffer;
+}
+
+/** A client that sends exactly what a test tells it to, byte by byte if need be. Dialect 3.1.1, AES-CMAC. */
+export class RawClient {
+  readonly socket: Socket;
+  readonly #reader = new FrameReader(0xff_ffff);
+  readonly #arrived: RawResponse[] = [];
+  #wake: (() => void) | undefined;
+  isClosed = false;
+  nextMessageId = 0;
+  sessionId = 0n;
+  treeId = 0;
+  signer: Signer | undefined;
+  #preauthHash = preauthHashStart();
+
+  private constructor(socket: Socket) {
+    this.socket = socket;
+    socket.on('data', (chunk: Buffer) => {
+      this.#reader.push(chunk);
+      for (let frame = this.#reader.next(); frame; frame = this.#reader.next()) {
+        for (const message of splitCompound(Buffer.from(frame))) {
+          this.#arrived.push({ header: decodeHeader(message), message });
+        }
+      }
+      this.#wake?.();
+    });
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      this.isClosed = true;
+      this.#wake?.();
+    });
+  }
+
+  static async connect(port: number): Promise<RawClient> {
+    const socket = connect(port, '127.0.0.1');
+    await new Promise<void>((resolve, reject) => {
+      socket.once('connect', resolve);
+      socket.once('error', reject);
+    });
+    return new RawClient(socket);
+  }
+
+  /** Connected, negotiated, logged on. */
+  static async loggedOn(port: number, user: string, password: string): Promise<RawClient> {
+    const client = await RawClient.connect(port);
+    await client.negotiate();
+    const status = await client.logOn(user, password);
+    if (status !== 0) throw new Error(`logon was answered 0x${status.toString(16)}`);
+    return client;
+  }
+
+  /** One message with a header of this client's session and tree. */
+  message(command: number, body: Buffer, header: Partial<Header> = {}): Buffer {
+    const { sessionId, treeId } = this;
+    const messageId = header.messageId ?? this.nextMessageId++;
+    return encodeMessage({ command, messageId, credits: 32, creditCharge: 1, sessionId, treeId, ...header }, body);
+  }
+
+  sendFrame(frame: Buffer): void {
+    this.socket.write(Buffer.concat([framePrefix(frame.length), frame]));
+  }
+
+  /** Sends a signed request. */
+  send(command: number, body: Buffer, header: Partial<Header> = {}): void {
+    const message = this.message(command, body, header);
+    this.signer?.sign(message);
+    this.sendFrame(message);
+  }
+
+  async request(command: number, body: Buffer, header: Partial<Header> = {}): Promise<RawResponse> {
+    this.send(command, body, header);
+    return this.receive();
+  }
+
+  /** The next response. Rejects when the connection ends or nothing comes. */
+  async receive(withinMs = 5000): Promise<RawResponse> {
+    const giveUpAtMs = performance.now() + withinMs;
+    for (;;) {
+      const response = this.#arrived.shift();
+      if (response) return response;
+      if (this.isClosed) throw new Error('the server closed the connection');
+      const leftMs = giveUpAtMs - performance.now();
+      if (leftMs <= 0) throw new Error(`no response within ${withinMs} ms`);
+      await this.#somethingHappens(leftMs);
+    }
+  }
+
+  /** Resolves when the server has closed the connection; rejects when it answers something or does nothing. */
+  async closed(withinMs = 5000): Promise<void> {
+    const giveUpAtMs = performance.now() + withinMs;
+    while (!this.isClosed) {
+      const response = this.#arrived.shift();
+      if (response) throw new Error(`an answer with status 0x${response.header.status.toString(16)}`);
+      const leftMs = giveUpAtMs - performance.now();
+      if (leftMs <= 0) throw new Error(`still connected after ${withinMs} ms`);
+      await this.#somethingHappens(leftMs);
+    }
+  }
+
+  async #somethingHappens(withinMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, withinMs);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  async negotiate(): Promise<RawResponse> {
+    const body = encodeNegotiateRequest({
+      securityMode: SecurityMode.SIGNING_ENABLED,
+      capabilities: 0,
+      clientGuid: randomBytes(16),
+      dialects: [Dialect.SMB_3_1_1],
+      negotiateContexts: [{ type: 'preauthIntegrity', hashAlgorithms: [HashAlgorithm.SHA_512], salt: randomBytes(32) }],
+    });
+    const request = this.message(Command.NEGOTIATE, body);
+    this.sendFrame(request);
+    const response = await this.receive();
+    this.#preauthHash = preauthHashUpdate(preauthHashUpdate(this.#preauthHash, request), response.message);
+    return response;
+  }
+
+  /** @returns the status of the last SESSION_SETUP response */
+  async logOn(user: string, password: string, previousSessionId = 0n): Promise<number> {
+    const ntlm = new NtlmClient({
+      user,
+      password,
+    });
+    let hash = this.#preauthHash;
+    let token = ntlm.initial();
+    let sessionKey: Buffer | undefined;
+    for (;;) {
+      const body = encodeSessionSetupRequest({
+        flags: 0,
+        securityMode: SecurityMode.SIGNING_ENABLED,
+        capabilities: 0,
+        previousSessionId,
+        securityBuffer: token,
+      });
+      const request = this.message(Command.SESSION_SETUP, body);
+      this.sendFrame(request);
+      hash = preauthHashUpdate(hash, request);
+      const { header, message } = await this.receive();
+      this.sessionId = header.sessionId;
+      if (header.status !== 0 && header.status !== 0xc000_0016) return header.status;
+      const { securityBuffer } = decodeSessionSetupResponse(message);
+      const step = ntlm.step(securityBuffer);
+      sessionKey = step.sessionKey ?? sessionKey;
+      if (header.status === 0 && sessionKey) {
+        const keys = deriveSessionKeys({ dialect: Dialect.SMB_3_1_1, sessionKey, preauthHash: hash });
+        this.signer = createSigner(signingAlgorithmOf(Dialect.SMB_3_1_1), keys.signingKey);
+        if (!this.signer.verify(message)) throw new Error('the last response is not signed as it should be');
+        return 0;
+      }
+      hash = preauthHashUpdate(hash, message);
+      token = step.token ?? Buffer.alloc(0);
+    }
+  }
+
+  async treeConnect(share: string): Promise<number> {
+    const { header } = await this.request(
+      Command.TREE_CONNECT,
+      encodeTreeConnectRequest({ flags: 0, path: `\\\\server\\${share}` }),
+    );
+    this.treeId = header.treeId;
+    return header.status;
+  }
+
+  end(): void {
+    this.signer?.close();
+    this.socket.destroy();
+  }
+}
+
+export const RELATED: Partial<Header> = { flags: Flags.RELATED_OPERATIONS };
