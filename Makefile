@@ -11,7 +11,8 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 node_modules/.package-lock.json: package-lock.json package.json
-	npm ci --no-audit --no-fund
+# Not `npm ci`: it refuses a lock file that lacks a platform's optional package which a registry does not serve.
+	npm install --no-save --no-audit --no-fund
 	@touch $@
 
 dist/.built: node_modules/.package-lock.json tsconfig.json $(sources)
