@@ -132,7 +132,7 @@ export class Session {
   }
 
   /** Connects a share; with one that demands encryption the whole session is encrypted from then on. */
-  async treeConnect(share: string, options: Pick<SessionOptions, 'timeoutMs' | 'signal'> = {}): Promise<TreeConnect> {
+  async treeConnect(share: string, signal?: AbortSignal, timeoutMs = ESTABLISH_TIMEOUT_MS): Promise<TreeConnect> {
     const path = `\\\\${this.connection.options.serverName}\\${share}`;
     const { status, message } = await this.send({
       command: Command.TREE_CONNECT,
