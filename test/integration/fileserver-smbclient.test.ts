@@ -63,14 +63,22 @@ describe("Samba's smbclient, on file server, sidecar and Redis", () => {
     );
   });
 
-  test.each(['aes-128-ccm', 'aes-128-gcm', 'aes-256-ccm', 'aes-256-gcm'])('encrypts with %s', async (cipher) => {
-    const flags = ['--client-protection=encrypt', `--option=client smb3 encryption algorithms=${cipher}`];
-    expect((await onShare('ls', ...flags)).code).toBe(0);
-  });
+  test.each(['aes-128-ccm', 'aes-128-gcm', 'aes-256-ccm', 'aes-256-gcm'])(
+    'encrypts with %s',
+    async (cipher) => {
+      const flags = ['--client-protection=encrypt', `--option=client smb3 encryption algorithms=${cipher}`];
+      expect((await onShare('ls', ...flags)).code).toBe(0);
+    },
+    TEST_TIMEOUT_MS,
+  );
 
-  test.each(['aes-128-gmac', 'aes-128-cmac', 'hmac-sha256'])('signs with %s', async (algorithm) => {
-    expect((await onShare('ls', `--option=client smb3 signing algorithms=${algorithm}`)).code).toBe(0);
-  });
+  test.each(['aes-128-gmac', 'aes-128-cmac', 'hmac-sha256'])(
+    'signs with %s',
+    async (algorithm) => {
+      expect((await onShare('ls', `--option=client smb3 signing algorithms=${algorithm}`)).code).toBe(0);
+    },
+    TEST_TIMEOUT_MS,
+  );
 
   test(
     'moves a large file without damage',
@@ -90,11 +98,15 @@ describe("Samba's smbclient, on file server, sidecar and Redis", () => {
     expect((await smbclient(['//127.0.0.1/nothing', '-c', 'ls'])).output).toContain('NT_STATUS_BAD_NETWORK_NAME');
   });
 
-  test('a wrong password holds up nobody else', async () => {
-    const wrong = Promise.all(Array.from({ length: 8 }, () => smbclient(['-L', '//127.0.0.1'], USER, 'wrong')));
-    expect((await onShare('ls')).code).toBe(0);
-    for (const { output } of await wrong) expect(output).toContain('NT_STATUS_LOGON_FAILURE');
-  });
+  test(
+    'a wrong password holds up nobody else',
+    async () => {
+      const wrong = Promise.all(Array.from({ length: 8 }, () => smbclient(['-L', '//127.0.0.1'], USER, 'wrong')));
+      expect((await onShare('ls')).code).toBe(0);
+      for (const { output } of await wrong) expect(output).toContain('NT_STATUS_LOGON_FAILURE');
+    },
+    TEST_TIMEOUT_MS,
+  );
 
   test('dialects below the least that is allowed are refused', async () => {
     expect((await onShare('ls', '-m', 'SMB2_10')).output).toContain('NT_STATUS_NOT_SUPPORTED');
