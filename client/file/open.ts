@@ -59,6 +59,7 @@ export class Open {
 
   markClosed(): void {
     this.#closed = true;
+    this.link = undefined;
   }
 
   /** Throws SmbError HANDLE_CLOSED or HANDLE_LOST. */
