@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,6 +8,11 @@ import { createInterface } from 'node:readline';
 import { ended, eventually } from './cluster/shell.ts';
 
 const ROOT = join(import.meta.dirname, '..');
+/** What `holdfast serve` is made of. */
+const PARTS = ['smb', 'common', 'proto', 'fileserver', 'sidecar', 'client', 'serve'];
+const SETPRIV = '/usr/bin/setpriv';
+/** How often other ports are tried when somebody else was faster. */
+const PORT_ATTEMPTS = 5;
 export const USER = 'alice';
 export const PASSWORD = 'correct horse';
 
@@ -49,17 +54,30 @@ export class Serving {
 
   /** Starts it and waits until all servers accept clients. @param flags further flags of `holdfast serve` */
   static async start(options: { servers?: number; flags?: string[]; directory?: string } = {}): Promise<Serving> {
-    const servers = options.servers ?? 1;
     const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'holdfast-share-'));
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await Serving.#start(directory, options);
+      } catch (error) {
+        if (attempt < PORT_ATTEMPTS && (error as Error).message.includes('cannot listen on')) continue;
+        if (options.directory === undefined) rmSync(directory, { recursive: true, force: true });
+        throw error;
+      }
+    }
+  }
+
+  static async #start(directory: string, options: Parameters<typeof Serving.start>[0] = {}): Promise<Serving> {
+    const servers = options.servers ?? 1;
     const port = await Serving.ports(servers);
-    const child = spawn(
-      join(ROOT, 'bin/holdfast'),
-      [
-        ...['serve', directory, '--share', 'share', '--user', `${USER}:${PASSWORD}`],
-        ...['--servers', String(servers), '--port', String(port), ...(options.flags ?? [])],
-      ],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: process.env },
-    );
+    const command = [
+      ...serveProgram(),
+      ...[directory, '--share', 'share', '--user', `${USER}:${PASSWORD}`],
+      ...['--servers', String(servers), '--port', String(port), ...(options.flags ?? [])],
+    ];
+    // The kernel ends it when this process is killed, and it ends its own then: nothing is left behind.
+    if (existsSync(SETPRIV)) command.unshift(SETPRIV, '--pdeathsig', 'TERM', '--');
+    const [program = '', ...args] = command;
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: process.env });
     const log: LogLine[] = [];
     createInterface({ input: child.stderr }).on('line', (line) => {
       if (process.env.HOLDFAST_TEST_LOG) process.stderr.write(`${line}\n`);
@@ -90,6 +108,25 @@ export class Serving {
     return line.childPid;
   }
 
+  /** A field of the log line that last started a process, e.g. `address` or `metrics`. */
+  detail(name: string, field: string): string {
+    const line = this.log.findLast((entry) => entry.process === name && entry[field] !== undefined);
+    if (line === undefined) throw new Error(`no log line that started ${name} says its ${field}`);
+    return String(line[field]);
+  }
+
+  /** Whether a file server says that it serves. */
+  async isReady(server: number): Promise<boolean> {
+    try {
+      const url = `http://${this.detail(`fileserver-${server}`, 'metrics')}/readyz`;
+      const response = await fetch(url, { signal: AbortSignal.timeout(1000) });
+      await response.arrayBuffer();
+      return response.ok;
+    } catch {
+      return false;
+    }
+  }
+
   signal(name: string, signal: NodeJS.Signals): void {
     process.kill(this.pid(name), signal);
   }
@@ -109,6 +146,24 @@ export class Serving {
     }
     if (this.#ownsDirectory) rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** `holdfast serve` as it was built, or from its sources where those are newer. */
+function serveProgram(): string[] {
+  const built = statSync(join(ROOT, 'dist/.built'), { throwIfNoEntry: false });
+  if (built && PARTS.every((part) => newestMs(join(ROOT, part)) <= built.mtimeMs)) {
+    return [join(ROOT, 'bin/holdfast'), 'serve'];
+  }
+  return [
+    join(ROOT, 'node_modules/node/bin/node'),
+    '--disable-warning=ExperimentalWarning',
+    join(ROOT, 'serve/main.ts'),
+  ];
+}
+
+function newestMs(folder: string): number {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return Math.max(0, ...files.map((entry) => statSync(join(entry.parentPath, entry.name)).mtimeMs));
 }
 
 async function listenOnce(port: number): Promise<number> {
