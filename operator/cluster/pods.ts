@@ -10,8 +10,10 @@ export interface PodFacts {
   address: string;
   /** Hash of the template it was made from. */
   template: string;
-  /** Counted by its ReplicaSet; false once it is being replaced. */
+  /** Counted by its ReplicaSet. */
   member: boolean;
+  /** Being replaced: it serves until its handles have moved, and then goes. */
+  leaving: boolean;
   /** Offered by the Services while it is ready. */
   serving: boolean;
   ready: boolean;
@@ -26,7 +28,7 @@ export interface PodFacts {
   nodeReady: boolean;
   createdMs: number;
   deletionMs: number | undefined;
-  /** Why it is being replaced; set together with leaving the ReplicaSet. */
+  /** Why it is being replaced. */
   leavingReason: string | undefined;
   /** Why it does not run, in words; undefined when nothing is wrong. */
   problem: string | undefined;
@@ -56,6 +58,7 @@ export function isNodeReady(node: V1Node | undefined): boolean {
 /** @param node its node; undefined where the operator may not watch Nodes: then it counts as ready, and as staying */
 export function podFacts(pod: V1Pod, node: V1Node | undefined): PodFacts {
   const labels = pod.metadata?.labels ?? {};
+  const leavingReason = pod.metadata?.annotations?.[LEAVING_ANNOTATION];
   const fileserver = pod.status?.containerStatuses?.find((status) => status.name === 'fileserver');
   return {
     name: pod.metadata?.name ?? '',
@@ -64,6 +67,7 @@ export function podFacts(pod: V1Pod, node: V1Node | undefined): PodFacts {
     address: pod.status?.podIP ?? '',
     template: labels[LABELS.template] ?? '',
     member: labels[LABELS.member] === 'true',
+    leaving: leavingReason !== undefined || labels[LABELS.member] !== 'true',
     serving: labels[LABELS.serving] === 'true',
     ready: pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true,
     terminating: pod.metadata?.deletionTimestamp !== undefined,
@@ -73,7 +77,7 @@ export function podFacts(pod: V1Pod, node: V1Node | undefined): PodFacts {
     nodeReady: isNodeReady(node),
     createdMs: timeMs(pod.metadata?.creationTimestamp) ?? 0,
     deletionMs: timeMs(pod.metadata?.deletionTimestamp),
-    leavingReason: pod.metadata?.annotations?.[LEAVING_ANNOTATION],
+    leavingReason,
     problem: problemOf(pod),
   };
 }

@@ -2,6 +2,7 @@ import type { V1ReplicaSet } from '@kubernetes/client-node';
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
+import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import {
   CLAIMS,
   CLUSTERS,
@@ -46,6 +47,9 @@ import { clusterStatus } from './status.ts';
 
 /** How often a cluster is looked at when nothing happens: the numbers of its status come from sidecars, which nobody watches. */
 const LOOK_EVERY_MS = 10_000;
+
+/** Has the ReplicaSet controller end this pod before all others. */
+const FIRST_TO_GO = { 'controller.kubernetes.io/pod-deletion-cost': '-1000000' };
 
 export interface ClusterReconcilerParts {
   world: World;
@@ -143,14 +147,15 @@ export class ClusterReconciler {
       replicas: cluster.spec.replicas,
       newest: hash,
       pods,
+      moved: new Set(pods.filter((pod) => hasMoved(pod, migrations)).map((pod) => pod.name)),
       replicaSets: sets.map(setFacts),
       handles: this.#parts.reports.handles(cluster.metadata.uid ?? '', pods),
       maxConcurrent: cluster.spec.migration.maxConcurrent,
       otherMigrations: migrations.filter((hm) => isRunning(hm) && !isLeaving(hm.spec.reason)).length,
       onCordon: cluster.spec.migration.onCordon,
     });
-    for (const { pod, reason } of plan.leave) {
-      await this.#takeOut(cluster, pod, reason);
+    for (const { pod, reason, takeOut } of plan.leave) {
+      await this.#beginLeaving(cluster, pod, reason, takeOut);
       log.info({ cluster: key, pod: pod.name, node: pod.node, reason }, 'replacing a file server');
       events.normal(cluster, `Replacing${reason}`, `replacing ${pod.name} on ${pod.node || 'no node'} (${reason})`);
     }
@@ -162,18 +167,22 @@ export class ClusterReconciler {
   }
 
   /**
-   * Takes a pod out of its ReplicaSet and gives it to the cluster, in one step: a pod without a controller would make
-   * `kubectl drain` stop. It stays in the Services until its handles move.
+   * Marks a pod as leaving. Where it is taken out of its ReplicaSet it is given to the cluster in the same step: a pod without a
+   * controller would make `kubectl drain` stop. It stays in the Services until its handles move.
    */
-  async #takeOut(cluster: FileServerCluster, pod: PodFacts, reason: LeavingReason): Promise<void> {
+  async #beginLeaving(
+    cluster: FileServerCluster,
+    pod: PodFacts,
+    reason: LeavingReason,
+    takeOut: boolean,
+  ): Promise<void> {
     const live = this.#parts.world.pod(namespaceOf(cluster), pod.name);
     await this.#parts.objects.patch(PODS, namespaceOf(cluster), pod.name, {
       metadata: {
         resourceVersion: live?.metadata?.resourceVersion,
         uid: pod.uid,
-        labels: { [LABELS.member]: null },
-        annotations: { [LEAVING_ANNOTATION]: reason },
-        ownerReferences: [ownerReference(cluster)],
+        annotations: { [LEAVING_ANNOTATION]: reason, ...FIRST_TO_GO },
+        ...(takeOut ? { labels: { [LABELS.member]: null }, ownerReferences: [ownerReference(cluster)] } : {}),
       },
     });
   }
@@ -204,7 +213,7 @@ export class ClusterReconciler {
     }
   }
 
-  /** Deletes servers whose handles have moved, and puts those back into the Services that stay. */
+  /** Deletes servers that no ReplicaSet ends when their handles have moved, and puts those back into the Services that stay. */
   async #tendPods(cluster: FileServerCluster, key: string): Promise<void> {
     const { world, objects, log } = this.#parts;
     const namespace = namespaceOf(cluster);
@@ -212,11 +221,10 @@ export class ClusterReconciler {
     for (const pod of world.pods(key)) {
       if (pod.terminating || pod.ended) continue;
       const own = migrations.filter((hm) => hm.spec.source === pod.name);
-      const moved = own.some((hm) => isFinished(hm) && isLeaving(hm.spec.reason) && hm.status?.sourceUID === pod.uid);
-      if (!pod.member && moved) {
+      if (!pod.member && hasMoved(pod, own)) {
         log.info({ cluster: key, pod: pod.name }, 'deleting a file server whose handles have moved');
         await this.#ignoreGone(objects.delete(PODS, namespace, pod.name, pod.uid));
-      } else if (pod.member && !pod.serving && own.every(isFinished)) {
+      } else if (!pod.leaving && !pod.serving && own.every(isFinished)) {
         await objects.patch(PODS, namespace, pod.name, {
           metadata: { uid: pod.uid, labels: { [LABELS.serving]: 'true' } },
         });
@@ -269,6 +277,17 @@ export class ClusterReconciler {
       if (!isNotFound(error) && !isConflict(error)) throw new Error(reasonOf(error), { cause: error });
     }
   }
+}
+
+/** Whether the pod is leaving and has nothing left to move (or nothing that could be). */
+function hasMoved(pod: PodFacts, migrations: readonly HandleMigration[]): boolean {
+  return (
+    pod.leaving &&
+    migrations.some(
+      (hm) =>
+        hm.spec.source === pod.name && isFinished(hm) && isLeaving(hm.spec.reason) && hm.status?.sourceUID === pod.uid,
+    )
+  );
 }
 
 function setFacts(set: V1ReplicaSet) {

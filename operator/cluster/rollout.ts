@@ -8,6 +8,8 @@ export interface RolloutInput {
   /** Hash of the newest pod template. */
   newest: string;
   pods: readonly PodFacts[];
+  /** Leaving pods whose migration has ended. */
+  moved: ReadonlySet<string>;
   /** ReplicaSets of the cluster. */
   replicaSets: readonly { name: string; template: string; replicas: number }[];
   /** Handles by pod, as far as known: victims of a scale-down are those with the fewest. */
@@ -20,9 +22,19 @@ export interface RolloutInput {
   onCordon: boolean;
 }
 
+export interface Leaver {
+  pod: PodFacts;
+  reason: LeavingReason;
+  /**
+   * Whether it is taken out of its ReplicaSet, which then makes the successor. Only where that is of the newest template; else the
+   * successor comes from another ReplicaSet, and the server's own would make one too many.
+   */
+  takeOut: boolean;
+}
+
 export interface RolloutPlan {
-  /** Members that begin to leave now: taken out of their ReplicaSet, in this order. */
-  leave: { pod: PodFacts; reason: LeavingReason }[];
+  /** Servers that begin to leave now. */
+  leave: Leaver[];
   /** What the newest ReplicaSet is to count. */
   newestReplicas: number;
   /** ReplicaSets of older templates whose count has to follow. */
@@ -32,34 +44,44 @@ export interface RolloutPlan {
 }
 
 /**
- * The next step towards `replicas` ready servers of the newest template. No ReplicaSet is ever told to count fewer than it has
- * members: it would choose a victim itself. So servers leave first, and the counts follow.
+ * The next step towards `replicas` ready servers of the newest template. A ReplicaSet counts all its members but those whose
+ * handles have moved: these, and nobody else, it ends (they carry the lowest deletion cost).
  */
 export function planRollout(input: RolloutInput): RolloutPlan {
   const living = input.pods.filter((pod) => !pod.terminating && !pod.ended);
-  const members = living.filter((pod) => pod.member);
-  const leaving = living.length - members.length;
-  const leave = chooseLeavers(input, members, Math.max(0, input.maxConcurrent - leaving - input.otherMigrations));
-  const gone = new Set(leave.map(({ pod }) => pod.name));
-  const staying = members.filter((pod) => !gone.has(pod.name));
+  const staying = living.filter((pod) => !pod.leaving);
+  const leaving = living.length - staying.length;
+  const leave = chooseLeavers(input, staying, Math.max(0, input.maxConcurrent - leaving - input.otherMigrations));
+  const chosen = new Map(leave.map((leaver) => [leaver.pod.name, leaver]));
+  /** Members of a template after this step: those that stay, and those that still have to move their handles. */
+  const stayingOf = (template: string) =>
+    staying.filter((pod) => pod.template === template && !chosen.has(pod.name)).length;
+  const movingOf = (template: string) =>
+    living.filter(
+      (pod) =>
+        pod.template === template &&
+        pod.member &&
+        !input.moved.has(pod.name) &&
+        (pod.leaving || chosen.get(pod.name)?.takeOut === false),
+    ).length;
   const old = input.replicaSets.filter((set) => set.template !== input.newest);
-  const count = (template: string) => staying.filter((pod) => pod.template === template).length;
-  const oldMembers = staying.filter((pod) => pod.template !== input.newest).length;
+  const stayingOld = staying.filter((pod) => pod.template !== input.newest && !chosen.has(pod.name)).length;
+  const newestReplicas = Math.max(stayingOf(input.newest), input.replicas - stayingOld, 0) + movingOf(input.newest);
   return {
     leave,
-    newestReplicas: Math.max(count(input.newest), input.replicas - oldMembers, 0),
-    scale: old
-      .map((set) => ({ name: set.name, replicas: Math.min(set.replicas, count(set.template)), before: set.replicas }))
-      .filter((set) => set.replicas !== set.before)
-      .map(({ name, replicas }) => ({ name, replicas })),
+    newestReplicas,
+    scale: old.flatMap(({ name, template, replicas }) => {
+      const next = Math.min(replicas, stayingOf(template) + movingOf(template));
+      return next === replicas ? [] : [{ name, replicas: next }];
+    }),
     remove: old
       .filter((set) => set.replicas === 0 && !input.pods.some((pod) => pod.member && pod.template === set.template))
       .map((set) => set.name),
   };
 }
 
-function chooseLeavers(input: RolloutInput, members: readonly PodFacts[], budget: number): RolloutPlan['leave'] {
-  const chosen: RolloutPlan['leave'] = [];
+function chooseLeavers(input: RolloutInput, staying: readonly PodFacts[], budget: number): Leaver[] {
+  const chosen: Leaver[] = [];
   const taken = new Set<string>();
   let left = budget;
   const take = (pod: PodFacts, reason: LeavingReason) => {
@@ -68,20 +90,20 @@ function chooseLeavers(input: RolloutInput, members: readonly PodFacts[], budget
     if (pod.ready && left === 0) return;
     if (pod.ready) left -= 1;
     taken.add(pod.name);
-    chosen.push({ pod, reason });
+    chosen.push({ pod, reason, takeOut: reason === 'Cordon' && pod.template === input.newest });
   };
 
-  let excess = members.length - input.replicas;
-  for (const pod of [...members].sort((a, b) => byWorth(input, a, b))) {
+  let excess = staying.length - input.replicas;
+  for (const pod of [...staying].sort((a, b) => byWorth(input, a, b))) {
     if (excess <= 0) break;
     const before = chosen.length;
     take(pod, 'ScaleDown');
     excess -= chosen.length - before;
   }
-  if (input.onCordon) for (const pod of members) if (pod.nodeLeaving) take(pod, 'Cordon');
+  if (input.onCordon) for (const pod of staying) if (pod.nodeLeaving) take(pod, 'Cordon');
   // One after another: the newest template has to work before more servers are moved to it.
-  const newest = members.filter((pod) => pod.template === input.newest);
-  const old = members.filter((pod) => pod.template !== input.newest);
+  const newest = staying.filter((pod) => pod.template === input.newest);
+  const old = staying.filter((pod) => pod.template !== input.newest);
   const mayUpgrade = newest.every((pod) => pod.ready);
   for (const pod of [...old].sort((a, b) => byWorth(input, a, b))) {
     if (mayUpgrade || !pod.ready) take(pod, 'Upgrade');

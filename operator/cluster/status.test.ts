@@ -131,7 +131,7 @@ describe('what goes on is named', () => {
     const pods = [
       pod('a', { node: '', ready: false }),
       pod('b', { ready: false }),
-      pod('c', { member: false }),
+      pod('c', { leaving: true }),
       pod('d', { terminating: true }),
     ];
     expect(status(pods).servers?.map((each) => each.phase)).toEqual(['Pending', 'Starting', 'Leaving', 'Draining']);

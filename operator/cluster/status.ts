@@ -31,7 +31,7 @@ export interface StatusInput {
 export function clusterStatus(input: StatusInput): FileServerClusterStatus {
   const { cluster, pods, migrations, now } = input;
   const living = pods.filter((pod) => !pod.ended);
-  const members = living.filter((pod) => pod.member && !pod.terminating);
+  const members = living.filter((pod) => !pod.leaving && !pod.terminating);
   const servers = living.map((pod) => serverStatus(pod, input.reports.get(pod.uid)));
   const replies = living.flatMap((pod) => input.reports.get(pod.uid)?.reply ?? []);
   const counts = replies.map(countHandles);
@@ -83,7 +83,7 @@ function phaseOf(pod: PodFacts, report: Report | undefined): string {
   if (pod.node === '') return 'Pending';
   if (!pod.nodeReady) return 'Unreachable';
   if (pod.terminating) return 'Draining';
-  if (!pod.member) return 'Leaving';
+  if (pod.leaving) return 'Leaving';
   if (!pod.ready) return 'Starting';
   if (report?.error !== undefined) return 'Unreachable';
   return report?.reply?.servers.some((server) => server.state === 'draining') ? 'Draining' : 'Active';

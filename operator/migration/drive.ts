@@ -233,7 +233,7 @@ export class MigrationDriver {
       .filter(
         (other) => other.metadata.uid !== migration.metadata.uid && isRunning(other) && other.spec.reason !== 'Drain',
       );
-    const leaving = pods.filter((pod) => !pod.member && !pod.terminating && !pod.ended).length;
+    const leaving = pods.filter((pod) => pod.leaving && !pod.terminating && !pod.ended).length;
     if (running.length + leaving >= cluster.spec.migration.maxConcurrent) {
       return 'waiting for other migrations of the cluster to end (migration.maxConcurrent)';
     }
@@ -264,8 +264,8 @@ export class MigrationDriver {
     if (startMs !== undefined && Date.now() - startMs > limitMs) {
       return `not complete after ${Math.round(limitMs / 1000)}s (migration.drainTimeout and a margin): ${migration.status?.message ?? ''}`;
     }
-    if (!source.ready && !source.started && !source.member) return `the pod ${source.name} never served anybody`;
-    if (!source.ready && source.problem !== undefined && !source.member)
+    if (!source.ready && !source.started && source.leaving) return `the pod ${source.name} never served anybody`;
+    if (!source.ready && source.problem !== undefined && source.leaving)
       return `the pod ${source.name} serves nobody: ${source.problem}`;
     return undefined;
   }

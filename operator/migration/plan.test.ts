@@ -11,7 +11,7 @@ describe('chooseTargets', () => {
   test.each([
     ['is not ready', { ready: false }],
     ['ends', { terminating: true }],
-    ['is being replaced', { member: false }],
+    ['is being replaced', { leaving: true }],
     ['is cut from routing', { serving: false }],
     ['is on a node that goes', { nodeLeaving: true }],
   ])('not one that %s', (_what, change) => {
@@ -25,7 +25,7 @@ describe('chooseTargets', () => {
 
 describe('successorReady', () => {
   test('when as many serve without the source as are asked for', () => {
-    const source = pod('a', { member: false });
+    const source = pod('a', { leaving: true });
     expect(successorReady([source, pod('b'), pod('c')], 'new', 3)).toBe(false);
     expect(successorReady([source, pod('b'), pod('c'), pod('d', { ready: false })], 'new', 3)).toBe(false);
     expect(successorReady([source, pod('b'), pod('c'), pod('d')], 'new', 3)).toBe(true);
@@ -38,7 +38,7 @@ describe('successorReady', () => {
 
 describe('missingMigrations', () => {
   test('for servers that leave, with the reason why they do, and for pods that Kubernetes ends', () => {
-    const pods = [pod('a', { member: false, leavingReason: 'Cordon' }), pod('b', { terminating: true }), pod('c')];
+    const pods = [pod('a', { leaving: true, leavingReason: 'Cordon' }), pod('b', { terminating: true }), pod('c')];
     expect(missingMigrations(pods, [])).toEqual([
       { source: 'a', reason: 'Cordon' },
       { source: 'b', reason: 'Drain' },
@@ -46,7 +46,7 @@ describe('missingMigrations', () => {
   });
 
   test('one is enough: a server that left and is then deleted gets no second', () => {
-    const pods = [pod('a', { member: false, terminating: true })];
+    const pods = [pod('a', { leaving: true, terminating: true })];
     expect(missingMigrations(pods, [migration('a-upgrade', { source: 'a', reason: 'Upgrade' })])).toEqual([]);
   });
 

@@ -30,7 +30,9 @@ export function chooseTargets(
   newest: string,
   handles: ReadonlyMap<string, number>,
 ): string[] {
-  const able = pods.filter((pod) => pod.name !== source && pod.ready && pod.serving && pod.member && !pod.terminating);
+  const able = pods.filter(
+    (pod) => pod.name !== source && pod.ready && pod.serving && !pod.leaving && !pod.terminating,
+  );
   const staying = able.filter((pod) => !pod.nodeLeaving);
   const best =
     [staying.filter((pod) => pod.template === newest), staying, able].find((choice) => choice.length > 0) ?? [];
@@ -45,7 +47,7 @@ export function chooseTargets(
  * asked for, one of them of the newest template.
  */
 export function successorReady(pods: readonly PodFacts[], newest: string, replicas: number): boolean {
-  const ready = pods.filter((pod) => pod.member && pod.ready && pod.serving && !pod.terminating && !pod.nodeLeaving);
+  const ready = pods.filter((pod) => !pod.leaving && pod.ready && pod.serving && !pod.terminating && !pod.nodeLeaving);
   return ready.length >= Math.max(replicas, 1) && ready.some((pod) => pod.template === newest);
 }
 
@@ -58,7 +60,7 @@ export function missingMigrations(
   return pods.flatMap((pod): { source: string; reason: Reason }[] => {
     if (covered.has(pod.name) || pod.ended) return [];
     if (pod.terminating) return pod.started ? [{ source: pod.name, reason: 'Drain' }] : [];
-    return pod.member ? [] : [{ source: pod.name, reason: (pod.leavingReason as Reason | undefined) ?? 'Upgrade' }];
+    return !pod.leaving ? [] : [{ source: pod.name, reason: (pod.leavingReason as Reason | undefined) ?? 'Upgrade' }];
   });
 }
 

@@ -49,6 +49,7 @@ export function pod(name: string, change: Partial<PodFacts> = {}): PodFacts {
     address: '10.0.0.1',
     template: 'new',
     member: true,
+    leaving: false,
     serving: true,
     ready: true,
     terminating: false,

@@ -1,0 +1,368 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type { V1EndpointSlice, V1Pod, V1ReplicaSet } from '@kubernetes/client-node';
+import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
+import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
+import {
+  CLAIMS,
+  CLUSTERS,
+  ENDPOINT_SLICES,
+  MIGRATIONS,
+  NODES,
+  PODS,
+  REPLICA_SETS,
+  SECRETS,
+} from '../../operator/kinds.ts';
+import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
+import { type ApiServer, eventually, installDefinitions, startApiServer } from './operator-api-server.ts';
+import { Nodes, startControllerManager } from './operator-nodes.ts';
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, '../..');
+const NAMESPACE = 'media';
+const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
+
+let server: ApiServer;
+let objects: Objects;
+let nodes: Nodes;
+let controllers: ChildProcess;
+let operator: ChildProcess;
+
+function startOperator(): ChildProcess {
+  return spawn(
+    process.execPath,
+    [
+      'operator/main.ts',
+      '--kubeconfig',
+      server.kubeconfig,
+      '--image',
+      'holdfast.dev/holdfast:test',
+      '--metrics',
+      '127.0.0.1:0',
+      '--all-namespaces',
+    ],
+    { cwd: root, stdio: ['ignore', 'ignore', process.env.SHOW_LOGS ? 'inherit' : 'ignore'] },
+  );
+}
+
+function end(child: ChildProcess | undefined): Promise<void> {
+  if (!child || child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    child.once('exit', () => resolve());
+    child.kill('SIGKILL');
+  });
+}
+
+const pods = async () =>
+  (await objects.list<V1Pod>(PODS, NAMESPACE, { labelSelector: 'app.kubernetes.io/component=fileserver' })).sort(
+    (a, b) => ((a.metadata?.name ?? '') < (b.metadata?.name ?? '') ? -1 : 1),
+  );
+const migrations = () => objects.list<HandleMigration>(MIGRATIONS, NAMESPACE);
+const name = (object: KubernetesObject | undefined) => object?.metadata?.name ?? '';
+
+/** Three ready members, nobody leaving, nothing under way. */
+function settled(replicas = 3): Promise<V1Pod[]> {
+  return eventually(
+    `${replicas} servers are ready and nothing is under way`,
+    async () => {
+      const cluster = await objects.get<FileServerCluster>(CLUSTERS, NAMESPACE, 'media');
+      const now = await pods();
+      const ready = now.filter((pod) => pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'));
+      const busy = cluster.status?.conditions?.find((c) => c.type === 'Progressing')?.status !== 'False';
+      return now.length === replicas && ready.length === replicas && !busy && now;
+    },
+    30_000,
+  );
+}
+
+beforeAll(async () => {
+  server = await startApiServer();
+  objects = new Objects(server.api);
+  controllers = startControllerManager(server);
+  await installDefinitions(objects);
+  await objects.create(NAMESPACES, { metadata: { name: NAMESPACE } });
+  nodes = new Nodes(server.api, NAMESPACE, ['node1', 'node2', 'node3']);
+  await nodes.start();
+  await objects.create(CLAIMS, {
+    metadata: { namespace: NAMESPACE, name: 'media' },
+    spec: { accessModes: ['ReadWriteMany'], resources: { requests: { storage: '1Gi' } } },
+  } as KubernetesObject);
+  await objects.create(SECRETS, {
+    metadata: { namespace: NAMESPACE, name: 'users' },
+    stringData: { alice: 'x' },
+  } as KubernetesObject);
+  await objects.create(CLUSTERS, {
+    metadata: { namespace: NAMESPACE, name: 'media' },
+    spec: {
+      replicas: 3,
+      volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'media' } }],
+      shares: [{ name: 'projects', volume: 'data', continuouslyAvailable: true, access: [{ principal: 'alice' }] }],
+      users: { secretRef: { name: 'users' } },
+      migration: { drainTimeout: '10s' },
+    },
+  } as KubernetesObject);
+  operator = startOperator();
+  await settled();
+}, 120_000);
+
+afterAll(async () => {
+  await end(operator);
+  await nodes?.stop();
+  await end(controllers);
+  await server?.stop();
+});
+
+beforeEach(async () => {
+  nodes.unready = () => false;
+  nodes.beforeMigrate = async () => undefined;
+  nodes.failures = 0;
+  nodes.calls.length = 0;
+  for (const node of ['node1', 'node2', 'node3'])
+    await objects.patch(NODES, '', node, { spec: { unschedulable: null } });
+  for (const migration of await migrations()) await objects.delete(MIGRATIONS, NAMESPACE, name(migration));
+});
+
+/** The only migration, once it has ended. */
+function ended(count = 1): Promise<HandleMigration[]> {
+  return eventually(
+    `${count} migrations have ended`,
+    async () => {
+      const all = await migrations();
+      return all.length === count && all.every((hm) => hm.status?.endTime !== undefined) && all;
+    },
+    30_000,
+  );
+}
+
+const cordon = (node: string) => objects.patch(NODES, '', node, { spec: { unschedulable: true } });
+
+describe('a cordoned node', () => {
+  test('its server is replaced: successor first, then prepare, move, end', async () => {
+    const [source] = await settled();
+    nodes.open(name(source), 24);
+    let others = 0;
+    nodes.beforeMigrate = async () => {
+      // then: when handles move, three others are ready already
+      others = (await pods()).filter(
+        (pod) =>
+          name(pod) !== name(source) && pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'),
+      ).length;
+    };
+    await cordon(source?.spec?.nodeName ?? '');
+
+    const [migration] = await ended();
+    expect(migration).toMatchObject({
+      spec: { cluster: 'media', source: name(source), reason: 'Cordon' },
+      status: { phase: 'Succeeded', handles: { total: 24, moved: 24, expired: 0 } },
+    });
+    expect(migration?.status?.duration).toMatch(/^\d+\.\d{3}s$/);
+    expect(others).toBe(3);
+    const now = await settled();
+    expect(now.map(name)).not.toContain(name(source));
+    const own = nodes.calls.filter((call) => call.includes(name(source)));
+    expect(own.slice(0, 3)).toEqual([
+      `prepare ${name(source)}`,
+      `migrate ${name(source)} leaving`,
+      `gone ${name(source)}`,
+    ]);
+    // and then: the others learn that its containers have ended
+    await eventually('a sidecar was told', async () => nodes.calls.includes(`ended ${name(source)}`));
+  }, 60_000);
+
+  test('kubectl drain waits for the move, and no longer', async () => {
+    const [source] = await settled();
+    nodes.open(name(source), 5);
+    const node = source?.spec?.nodeName ?? '';
+    await run(join(server.bin, 'kubectl'), [
+      ...[
+        '--kubeconfig',
+        server.kubeconfig,
+        'drain',
+        node,
+        '--delete-emptydir-data',
+        '--ignore-daemonsets',
+        '--timeout=40s',
+      ],
+    ]);
+    const all = await migrations();
+    const own = all.find((hm) => hm.spec.source === name(source));
+    expect(own?.status).toMatchObject({ phase: 'Succeeded', handles: { moved: 5 } });
+    await settled();
+  }, 60_000);
+});
+
+describe('routing', () => {
+  test('is cut before handles move: no EndpointSlice offers the source', async () => {
+    const [source] = await settled();
+    // given: a slice that offers the source, kept up by its controller (this test) as long as the pod has the label
+    const slice = (serving: boolean) =>
+      ({
+        apiVersion: 'discovery.k8s.io/v1',
+        kind: 'EndpointSlice',
+        metadata: { namespace: NAMESPACE, name: 'media-test', labels: { 'holdfast.dev/cluster': 'media' } },
+        addressType: 'IPv4',
+        endpoints: serving
+          ? [
+              {
+                addresses: ['10.1.1.1'],
+                conditions: { ready: true },
+                targetRef: { kind: 'Pod', name: name(source), uid: source?.metadata?.uid },
+              },
+            ]
+          : [],
+        ports: [],
+      }) as unknown as V1EndpointSlice;
+    await objects.create(ENDPOINT_SLICES, slice(true));
+    let offered = true;
+    let offeredAtMove: boolean | undefined;
+    nodes.beforeMigrate = async () => {
+      offeredAtMove = offered;
+    };
+    await objects.create(MIGRATIONS, {
+      metadata: { namespace: NAMESPACE, name: 'by-hand' },
+      spec: { cluster: 'media', source: name(source) },
+    } as KubernetesObject);
+    await eventually('the label is gone', async () => {
+      const pod = await objects.get<V1Pod>(PODS, NAMESPACE, name(source));
+      return pod.metadata?.labels?.['holdfast.dev/serving'] === undefined;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 500)); // an endpoint controller that lags
+    expect(nodes.calls).not.toContain(`migrate ${name(source)}`);
+    offered = false;
+    await objects.apply(ENDPOINT_SLICES, slice(false));
+    await ended();
+    expect(offeredAtMove).toBe(false);
+    // then: a person's migration leaves the server where it is, and in the Services again
+    await eventually('the label is back', async () => {
+      const pod = await objects.get<V1Pod>(PODS, NAMESPACE, name(source));
+      return pod.metadata?.labels?.['holdfast.dev/serving'] === 'true' && pod.metadata.deletionTimestamp === undefined;
+    });
+    await objects.delete(ENDPOINT_SLICES, NAMESPACE, 'media-test');
+  }, 60_000);
+});
+
+describe('a template change', () => {
+  test('replaces one server after another, each with its migration', async () => {
+    const before = await settled();
+    before.forEach((pod, i) => {
+      nodes.open(name(pod), 10 + i);
+    });
+    let most = 0;
+    nodes.beforeMigrate = async () => {
+      const running = (await migrations()).filter((hm) => hm.status?.phase === 'Transferring').length;
+      most = Math.max(most, running);
+    };
+    await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { template: { annotations: { round: '1' } } } });
+    const all = await ended(3);
+    expect(all.map((hm) => hm.status?.phase)).toEqual(['Succeeded', 'Succeeded', 'Succeeded']);
+    expect(all.every((hm) => hm.spec.reason === 'Upgrade')).toBe(true);
+    expect(most).toBe(1);
+    const now = await settled();
+    expect(now.every((pod) => pod.metadata?.annotations?.round === '1')).toBe(true);
+    // then: handles went to new servers only, so none moved twice
+    expect(all.reduce((sum, hm) => sum + (hm.status?.handles?.moved ?? 0), 0)).toBe(33);
+    expect(now.reduce((sum, pod) => sum + nodes.handles(name(pod)), 0)).toBe(33);
+    await eventually(
+      'the old ReplicaSet is gone',
+      async () => (await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE)).length === 1,
+    );
+  }, 90_000);
+
+  test('a template that does not work stops the upgrade; its repair goes on', async () => {
+    const before = await settled();
+    nodes.unready = (pod) => pod.metadata?.annotations?.round === 'broken';
+    await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { template: { annotations: { round: 'broken' } } } });
+    await eventually('the first successor exists', async () => (await pods()).length === 4);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const during = await pods();
+    expect(during).toHaveLength(4);
+    // then: all servers that worked still do, and still hold what they had
+    for (const pod of before) expect(during.map(name)).toContain(name(pod));
+    expect(nodes.calls.filter((call) => call.startsWith('migrate'))).toEqual([]);
+
+    await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { template: { annotations: { round: '2' } } } });
+    const now = await settled();
+    expect(now.every((pod) => pod.metadata?.annotations?.round === '2')).toBe(true);
+  }, 90_000);
+});
+
+describe('scaling', () => {
+  test('down: the server with the fewest handles moves them and goes', async () => {
+    const [a, b, c] = await settled();
+    nodes.open(name(a), 50);
+    nodes.open(name(b), 2);
+    nodes.open(name(c), 50);
+    await eventually('the status knows', async () => {
+      const cluster = await objects.get<FileServerCluster>(CLUSTERS, NAMESPACE, 'media');
+      return cluster.status?.handles?.open === 102;
+    });
+    await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { replicas: 2 } }, 'scale');
+    const [migration] = await ended();
+    expect(migration).toMatchObject({
+      spec: { source: name(b), reason: 'ScaleDown' },
+      status: { handles: { moved: 2 } },
+    });
+    expect((await settled(2)).map(name)).toEqual([name(a), name(c)]);
+    await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { replicas: 3 } }, 'scale');
+    await settled(3);
+  }, 60_000);
+});
+
+describe('what goes wrong', () => {
+  test('a migration that failed is tried again', async () => {
+    const [source] = await settled();
+    nodes.open(name(source), 3);
+    nodes.failures = 2;
+    await cordon(source?.spec?.nodeName ?? '');
+    const [migration] = await ended();
+    expect(migration?.status).toMatchObject({ phase: 'Succeeded', handles: { moved: 3 } });
+    expect(nodes.calls.filter((call) => call.startsWith('migrate'))).toHaveLength(3);
+    await settled();
+  }, 60_000);
+
+  test('the operator is killed in the middle of a migration: the next one finishes it', async () => {
+    const [source] = await settled();
+    nodes.open(name(source), 7);
+    let killed = false;
+    nodes.beforeMigrate = async () => {
+      if (killed) return;
+      killed = true;
+      await end(operator);
+      operator = startOperator();
+    };
+    await cordon(source?.spec?.nodeName ?? '');
+    const [migration] = await ended();
+    expect(killed).toBe(true);
+    expect(migration?.status?.phase).toBe('Succeeded');
+    const now = await settled();
+    expect(now.map(name)).not.toContain(name(source));
+    expect(now.reduce((sum, pod) => sum + nodes.handles(name(pod)), 0)).toBeGreaterThanOrEqual(7);
+  }, 60_000);
+
+  test('a pod that is deleted is recorded, and the others are told when its containers have ended', async () => {
+    const [source] = await settled();
+    await objects.delete(PODS, NAMESPACE, name(source));
+    await eventually('a sidecar was told', async () => nodes.calls.includes(`ended ${name(source)}`));
+    await settled();
+  }, 60_000);
+
+  test('a migration that is deleted is cancelled, and its source serves on', async () => {
+    const [source] = await settled();
+    let release: () => void = () => undefined;
+    nodes.beforeMigrate = () => new Promise((resolve) => (release = resolve));
+    await objects.create(MIGRATIONS, {
+      metadata: { namespace: NAMESPACE, name: 'changed-my-mind' },
+      spec: { cluster: 'media', source: name(source) },
+    } as KubernetesObject);
+    await eventually('it runs', async () => nodes.calls.includes(`migrate ${name(source)}`));
+    await objects.delete(MIGRATIONS, NAMESPACE, 'changed-my-mind');
+    await eventually('it was cancelled', async () => nodes.calls.includes(`cancel ${name(source)}`));
+    release();
+    await eventually('the label is back', async () => {
+      const pod = await objects.get<V1Pod>(PODS, NAMESPACE, name(source));
+      return pod.metadata?.labels?.['holdfast.dev/serving'] === 'true';
+    });
+  }, 60_000);
+});
