@@ -56,10 +56,24 @@ export async function pause(options: BenchOptions): Promise<void> {
   const results = [];
   for (const event of chosen) results.push(await measure(event, options));
   printTable(
-    ['event', 'rounds', 'p50 ms', 'p99 ms', 'max ms', 'aim', 'noticed', 'connected', 'reclaimed', 'errors', 'lost'],
+    [
+      'event',
+      'rounds',
+      'min ms',
+      'p50 ms',
+      'p99 ms',
+      'max ms',
+      'aim',
+      'noticed',
+      'connected',
+      'reclaimed',
+      'errors',
+      'lost',
+    ],
     results.map((result) => [
       result.event,
       String(result.rounds),
+      figure(result.pauseMs.min),
       figure(result.pauseMs.p50),
       figure(result.pauseMs.p99),
       figure(result.pauseMs.max),
@@ -146,7 +160,12 @@ async function measure(event: Event, options: BenchOptions) {
     leaseDurationMs: options.leaseDurationMs,
     writeSettleMs: WRITE_SETTLE_MS,
     rounds,
-    pauseMs: { p50: quantile(pauses, 0.5), p99: quantile(pauses, 0.99), max: Math.max(...pauses) },
+    pauseMs: {
+      min: Math.min(...pauses),
+      p50: quantile(pauses, 0.5),
+      p99: quantile(pauses, 0.99),
+      max: Math.max(...pauses),
+    },
     aim: event.aim,
     met: quantile(pauses, event.aim.share) < event.aim.ms && stage.callerErrors === 0 && stage.lostBlocks === 0,
     medianMs: {

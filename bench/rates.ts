@@ -40,7 +40,7 @@ interface RateResult {
 export async function rates(options: BenchOptions): Promise<void> {
   const machine = describeMachine();
   say(`rates: ${machineText(machine)}`);
-  const chosen = WORKLOADS.filter(({ name }) => options.only === undefined || name.includes(options.only));
+  const chosen = chosenWorkloads(options.only);
   const contestants = await startContestants(chosen, options);
   const results: RateResult[] = [];
   try {
@@ -53,6 +53,12 @@ export async function rates(options: BenchOptions): Promise<void> {
   }
   print(results);
   if (options.profile === undefined && options.only === undefined) saveResults('rates', machine, results);
+}
+
+function chosenWorkloads(only: string | undefined): readonly Workload[] {
+  if (only === undefined) return WORKLOADS;
+  const exact = WORKLOADS.filter(({ name }) => name === only);
+  return exact.length > 0 ? exact : WORKLOADS.filter(({ name }) => name.includes(only));
 }
 
 interface Entry {

@@ -17,7 +17,10 @@ await new Command('bench')
   .option('--seconds <s>', 'how long one round of a rate lasts', Number, 3)
   .option('--servers <n>', 'file servers, where a benchmark has several', wholeNumber, 3)
   .option('--clients <n>', 'load processes side by side, where the client is the limit', wholeNumber, 1)
-  .option('--only <text>', 'only workloads or events whose name contains it; no results are written')
+  .option(
+    '--only <text>',
+    'only the workload or event of that name, or those whose name contains it; no results are written',
+  )
   .option('--against <names>', 'which servers rates measures: holdfast, smbd', list, ['holdfast', 'smbd'])
   .option('--lease-duration <duration>', 'of the handle state, for pause', duration, 2000)
   .addOption(
