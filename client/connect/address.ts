@@ -34,8 +34,16 @@ export function parseAddresses(text: string): ServerAddress[] {
 /** Gives all literal addresses of a host name. */
 export type Resolve = (host: string) => Promise<string[]>;
 
+/** In random order: resolvers tend to give all clients the same one, and the first address is the one that is tried first. */
 export const resolveWithSystem: Resolve = async (host) =>
-  (await lookup(host, { all: true, order: 'verbatim' })).map((entry) => entry.address);
+  shuffled((await lookup(host, { all: true, order: 'verbatim' })).map((entry) => entry.address));
+
+function shuffled<T>(items: T[]): T[] {
+  return items
+    .map((item) => ({ item, at: Math.random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ item }) => item);
+}
 
 /**
  * All literal addresses behind a list, in its order and without repetition. A name that does not resolve (in time) is left
