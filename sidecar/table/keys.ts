@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { SHARDS } from '../constants.ts';
 
 /**
@@ -60,7 +60,7 @@ export function hex(bytes: Uint8Array): string {
 
 /** The shard of a file, directory or create hint: the first six bits of SHA-256. */
 export function shardOf(id: Uint8Array): number {
-  return (createHash('sha256').update(id).digest()[0] ?? 0) >> 2;
+  return (hash('sha256', id, 'buffer')[0] ?? 0) >> 2;
 }
 
 /** The shard within an open id or session id (epoch 28 bits, shard 6, counter 30). */

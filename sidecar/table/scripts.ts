@@ -40,10 +40,19 @@ export function scriptsFor(store: string): Record<ScriptName, LoadedScript> {
   if (!/^[\w:.-]+$/.test(store)) throw new RangeError(`"${store}" cannot name a store`);
   const result = {} as Record<ScriptName, LoadedScript>;
   for (const name of SCRIPT_NAMES) {
-    const text = `local STORE = '${store}'\n${source('common')}\n${source(name)}`;
+    const text = `local STORE = '${store}'\n${common(source(name))}\n${source(name)}`;
     result[name] = { text, sha: createHash('sha1').update(text).digest('hex') };
   }
   return result;
+}
+
+/** The parts of common.lua that a script names in its head. */
+function common(script: string): string {
+  const uses = new Set(/^-- Uses: (.*)$/m.exec(script)?.[1]?.split(' ') ?? []);
+  const [head = '', ...parts] = source('common').split(/^--\[\[ section (\w+) \]\]\n/m);
+  const chosen: string[] = [head];
+  for (let i = 0; i + 1 < parts.length; i += 2) if (uses.has(parts[i] ?? '')) chosen.push(parts[i + 1] ?? '');
+  return chosen.join('');
 }
 
 /** Beside this file; for a build that has only the compiled code beside it, in the tree that it was built from. */

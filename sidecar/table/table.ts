@@ -3,6 +3,7 @@ import {
   type FileState,
   type LockElement,
   type OpenRecord,
+  OpenState,
   Outcome,
   type Reclaim,
 } from '../../proto/generated/handles.ts';
@@ -117,7 +118,7 @@ export class Table {
       flag(truncates),
       flag(record.isDirectory),
     ];
-    const read = (answer: Answer) => this.#readOpen(answer, fileId);
+    const read = (answer: Answer) => readGrant(answer, me, record);
     const options: Partial<RunOptions> = {};
     if (record.durability !== 0) options.before = (connection) => this.#hint(connection, record);
     if (onLate) options.onLate = (answer) => onLate(read(answer));
@@ -404,6 +405,32 @@ export class Table {
       push: readTexts(listAt(answer, 4)),
     };
   }
+}
+
+/** What open.lua answers: the record is as it was asked for, save for what the table decides. */
+function readGrant(answer: Answer, me: Identity, asked: OpenRecord): OpenDecision {
+  const outcome = numberAt(answer, 0);
+  if (outcome !== Outcome.GRANTED) return { outcome, breaks: [], push: [], operation: 0 };
+  const record: OpenRecord = {
+    ...asked,
+    owner: { serverId: me.serverId, epoch: BigInt(me.epoch) },
+    ownershipVersion: 1n,
+    state: OpenState.ACTIVE,
+    oplock: numberAt(answer, 1) as OpenRecord['oplock'],
+    lease: asked.lease && { ...asked.lease, state: 0 },
+    deletePending: numberAt(answer, 2) === 1,
+    locks: [],
+    lockSequences: NO_BYTES,
+  };
+  const state = readFileState(listAt(answer, 3), asked.fileId);
+  return {
+    outcome,
+    record,
+    state,
+    breaks: readBreaks(listAt(answer, 4)),
+    push: readTexts(listAt(answer, 5)),
+    operation: 0,
+  };
 }
 
 const NO_BYTES = Buffer.alloc(0);

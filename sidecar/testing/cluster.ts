@@ -17,6 +17,7 @@ export class TestCluster {
   readonly config: ClusterConfig;
   readonly pods: TestPod[] = [];
   readonly tlsDir = join(this.folder, 'tls');
+  readonly #clients: ControlClient[] = [];
   readonly #operatorTls = join(this.folder, 'operator');
 
   constructor(redis: TestRedis, leaseDurationMs: number) {
@@ -65,10 +66,13 @@ export class TestCluster {
   /** The operator's connection to a pod's sidecar. */
   control(pod: TestPod): ControlClient {
     const { credentials, options } = sidecarChannel(readTlsMaterial(this.#operatorTls));
-    return new ControlClient(pod.address, credentials, options);
+    const client = new ControlClient(pod.address, credentials, options);
+    this.#clients.push(client);
+    return client;
   }
 
   async stop(): Promise<void> {
+    for (const client of this.#clients) client.close();
     for (const pod of this.pods) {
       pod.server.detach();
       pod.sidecar?.halt();

@@ -1,5 +1,6 @@
 -- Changes one open, or the file through it.
 --   'deletePending' value (MS-FSA 2.1.5.15.3), 'deleteOnClose' value, 'attachment' value, 'beginRename' -, 'endRename' new path ('' = not done)
+-- Uses: file
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 what 5 value

@@ -2,6 +2,9 @@
 --   local STORE = '<run_id of this Redis>:<generation of the store>'
 -- so that another Redis process, or another life of the data, does not know the script's SHA.
 --
+-- A script gets what stands before the first section, and the sections that its head names ("-- Uses: file state"): what is not needed
+-- would still cost a microsecond each time.
+--
 -- A decision on a file has KEYS[1] store, KEYS[2] fence, KEYS[3] file, KEYS[4] own, KEYS[5] due
 -- and ARGV[1] serverId, ARGV[2] epoch of the caller. Identities are written "serverId@epoch"; "-" is nobody.
 
@@ -56,6 +59,7 @@ local function tick()
   return tonumber(redis.call('HGET', KEYS[2], '#tick') or '0')
 end
 
+--[[ section counts ]]
 -- Classes of opens in the counts: n not durable, d durable, p persistent; wd, wp the same while they wait for their client.
 local function class_of(open)
   if open[O_DURABILITY] == NOT_DURABLE then return 'n' end
@@ -92,39 +96,29 @@ local function count(counts, open, by)
   counts[owner] = next(classes) and classes or nil
 end
 
-local function total(counts)
-  local n = 0
-  for _, classes in pairs(counts) do
-    for _, c in pairs(classes) do n = n + c[1] end
-  end
-  return n
-end
-
+--[[ section conflicts ]]
 local function conflicts(c, read, write, delete, share)
   return (read and c[5] > 0) or (write and c[6] > 0) or (delete and c[7] > 0)
     or ((read or write or delete)
       and ((c[2] > 0 and bit.band(share, 1) == 0) or (c[3] > 0 and bit.band(share, 2) == 0) or (c[4] > 0 and bit.band(share, 4) == 0)))
 end
 
-local function unpacked(text, otherwise)
-  if text then return unpack_(text) end
-  return otherwise
-end
-
+--[[ section file ]]
 -- The record of the file in KEYS[3] (or the key given): what is asked of it on every decision, and nothing that grows with its opens.
-local function load(key, open_id)
+-- `extra` is one field more, as it stands.
+local function load(key, open_id, extra)
   key = key or KEYS[3]
-  local f = redis.call('HMGET', key, 'm', 'c', 'l', 'k', 'w', 'o:' .. (open_id or ''))
+  local f = redis.call('HMGET', key, 'm', 'c', 'l', 'k', 'w', 'o:' .. (open_id or ''), extra or 'g:')
   local file = {
     key = key,
     exists = f[1] and true or false,
-    meta = unpacked(f[1], { LAYOUT, 0, 0, false, {}, false }),
-    counts = unpacked(f[2], {}),
-    locks = unpacked(f[3], {}),
-    cachers = unpacked(f[4], {}), -- openId -> owner
-    waiters = unpacked(f[5], {}), -- owner -> true
-    open = unpacked(f[6], nil),
-    changed = {},
+    meta = f[1] and unpack_(f[1]) or { LAYOUT, 0, 0, false, {}, false },
+    counts = f[2] and unpack_(f[2]) or {},
+    locks = f[3] and unpack_(f[3]) or {},
+    cachers = f[4] and unpack_(f[4]) or {}, -- openId -> owner
+    waiters = f[5] and unpack_(f[5]) or {}, -- owner -> true
+    open = f[6] and unpack_(f[6]) or nil,
+    extra = f[7],
   }
   -- A record that begins again continues above the versions of its earlier life: ticks never run backwards.
   if not file.exists then file.meta[M_VERSION] = tick() * 65536 end
@@ -133,11 +127,15 @@ end
 
 local function is_empty(t) return next(t) == nil end
 
--- Writes back the parts named, and only those.
-local function save(file, parts)
-  local set, drop = {}, {}
-  for field in string.gmatch(parts, '%a') do
-    local value = ({ m = file.meta, c = file.counts, l = file.locks, k = file.cachers, w = file.waiters })[field]
+local PARTS = { m = 'meta', c = 'counts', l = 'locks', k = 'cachers', w = 'waiters' }
+
+-- Writes back the parts named, and only those, and what else is to be set.
+local function save(file, parts, set)
+  set = set or {}
+  local drop = {}
+  for i = 1, #parts do
+    local field = string.sub(parts, i, i)
+    local value = file[PARTS[field]]
     if field ~= 'm' and is_empty(value) then
       drop[#drop + 1] = field
     else
@@ -146,13 +144,14 @@ local function save(file, parts)
     end
   end
   if #set > 0 then redis.call('HSET', file.key, unpack(set)) end
-  if #drop > 0 then redis.call('HDEL', file.key, unpack(drop)) end
+  if #drop > 0 and file.exists then redis.call('HDEL', file.key, unpack(drop)) end
 end
 
 local function save_open(file, open_id, open)
   redis.call('HSET', file.key, 'o:' .. open_id, pack(open))
 end
 
+--[[ section member ]]
 -- "own" and "due" name an open by its id and the file it is an open of.
 local function member(open_id)
   return open_id .. string.match(KEYS[3], ':file:(.*)$')
@@ -162,6 +161,7 @@ local function own_key(owner)
   return string.gsub(KEYS[2], ':fence$', '') .. ':own:' .. owner
 end
 
+--[[ section state ]]
 -- Servers other than the caller that have the file open, fenced ones left out: whom a new lock list has to reach.
 local function others(file)
   local list = {}
@@ -178,6 +178,7 @@ local function file_state(file)
   return { file.meta[M_VERSION], is_empty(file.cachers) and 0 or 1, file.locks }
 end
 
+--[[ section caching ]]
 -- Takes read caching (level II oplocks) from all who have it. MS-FSA 2.1.4.12: a change breaks every level II oplock, with no
 -- acknowledgement to wait for. Returns {openId, owner} pairs of those to be told.
 local function break_read_caching(file)
@@ -205,6 +206,7 @@ local function uncache(file, open_id)
   return true
 end
 
+--[[ section locks ]]
 local function drop_locks(file, open_id)
   local kept, dropped = {}, 0
   for _, lock in ipairs(file.locks) do
@@ -217,6 +219,7 @@ local function drop_locks(file, open_id)
   return dropped
 end
 
+--[[ section ending ]]
 -- Ends an open (MS-FSA 2.1.5.5). The last one of a delete-pending file leaves the record behind in state "unlinking", with an entry
 -- in "due" so that somebody finishes if the closer dies; any other last one takes the record with it.
 -- Returns remove, share, path, owners to push to, owners whose waiters may try again.
@@ -225,8 +228,13 @@ local function end_open(file, open_id, open)
   count(file.counts, open, -1)
   local unlocked = drop_locks(file, open_id)
   local uncached = uncache(file, open_id)
-  redis.call('HDEL', file.key, 'o:' .. open_id)
-  if open[O_CREATE_GUID] ~= '' then redis.call('HDEL', file.key, 'g:' .. open[O_CREATE_GUID] .. open[O_CLIENT_GUID]) end
+  if is_empty(file.counts) and file.meta[M_DELETE_PENDING] == 0 and open[O_DELETE_ON_CLOSE] == 0 then
+    redis.call('DEL', file.key)
+  elseif open[O_CREATE_GUID] ~= '' then
+    redis.call('HDEL', file.key, 'o:' .. open_id, 'g:' .. open[O_CREATE_GUID] .. open[O_CLIENT_GUID])
+  else
+    redis.call('HDEL', file.key, 'o:' .. open_id)
+  end
   redis.call('SREM', own_key(open[O_OWNER]), member(open_id))
   if open[O_STATE] ~= ACTIVE then redis.call('ZREM', KEYS[5], member(open_id)) end
   if open[O_DELETE_ON_CLOSE] == 1 then file.meta[M_DELETE_PENDING] = 1 end
@@ -236,7 +244,7 @@ local function end_open(file, open_id, open)
     for owner in pairs(file.waiters) do wake[#wake + 1] = owner end
     file.waiters = {}
   end
-  if total(file.counts) > 0 then
+  if not is_empty(file.counts) then
     save(file, unlocked > 0 and 'mclkw' or 'mck')
     return 0, '', '', (unlocked > 0 or uncached) and others(file) or {}, wake
   end
@@ -246,10 +254,10 @@ local function end_open(file, open_id, open)
     redis.call('ZADD', KEYS[5], tick() + 10, 'unlink:' .. string.match(KEYS[3], ':file:(.*)$'))
     return 1, name[1], name[2], {}, wake
   end
-  redis.call('DEL', file.key)
-  return 0, '', '', {}, wake
+  return 0, '', '', {}, wake -- the record went above
 end
 
+--[[ section record ]]
 -- The whole record of an open as a flat list; common to all answers that carry one.
 local function record(file, open_id, open)
   local name = file.meta[M_NAMES][open[O_NAME]] or { '', '' }
@@ -261,12 +269,14 @@ local function record(file, open_id, open)
   }
 end
 
+--[[ section due ]]
 -- When an open that begins to wait now has waited long enough. ARGV times are milliseconds, a tick is a second; one is added
 -- because the present tick is partly over: late, never early.
 local function due_at(timeout_ms)
   return tick() + math.ceil(timeout_ms / 1000) + 1
 end
 
+--[[ section names ]]
 -- Index of a name among the names by which the file is open; names are few, opens may be many.
 local function name_index(file, share, path)
   for i, name in ipairs(file.meta[M_NAMES]) do

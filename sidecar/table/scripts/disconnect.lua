@@ -1,5 +1,6 @@
 -- The client of an open is gone. MS-SMB2 3.3.7.1: a durable or persistent open waits, any other is closed. What it cached is
 -- given up: nobody could deliver a break to it.
+-- Uses: counts file member state caching locks ending due
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 repeated

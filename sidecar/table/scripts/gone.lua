@@ -1,5 +1,6 @@
 -- A file was unlinked, or turned out to be gone: its record goes. 'replace' begins the removal of a file that a rename is about to
 -- replace (refused while it is open: MS-FSA 2.1.5.15.11), 'keep' takes that back.
+-- Uses: file
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- 'look' tells whether the file is being removed, and asks again to be told later.

@@ -1,5 +1,6 @@
 -- Hands opens of the caller's to another owner, or to nobody (released: any server may claim). One call a shard and batch.
 -- Each open is compared by owner and ownership version and moved, or left; repeated, it finds what it has done.
+-- Uses: counts file caching due
 --
 -- KEYS 1 store 2 fence 3.. one file key an open (the same file may stand there several times); own and due are derived from fence
 -- ARGV 1 serverId 2 epoch 3 new owner ('-': nobody), then per open: openId, version expected

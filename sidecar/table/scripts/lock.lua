@@ -1,6 +1,7 @@
 -- Takes or lets go byte-range locks of one LOCK request. MS-SMB2 3.3.5.14 (lock sequences), 3.3.5.14.1 (unlocks: one after the
 -- other, those done stay done), 3.3.5.14.2 (locks: all or none); MS-FSA 2.1.4.10 (which ranges conflict), 2.1.5.8, 2.1.5.9.
 -- A shared lock may lie upon an exclusive one of the same open, as Windows has it.
+-- Uses: file state caching
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 operation number 5 sequence index (0: none) 6 sequence number 7 wait (1: note the caller as a

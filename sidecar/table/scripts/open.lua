@@ -1,21 +1,23 @@
 -- Grants or refuses an open of a file.
 -- MS-SMB2 3.3.5.9 (a persistent open whose client is away), 3.3.5.9.10 (CreateGuid); MS-FSA 2.1.5.1.2 (delete pending),
 -- 2.1.5.1.2.2 (share modes, decided on the counts per owner), 2.1.5.18 (level II oplocks).
+-- Uses: counts conflicts file member state caching names
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
 --      11 sessionId 12 oplock asked for 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 truncates
 --      20 is directory
--- Returns {outcome, record, file state, breaks {{openId, owner}}, owners to push the file state to}
+-- Returns {outcome, oplock granted, delete pending, file state, breaks {{openId, owner}}, owners to push the file state to}; the rest of
+-- the record is as it was asked for
 local no = refused()
 if no then return { no } end
 local id = ARGV[3]
-local file = load(KEYS[3], id)
-if file.open then -- a repetition: the answer was lost
-  return { GRANTED, record(file, id, file.open), file_state(file), {}, file.open[O_OPLOCK] == LEVEL_II and others(file) or {} }
-end
 local guids = ARGV[8] ~= '' and (ARGV[8] .. ARGV[9]) or nil
-if guids and redis.call('HEXISTS', KEYS[3], 'g:' .. guids) == 1 then return { DUPLICATE_OBJECTID } end
+local file = load(KEYS[3], id, guids and 'g:' .. guids)
+if file.open then -- a repetition: the answer was lost
+  return { GRANTED, file.open[O_OPLOCK], file.meta[M_DELETE_PENDING], file_state(file), {}, file.open[O_OPLOCK] == LEVEL_II and others(file) or {} }
+end
+if guids and file.extra then return { DUPLICATE_OBJECTID } end
 if file.meta[M_UNLINKING] or file.meta[M_DELETE_PENDING] == 1 then return { DELETE_PENDING } end
 
 local access, share = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -61,8 +63,11 @@ if oplock == LEVEL_II then
   end
   file.cachers[id] = self
 end
-save(file, (meta_changed and 'm' or '') .. 'c' .. ((oplock == LEVEL_II or #breaks > 0) and 'k' or ''))
-save_open(file, id, open)
-if guids then redis.call('HSET', KEYS[3], 'g:' .. guids, id) end
+local more = { 'o:' .. id, pack(open) }
+if guids then
+  more[3] = 'g:' .. guids
+  more[4] = id
+end
+save(file, (meta_changed and 'm' or '') .. 'c' .. ((oplock == LEVEL_II or #breaks > 0) and 'k' or ''), more)
 redis.call('SADD', KEYS[4], member(id))
-return { GRANTED, record(file, id, open), file_state(file), breaks, push }
+return { GRANTED, oplock, file.meta[M_DELETE_PENDING], file_state(file), breaks, push }

@@ -1,4 +1,5 @@
 -- A client wants its open back, at the caller. MS-SMB2 3.3.5.9.7 (durable) and 3.3.5.9.12 (durable v2, persistent).
+-- Uses: counts file member state caching record
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 createGuid 5 clientGuid 6 user 7 persistent 8 lease key 9 sessionId 10 share

@@ -1,4 +1,5 @@
 -- Puts back an open that its owner (or custodian) remembers, while the shard is closed. The higher ownership version wins.
+-- Uses: counts file member locks names due
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user

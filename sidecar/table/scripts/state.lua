@@ -1,5 +1,6 @@
 -- The state of a file: its version, whether reads are cached, its locks; and optionally gives up what an open caches, or all caching.
 -- MS-FSA 2.1.4.12 (a change breaks level II oplocks).
+-- Uses: file state caching
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 what: 'look', 'break' (all read caching), 'drop' (that of the open) 4 openId
