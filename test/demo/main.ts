@@ -64,6 +64,23 @@ class Demo {
     this.#upload = new Upload(cluster, this.#password);
   }
 
+  /** A second run begins like the first. */
+  async clear(): Promise<void> {
+    const found = await this.#cluster.kubectl([
+      'get',
+      'namespace',
+      NAMESPACE,
+      SYSTEM_NAMESPACE,
+      '--ignore-not-found',
+      '-o',
+      'name',
+    ]);
+    if (found.trim() === '') return;
+    say('taking away what the last run left');
+    await this.#cluster.kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found', '--wait', '--timeout=120s']);
+    await this.#cluster.helm(['uninstall', 'holdfast', '-n', SYSTEM_NAMESPACE, '--ignore-not-found', '--wait']);
+  }
+
   async install(image: string | undefined): Promise<void> {
     say('installing the operator: helm install holdfast charts/holdfast');
     await installOperator(this.#cluster, image);
@@ -316,6 +333,7 @@ async function main(): Promise<number> {
   ).items;
   const demo = new Demo(cluster, image ?? '', nodes.at(-1)?.metadata.name ?? '');
   try {
+    await demo.clear();
     await demo.install(image);
     await demo.upload('before');
     await demo.startWriters();
