@@ -11,6 +11,7 @@ import type { Settings } from '../settings.ts';
 import type { Shares } from '../shares.ts';
 import type { Connection } from './connection.ts';
 import type { DeadlineGate } from './deadline-gate.ts';
+import { replyBuffers } from './reply-buffers.ts';
 import type { Session } from './session.ts';
 import type { TreeConnect } from './tree-connect.ts';
 
@@ -91,9 +92,12 @@ export function statusReply(status: number): Reply {
   return { status, body: NO_BODY, room: 0 };
 }
 
-/** A buffer for a body that is not copied: write the body to bytes REPLY_ROOM and following, then give it to roomyReply. */
+/**
+ * A buffer for a body that is not copied: write the body to bytes REPLY_ROOM and following, then give it to roomyReply. It may be
+ * larger than asked for, and is used again once the reply is sent.
+ */
 export function allocateRoomy(bodySize: number): Buffer {
-  return Buffer.allocUnsafeSlow(REPLY_ROOM + bodySize);
+  return replyBuffers.take(REPLY_ROOM + bodySize);
 }
 
 /** A reply whose body lies in a buffer of allocateRoomy, `bodySize` bytes of it. READ, large QUERY_DIRECTORY. */

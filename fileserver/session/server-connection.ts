@@ -36,6 +36,7 @@ import {
   MAX_RETIRED,
   MAX_UNSENT,
 } from './limits.ts';
+import { replyBuffers } from './reply-buffers.ts';
 import { type Reply, type Services, StatusError, statusReply } from './request.ts';
 import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
 import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
@@ -564,16 +565,19 @@ export class ServerConnection implements Connection {
     const size = this.#outBytes;
     this.#outBytes = 0;
     this.services.metrics.bytesOut(size);
-    if (frames.length === 1 && frames[0]) {
-      this.#socket.write(frames[0]);
-    } else if (size <= MAX_GATHERED) {
-      this.#socket.write(Buffer.concat(frames, size));
+    if (frames.length > 1 && size <= MAX_GATHERED) {
+      this.#write(gathered(frames, size));
     } else {
-      this.#socket.cork();
-      for (const frame of frames) this.#socket.write(frame);
-      this.#socket.uncork();
+      if (frames.length > 1) this.#socket.cork();
+      for (const frame of frames) this.#write(frame);
+      if (frames.length > 1) this.#socket.uncork();
     }
     if (this.#socket.writableLength > MAX_UNSENT) this.#waitForClient();
+  }
+
+  #write(frame: Buffer): void {
+    if (replyBuffers.owns(frame)) this.#socket.write(frame, () => replyBuffers.release(frame));
+    else this.#socket.write(frame);
   }
 
   #waitForRequests(): void {
@@ -644,6 +648,18 @@ export class ServerConnection implements Connection {
     this.#retired = [];
     this.server.connectionClosed(this);
   }
+}
+
+/** Frames one behind the other in a buffer of the pool; their own go back to it. */
+function gathered(frames: readonly Buffer[], size: number): Buffer {
+  const together = replyBuffers.take(size);
+  let at = 0;
+  for (const frame of frames) {
+    together.set(frame, at);
+    at += frame.length;
+    replyBuffers.release(frame);
+  }
+  return together.subarray(0, size);
 }
 
 /** Bytes that a request holds while it is worked on: its own, and what a READ will answer (as far as its charge pays). */
