@@ -12,6 +12,7 @@ import {
   migrations,
   NAMESPACE,
   SHARE,
+  SYSTEM_NAMESPACE,
   servers,
   USER,
   waitAvailable,
