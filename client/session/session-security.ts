@@ -4,15 +4,14 @@ import { preauthHashStart, preauthHashUpdate } from '../../smb/crypto/preauth.ts
 import { createSigner, type Signer, signingAlgorithmOf } from '../../smb/crypto/signer.ts';
 import { TRANSFORM_HEADER_SIZE } from '../../smb/wire/header.ts';
 import { SmbError } from '../errors.ts';
-import type { Connection } from './connection.ts';
 import type { Negotiated } from './negotiate.ts';
 
 /** Preauthentication integrity (MS-SMB2 3.2.5.2, 3.2.5.3): the hash over NEGOTIATE and then SESSION_SETUP as they were sent. */
 export class PreauthChain {
   #hash: Buffer;
 
-  constructor(connection: Connection) {
-    const { request, response } = connection.negotiateExchange;
+  /** @param negotiate the two messages of NEGOTIATE as they were on the wire */
+  constructor({ request, response }: { request: Buffer; response: Buffer }) {
     this.#hash = preauthHashUpdate(preauthHashUpdate(preauthHashStart(), request), response);
   }
 

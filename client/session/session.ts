@@ -67,7 +67,7 @@ export class Session {
       domain: credentials.domain ?? '',
       targetSpn: `cifs/${connection.options.serverName}`,
     });
-    const preauth = new PreauthChain(connection);
+    const preauth = new PreauthChain(connection.negotiateExchange);
     let token: Buffer | undefined = ntlm.initial();
     let sessionKey: Buffer | undefined;
     for (;;) {
@@ -144,7 +144,7 @@ export class Session {
     }
     const tree = { ...decodeTreeConnectResponse(message), treeId: message.readUInt32LE(36), share };
     if ((tree.shareFlags & ShareFlags.ENCRYPT_DATA) !== 0) this.#security.encryptFromNow();
-    await validateNegotiation(this, tree.treeId, establishSignal({ signal, timeoutMs }));
+    await validateNegotiation(this.connection, tree.treeId, establishSignal({ signal, timeoutMs }));
     return tree;
   }
 

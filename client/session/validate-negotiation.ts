@@ -9,18 +9,18 @@ import {
 import { decodeNegotiateRequest } from '../../smb/wire/negotiate.ts';
 import { addressText } from '../connect/address.ts';
 import { SmbError } from '../errors.ts';
-import type { Session } from './session.ts';
+import type { Connection } from './connection.ts';
 
 /**
  * Secure negotiate (MS-SMB2 3.2.5.5): asks the server, in a signed message, what was negotiated, so that a man in the middle
  * cannot have talked both down to less. 3.1.1 needs none: its keys depend on what was negotiated.
  * Throws SmbError PROTOCOL_VIOLATION when the answers differ.
  */
-export async function validateNegotiation(session: Session, treeId: number, signal: AbortSignal): Promise<void> {
-  const { negotiated, negotiateExchange, address } = session.connection;
+export async function validateNegotiation(connection: Connection, treeId: number, signal: AbortSignal): Promise<void> {
+  const { negotiated, negotiateExchange, address } = connection;
   if (negotiated.dialect === Dialect.SMB_3_1_1) return;
   const sent = decodeNegotiateRequest(negotiateExchange.request);
-  const { status, message } = await session.send({
+  const { status, message } = await connection.send({
     command: Command.IOCTL,
     body: encodeIoctlRequest({
       ctlCode: Fsctl.VALIDATE_NEGOTIATE_INFO,

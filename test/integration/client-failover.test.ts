@@ -1,0 +1,172 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import type { WriterReport } from '../../client/cli/report.ts';
+import { fromDirectory, type Verdict, verifyBlocks } from '../../client/cli/verify-blocks.ts';
+import { Writer } from '../../client/cli/write-through.ts';
+import { Client } from '../../client/index.ts';
+import { PASSWORD, Serving, USER } from '../serving.ts';
+
+// Our client and two of our own servers, as processes: what is promised to users, tried with real kills.
+jest.setTimeout(120_000);
+
+const HANDLES = 24;
+
+let serving: Serving;
+
+beforeAll(async () => {
+  serving = await Serving.start({ servers: 2, flags: ['--continuously-available'] });
+});
+afterAll(async () => {
+  await serving?.stop();
+});
+
+async function connect(addresses = serving.addresses): Promise<Client> {
+  return Client.connect({ addresses, user: USER, password: PASSWORD, share: 'share' });
+}
+
+/** Writes through many handles while `disturb` runs and a little longer, and compares the volume with what was acknowledged. */
+async function writeWhile(
+  name: string,
+  disturb: (client: Client, writer: Writer) => Promise<void>,
+): Promise<{ report: WriterReport; verdict: Verdict }> {
+  const client = await connect();
+  const writer = await Writer.open(client, {
+    writer: name,
+    folder: 'failover',
+    share: 'share',
+    handles: HANDLES,
+    blockBytes: 4096,
+    slots: 256,
+  });
+  const stop = new AbortController();
+  const running = writer.run(stop.signal);
+  await acknowledges(writer, 200);
+  await disturb(client, writer);
+  await acknowledges(writer, 200);
+  stop.abort();
+  await running;
+  const report = writer.report();
+  await writer.close();
+  await client.close();
+  return { report, verdict: await verifyBlocks(report, fromDirectory(serving.directory)) };
+}
+
+/** Waits until that many more blocks are acknowledged. */
+async function acknowledges(writer: Writer, blocks: number): Promise<void> {
+  const goal = writer.progress.ackedBlocks + blocks;
+  const endMs = performance.now() + 60_000;
+  while (writer.progress.ackedBlocks < goal) {
+    if (performance.now() > endMs)
+      throw new Error(`no ${blocks} blocks within 60 s: ${JSON.stringify(writer.progress)}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+function serverOf(client: Client): number {
+  const index = serving.addresses.indexOf(client.address ?? '');
+  if (index < 0) throw new Error(`the client is at ${client.address}, which is none of ${serving.addresses}`);
+  return index;
+}
+
+function failover(client: Client): Promise<{ durationMs: number; reclaimed: number; lost: number }> {
+  return new Promise((resolve) => client.once('failoverEnded', resolve));
+}
+
+function expectNothingLost({ report, verdict }: { report: WriterReport; verdict: Verdict }): void {
+  expect(report.handles.flatMap((handle) => handle.errors)).toEqual([]);
+  expect(report.handles.map((handle) => handle.durability)).toEqual(new Array(HANDLES).fill('persistent'));
+  expect(verdict).toMatchObject({ lost: 0, torn: 0, problems: [] });
+  expect(verdict.verified).toBe(verdict.ackedSlots);
+  expect(verdict.verified).toBeGreaterThan(100);
+}
+
+describe('writing through', () => {
+  test('the loss of the connection', async () => {
+    const outcome = await writeWhile('cut', async (client) => {
+      const ended = failover(client);
+      client.link?.connection.close();
+      expect(await ended).toMatchObject({ reclaimed: HANDLES, lost: 0 });
+    });
+    expectNothingLost(outcome);
+  });
+
+  test('kill -9 of the file server, twice', async () => {
+    const outcome = await writeWhile('killed', async (client, writer) => {
+      for (let round = 0; round < 2; round++) {
+        const ended = failover(client);
+        await serving.kill(`fileserver-${serverOf(client)}`);
+        expect(await ended).toMatchObject({ reclaimed: HANDLES, lost: 0 });
+        await acknowledges(writer, 200);
+      }
+    });
+    expectNothingLost(outcome);
+    // How long it takes is for the benchmark to say; waiting for a lease to run out would be a mistake.
+    expect(outcome.report.failovers.length).toBe(2);
+  });
+
+  test('a file server that is stopped for longer than its lease, and wakes up', async () => {
+    const outcome = await writeWhile('stopped', async (client, writer) => {
+      const stopped = `fileserver-${serverOf(client)}`;
+      const ended = failover(client);
+      serving.signal(stopped, 'SIGSTOP');
+      try {
+        expect(await ended).toMatchObject({ reclaimed: HANDLES, lost: 0 });
+        await acknowledges(writer, 200);
+      } finally {
+        serving.signal(stopped, 'SIGCONT');
+      }
+    });
+    expectNothingLost(outcome);
+  });
+});
+
+describe('handles through kill -9 of the file server', () => {
+  test('keep their locks', async () => {
+    await using client = await connect();
+    await using other = await connect([...serving.addresses].reverse());
+    const file = await client.open('locked.bin', { access: 'readwrite', disposition: 'overwriteIf' });
+    const theirs = await other.open('locked.bin', { access: 'readwrite' });
+    await file.lock(0, 100);
+    await file.lock(200, 100);
+    await file.unlock(200, 100);
+    const ended = failover(client);
+    await serving.kill(`fileserver-${serverOf(client)}`);
+    await ended;
+    await expect(theirs.lock(50, 10)).rejects.toMatchObject({ code: 'STATUS_LOCK_NOT_GRANTED' });
+    await theirs.lock(200, 100);
+    await file.unlock(0, 100);
+    await theirs.lock(50, 10);
+  });
+
+  test('keep what they said about sharing, and lists and stats go on', async () => {
+    await using client = await connect();
+    const file = await client.open('alone.bin', { access: 'readwrite', disposition: 'overwriteIf', shareAccess: 0 });
+    await file.write(0, Buffer.from('mine'));
+    const killed = serving.kill(`fileserver-${serverOf(client)}`);
+    const listing = client.list();
+    expect((await client.stat('alone.bin')).size).toBe(4);
+    expect((await listing).map((entry) => entry.name)).toContain('alone.bin');
+    await killed;
+    await using other = await connect();
+    await expect(other.open('alone.bin', { access: 'read' })).rejects.toMatchObject({
+      code: 'STATUS_SHARING_VIOLATION',
+    });
+    expect((await file.read(0, 10)).toString()).toBe('mine');
+  });
+
+  test('copy files there and back whole', async () => {
+    await using client = await connect();
+    const data = Buffer.alloc(20_000_000, 'holdfast ');
+    const file = await client.open('large.bin', { access: 'readwrite', disposition: 'overwriteIf' });
+    const writing = file.write(0, data);
+    await serving.kill(`fileserver-${serverOf(client)}`);
+    await writing;
+    const reading = file.read(0, data.length);
+    const at = client.address === undefined ? 0 : serverOf(client);
+    await serving.kill(`fileserver-${at}`);
+    expect((await reading).equals(data)).toBe(true);
+    await file.close();
+    expect(readFileSync(join(serving.directory, 'large.bin')).equals(data)).toBe(true);
+  });
+});
