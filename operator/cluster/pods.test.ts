@@ -90,6 +90,14 @@ describe('podFacts', () => {
     );
   });
 
+  test('a pod that cannot be scheduled, when that lasts', () => {
+    const conditions = [{ type: 'PodScheduled', status: 'False', message: 'no node' }];
+    const made = { creationTimestamp: '2030-01-01T00:00:00Z' };
+    const at = (text: string) => podFacts(podWith({ conditions }, made), undefined, Date.parse(text)).problem;
+    expect(at('2030-01-01T00:00:05Z')).toBeUndefined();
+    expect(at('2030-01-01T00:00:15Z')).toBe('cannot be scheduled: no node');
+  });
+
   test('a container that is being made is no problem', () => {
     const waiting = { reason: 'ContainerCreating' };
     expect(

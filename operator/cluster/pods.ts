@@ -56,7 +56,7 @@ export function isNodeReady(node: V1Node | undefined): boolean {
 }
 
 /** @param node its node; undefined where the operator may not watch Nodes: then it counts as ready, and as staying */
-export function podFacts(pod: V1Pod, node: V1Node | undefined): PodFacts {
+export function podFacts(pod: V1Pod, node: V1Node | undefined, nowMs: number = Date.now()): PodFacts {
   const labels = pod.metadata?.labels ?? {};
   const leavingReason = pod.metadata?.annotations?.[LEAVING_ANNOTATION];
   const fileserver = pod.status?.containerStatuses?.find((status) => status.name === 'fileserver');
@@ -78,7 +78,7 @@ export function podFacts(pod: V1Pod, node: V1Node | undefined): PodFacts {
     createdMs: timeMs(pod.metadata?.creationTimestamp) ?? 0,
     deletionMs: timeMs(pod.metadata?.deletionTimestamp),
     leavingReason,
-    problem: problemOf(pod),
+    problem: problemOf(pod, nowMs),
   };
 }
 
@@ -107,9 +107,14 @@ const BAD_REASONS = new Set([
   'RunContainerError',
 ]);
 
-function problemOf(pod: V1Pod): string | undefined {
+/** A pod that was just made may wait a little for its volume to be bound. */
+const SCHEDULING_PATIENCE_MS = 10_000;
+
+function problemOf(pod: V1Pod, nowMs: number): string | undefined {
   const unscheduled = pod.status?.conditions?.find((c) => c.type === 'PodScheduled' && c.status === 'False');
-  if (unscheduled) return `cannot be scheduled: ${unscheduled.message ?? unscheduled.reason ?? ''}`;
+  const waitedMs = nowMs - (timeMs(pod.metadata?.creationTimestamp) ?? 0);
+  if (unscheduled && waitedMs > SCHEDULING_PATIENCE_MS)
+    return `cannot be scheduled: ${unscheduled.message ?? unscheduled.reason ?? ''}`;
   const statuses = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
   for (const status of statuses) {
     const problem = containerProblem(status);

@@ -261,12 +261,11 @@ export class ClusterReconciler {
       const before = cluster.status?.conditions?.find((condition) => condition.type === type);
       const after = status.conditions?.find((condition) => condition.type === type);
       if (!after || (before?.status === after.status && before.reason === after.reason)) continue;
-      const good = (type === 'Degraded') === (after.status === 'False');
-      if (good && before === undefined) continue;
-      // Just made and not there yet is no reason to warn anybody.
-      const waiting = before === undefined && type !== 'Degraded';
-      if (good) events.normal(cluster, after.reason, after.message);
-      else if (!waiting && after.status !== 'Unknown') events.warning(cluster, after.reason, after.message);
+      const good = after.status === (type === 'Degraded' ? 'False' : 'True');
+      const wasGood = before?.status === (type === 'Degraded' ? 'False' : 'True');
+      if (good && before !== undefined && !wasGood) events.normal(cluster, after.reason, after.message);
+      // What is just starting is no reason to warn anybody: of the others only the loss is.
+      if (!good && (type === 'Degraded' || wasGood)) events.warning(cluster, after.reason, after.message);
     }
   }
 

@@ -93,6 +93,18 @@ describe('what is wrong is named', () => {
     expect(condition(result, 'Available')).toBe('True ServersReady');
   });
 
+  test('a store that does not answer yet is no reason to worry in the first minute', () => {
+    const waiting = (createdMs: number) => {
+      const pods = [pod('a', { ready: false, createdMs })];
+      return status(pods, {
+        reports: new Map([['uid-a', reply({ storeReachable: false, storeMessage: 'no answer yet' })]]),
+      });
+    };
+    const now = Date.parse('2030-01-01T00:00:00Z');
+    expect(condition(waiting(now - 5000), 'Degraded')).toBe('False AsExpected');
+    expect(condition(waiting(now - 90_000), 'Degraded')).toBe('True StoreUnreachable');
+  });
+
   test('an embedded Redis that cannot run', () => {
     const redisPods = [pod('media-redis-0', { ready: false, problem: 'cannot be scheduled: no volume' })];
     expect(condition(status([], { redisPods, reports: new Map() }), 'StateStoreReady')).toBe('False RedisFailing');

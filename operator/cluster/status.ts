@@ -8,6 +8,9 @@ import type { PodFacts } from './pods.ts';
 import type { Problem } from './prerequisites.ts';
 import { countHandles, type Report } from './reports.ts';
 
+/** How long after the first pod was made a store that does not answer yet is no reason to worry. */
+const STARTING_MS = 60_000;
+
 export interface StatusInput {
   cluster: FileServerCluster;
   /** Hash of the newest pod template. */
@@ -171,7 +174,8 @@ function degraded(input: StatusInput): NewCondition {
   }
   if (input.refused) return say('ObjectRefused', `the API server refused an object of this cluster: ${input.refused}`);
   const store = stateStoreReady(input);
-  if (store.status === 'False' && input.pods.some((pod) => pod.started)) return say(store.reason, store.message);
+  const starting = !input.pods.some((pod) => pod.ready || Date.parse(input.now) - pod.createdMs > STARTING_MS);
+  if (store.status === 'False' && !starting) return say(store.reason, store.message);
   const troubled = input.pods.filter((pod) => pod.problem !== undefined && !pod.terminating && !pod.ended);
   const first = troubled[0];
   if (first) {

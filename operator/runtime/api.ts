@@ -35,8 +35,8 @@ export interface RequestInput {
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
-/** A watch that says nothing for so long is taken to be dead. The server sends bookmarks about once a minute. */
-const WATCH_SILENCE_MS = 150_000;
+/** A watch that says nothing for so long is taken to be dead: longer than any watch is asked to last. */
+const WATCH_SILENCE_MS = 130_000;
 
 /**
  * The Kubernetes API as plain JSON over HTTPS: what is read is what the server sent, timestamps as text. Credentials come from the

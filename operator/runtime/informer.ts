@@ -137,7 +137,8 @@ export class Informer<T extends KubernetesObject> {
       watch: true,
       allowWatchBookmarks: true,
       resourceVersion: this.#resourceVersion,
-      timeoutSeconds: 240 + Math.floor(Math.random() * 120),
+      // Short, because a quiet watch cannot be told from a dead one; going on from the last version costs little.
+      timeoutSeconds: 60 + Math.floor(Math.random() * 50),
     });
     for await (const line of this.#api.stream(path, query, signal)) {
       const event = line as WatchEvent<T>;

@@ -73,7 +73,7 @@ function settled(replicas = 3): Promise<V1Pod[]> {
       const busy = cluster.status?.conditions?.find((c) => c.type === 'Progressing')?.status !== 'False';
       return now.length === replicas && ready.length === replicas && !busy && now;
     },
-    30_000,
+    60_000,
   );
 }
 
