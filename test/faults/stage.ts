@@ -50,7 +50,7 @@ export class Stage {
     return address;
   }
 
-  /** A client of our library that prefers one server and knows all; or `only` that one. What happens to its handles goes to `history`. */
+  /** A client of our library that begins at one server and knows all; or `only` that one. What happens to its handles goes to `history`. */
   async client(
     prefers: number,
     options: Partial<ClientOptions> & { only?: boolean; history?: History; name?: string } = {},
@@ -58,7 +58,13 @@ export class Stage {
     const { only, history, name = `client ${this.#clients.length}`, ...rest } = options;
     const all = this.serving.addresses;
     const addresses = only ? [this.address(prefers)] : [...all.slice(prefers), ...all.slice(0, prefers)];
-    const client = await Client.connect({ addresses, user: USER, password: PASSWORD, share: SHARE, ...rest });
+    const connect = () => Client.connect({ addresses, user: USER, password: PASSWORD, share: SHARE, ...rest });
+    // On a busy machine another server may win the race for the first connection.
+    const client = await eventually(`a client connects to server ${prefers}`, SOON_MS, async () => {
+      const connected = await connect();
+      if (connected.address === this.address(prefers)) return connected;
+      await connected.close();
+    });
     client.on('handleLost', ({ path, error }) =>
       history?.add({ kind: 'lost', client: name, path, reason: error.message, atMs: performance.now() }),
     );
