@@ -5,6 +5,7 @@ import { Smbd } from '../test/integration/smbd.ts';
 import { PASSWORD, Serving, USER } from '../test/serving.ts';
 import { descendantsNamed } from './cpu-time.ts';
 import type { Target } from './load.ts';
+import { raisePriorityOf } from './priority.ts';
 import type { Profilable } from './profile.ts';
 import { DATA_FILE, DATA_FILE_BYTES, FILES, fileName } from './workloads.ts';
 
@@ -59,6 +60,7 @@ export async function startSmbd(): Promise<Contestant | undefined> {
   if (!Smbd.isInstalled()) return undefined;
   const smbd = await Smbd.start(['server signing = mandatory', 'server min protocol = SMB3_11']);
   fill(smbd.directory);
+  for (const pid of descendantsNamed(process.pid, 'smbd')) raisePriorityOf(pid);
   return {
     name: 'smbd',
     target: {

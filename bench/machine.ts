@@ -42,7 +42,18 @@ export function machineText(machine: Machine): string {
 function commit(): string {
   const root = join(import.meta.dirname, '..');
   const hash = output('git', ['-C', root, 'rev-parse', '--short', 'HEAD']).trim();
-  const changed = output('git', ['-C', root, 'status', '--porcelain', '--untracked-files=no']).trim() !== '';
+  const changed =
+    output('git', [
+      '-C',
+      root,
+      'status',
+      '--porcelain',
+      '--untracked-files=no',
+      '--',
+      '.',
+      ':!bench/results',
+      ':!docs',
+    ]).trim() !== '';
   return hash === '' ? 'unknown' : `${hash}${changed ? '+' : ''}`;
 }
 

@@ -14,6 +14,8 @@ export interface BenchOptions {
   against: readonly string[];
   clients: number;
   leaseDurationMs: number;
+  /** Nice value; undefined: as it is. */
+  priority: number | undefined;
   profile: 'fileserver' | 'sidecar' | 'client' | undefined;
 }
 

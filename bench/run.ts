@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseDurationMs } from '../common/time.ts';
 import { connect } from './connect.ts';
 import { pause } from './pause.ts';
+import { raisePriority } from './priority.ts';
 import { rates } from './rates.ts';
 import type { BenchOptions } from './report.ts';
 
@@ -23,6 +24,7 @@ await new Command('bench')
   )
   .option('--against <names>', 'which servers rates measures: holdfast, smbd', list, ['holdfast', 'smbd'])
   .option('--lease-duration <duration>', 'of the handle state, for pause', duration, 2000)
+  .option('--priority <nice>', 'scheduling priority, for a machine that others use too (as root: -10)', Number)
   .addOption(
     new Option(
       '--profile <part>',
@@ -30,6 +32,7 @@ await new Command('bench')
     ).choices(['fileserver', 'sidecar', 'client']),
   )
   .action(async (names: string[], flags: Omit<BenchOptions, 'leaseDurationMs'> & { leaseDuration: number }) => {
+    if (flags.priority !== undefined) raisePriority(flags.priority);
     const unknown = names.filter((name) => !(name in BENCHMARKS));
     if (unknown.length > 0) throw new Error(`there is no benchmark ${unknown.join(', ')}`);
     for (const name of names) await BENCHMARKS[name]?.({ ...flags, leaseDurationMs: flags.leaseDuration });
