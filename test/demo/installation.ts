@@ -13,8 +13,9 @@ export interface ServerStatus {
   pod: string;
   node: string;
   phase: string;
-  sessions: number;
-  handles: number;
+  /** Absent until its sidecar was asked. */
+  sessions?: number;
+  handles?: number;
 }
 
 export interface Migration {

@@ -1,6 +1,6 @@
 // The main job, end to end: writers go on while their servers are drained, upgraded, killed and cut off.
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { WriterReport } from '../../client/cli/report.ts';
 import { Kubernetes, ROOT } from '../cluster/kubernetes.ts';
@@ -11,6 +11,7 @@ import {
   manifests,
   migrations,
   NAMESPACE,
+  type ServerStatus,
   SHARE,
   SYSTEM_NAMESPACE,
   servers,
@@ -108,8 +109,8 @@ class Demo {
     say(`${this.#writers.handles} handles of ${WRITER_PROCESSES} clients begin to write`);
     await eventually('all writers write', 60_000, async () => {
       this.#writers.check();
-      const spread = (await servers(this.#cluster)).filter((server) => server.handles > 0);
-      const open = spread.reduce((sum, server) => sum + server.handles, 0);
+      const spread = (await servers(this.#cluster)).filter((server) => (server.handles ?? 0) > 0);
+      const open = spread.reduce((sum, server) => sum + (server.handles ?? 0), 0);
       if (open < this.#writers.handles || spread.length < 2) {
         throw new Error(`${open} handles are open, on ${spread.length} pods`);
       }
@@ -141,11 +142,14 @@ class Demo {
     await this.show();
   }
 
-  /** The pod that holds most handles, and where it runs. */
-  async busiest(): Promise<{ pod: string; node: string; handles: number }> {
-    const found = (await servers(this.#cluster)).sort((a, b) => b.handles - a.handles)[0];
-    if (!found) throw new Error('the FileServerCluster has no servers');
-    return found;
+  /** The pod that holds most handles, and where it runs, once the status shows where all of them are. */
+  async busiest(): Promise<ServerStatus> {
+    return eventually('the status shows where all handles are', 60_000, async () => {
+      const active = (await servers(this.#cluster)).filter((server) => server.phase === 'Active');
+      const shown = active.reduce((sum, server) => sum + (server.handles ?? 0), 0);
+      if (shown < this.#writers.handles) throw new Error(`${shown} handles are shown`);
+      return active.sort((a, b) => (b.handles ?? 0) - (a.handles ?? 0))[0];
+    });
   }
 
   async drain(): Promise<string> {
@@ -191,31 +195,16 @@ class Demo {
   async kill(): Promise<string> {
     const { pod, node, handles } = await this.busiest();
     say(`  kill -9 of the file server in ${pod} on ${node} with ${handles} handles`);
-    const cgroup = await this.#pidOf(pod, 'fileserver');
-    process.kill(cgroup, 'SIGKILL');
-    return `process ${cgroup} was killed`;
-  }
-
-  /** The host's pid of a container's first process: containerd of the node knows it. */
-  async #pidOf(pod: string, container: string): Promise<number> {
-    const object = await this.#cluster.get('pod', NAMESPACE, pod);
-    const status = (object?.status ?? {}) as { containerStatuses?: { name: string; containerID: string }[] };
-    const id = status.containerStatuses
-      ?.find((one) => one.name === container)
-      ?.containerID.replace('containerd://', '');
-    if (!id) throw new Error(`${pod} has no running container ${container}`);
-    const processes = await run('pgrep', ['-f', 'fileserver/main.js']);
-    for (const pid of processes.trim().split('\n').map(Number)) {
-      if (readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(id)) return pid;
-    }
-    throw new Error(`no process of container ${id} was found`);
+    const pid = Number(await run(join(ROOT, 'test/cluster/node.sh'), ['pid', pod, 'fileserver', NAMESPACE]));
+    process.kill(pid, 'SIGKILL');
+    return `process ${pid} was killed`;
   }
 
   async cutOff(): Promise<string> {
     const redis = (await this.#cluster.list('pods', NAMESPACE)).filter((pod) => pod.metadata.name.includes('redis'));
     const redisNodes = new Set(redis.map((pod) => (pod.spec as { nodeName?: string } | undefined)?.nodeName));
     const candidates = (await servers(this.#cluster)).filter((server) => !redisNodes.has(server.node));
-    const victim = candidates.sort((a, b) => b.handles - a.handles)[0];
+    const victim = candidates.sort((a, b) => (b.handles ?? 0) - (a.handles ?? 0))[0];
     if (!victim) throw new Error('every file server runs beside Redis: no node can be cut off');
     say(`  ${victim.node} is cut off the network for good; ${victim.pod} there has ${victim.handles} handles`);
     await this.#cluster.node('cut', victim.node);
