@@ -92,7 +92,7 @@ describe('files of a share', () => {
     const listed = (await listing).map(({ name }) => name).filter((name) => !name.startsWith('new'));
     expect(listed.sort()).toEqual(names);
     expect((await client.list('many', { pattern: '*0042' })).map(({ name }) => name)).toEqual([names[42]]);
-  });
+  }, 30_000);
 
   test('share modes decide between clients, and delete-pending ends with the last open', async () => {
     const mine = await client.open('f', { disposition: 'create', access: READ_WRITE_DELETE, shareAccess: 0 });
