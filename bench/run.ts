@@ -5,6 +5,7 @@ import { pause } from './pause.ts';
 import { raisePriority } from './priority.ts';
 import { rates } from './rates.ts';
 import type { BenchOptions } from './report.ts';
+import { updateDocument } from './tables.ts';
 
 const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates, pause, connect };
 
@@ -36,6 +37,7 @@ await new Command('bench')
     const unknown = names.filter((name) => !(name in BENCHMARKS));
     if (unknown.length > 0) throw new Error(`there is no benchmark ${unknown.join(', ')}`);
     for (const name of names) await BENCHMARKS[name]?.({ ...flags, leaseDurationMs: flags.leaseDuration });
+    if (flags.only === undefined && flags.profile === undefined) updateDocument();
   })
   .parseAsync();
 
