@@ -24,16 +24,10 @@ import type {
   UpdateOpen,
 } from '../proto/generated/handles.ts';
 import type { HandlesStream, RequestBody } from './handles/stream.ts';
+import type { Waiter } from './handles/waiter.ts';
 
 export { statusOfOutcome } from './handles/outcome.ts';
-
-/** Who waits for a decision: told when it takes long, and able to give up. A Request of session/request.ts is one. */
-export interface Waiter {
-  /** The decision waits for somebody (a break, a lock, a client that may come back): answer the client with STATUS_PENDING. */
-  goAsync(): void;
-  /** Looked at only when the decision waits; its abort cancels the request in the sidecar, whose reply then is CANCELLED. */
-  readonly signal: AbortSignal;
-}
+export type { Waiter } from './handles/waiter.ts';
 
 /** The sidecar's reply: the outcome, and what comes with it. */
 export interface Decision<T> {

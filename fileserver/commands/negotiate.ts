@@ -19,25 +19,9 @@ import { decodeNegotiateRequest, encodeNegotiateResponse, type NegotiateRequest 
 import type { NegotiateContext } from '../../smb/wire/negotiate-contexts.ts';
 import { decodeSmb1Negotiate, isSmb1Negotiate, Smb1Dialect } from '../../smb/wire/smb1-negotiate.ts';
 import type { Call } from '../session/call.ts';
+import type { ConnectionHost, Negotiated } from '../session/host.ts';
 import { MAX_IO_SIZE } from '../session/limits.ts';
 import { type Reply, reply, statusReply } from '../session/request.ts';
-import type { ServerConnection } from '../session/server-connection.ts';
-
-/** What NEGOTIATE agreed on for a connection (MS-SMB2 3.3.1.7). */
-export interface Negotiated {
-  dialect: number;
-  clientGuid: Buffer;
-  clientCapabilities: number;
-  serverCapabilities: number;
-  clientSecurityMode: number;
-  serverSecurityMode: number;
-  /** The dialects as the client listed them: FSCTL_VALIDATE_NEGOTIATE_INFO compares. */
-  clientDialects: number[];
-  /** CipherId.*, undefined: nothing can be encrypted. */
-  cipherId: number | undefined;
-  signingAlgorithm: number;
-  maxIoSize: number;
-}
 
 /** Ours, best first. */
 const DIALECTS = [Dialect.SMB_3_1_1, Dialect.SMB_3_0_2, Dialect.SMB_3_0, Dialect.SMB_2_1, Dialect.SMB_2_0_2];
@@ -151,7 +135,7 @@ export function negotiate(call: Call): Reply {
   return reply(responseBody(connection, negotiated, contexts));
 }
 
-function responseBody(connection: ServerConnection, negotiated: Negotiated, contexts: NegotiateContext[]): Buffer {
+function responseBody(connection: ConnectionHost, negotiated: Negotiated, contexts: NegotiateContext[]): Buffer {
   return encodeNegotiateResponse({
     securityMode: negotiated.serverSecurityMode,
     dialectRevision: negotiated.dialect,
@@ -172,7 +156,7 @@ function responseBody(connection: ServerConnection, negotiated: Negotiated, cont
  * Undefined where it offers neither, or nothing that this cluster allows.
  */
 export function answerSmb1Negotiate(
-  connection: ServerConnection,
+  connection: ConnectionHost,
   message: Buffer,
 ): { dialect: number; body: Buffer } | undefined {
   if (!isSmb1Negotiate(message)) return undefined;

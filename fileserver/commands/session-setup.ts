@@ -17,18 +17,9 @@ import {
 } from '../../smb/wire/session-setup.ts';
 import { statusOfOutcome } from '../handles.ts';
 import type { Call } from '../session/call.ts';
+import type { ConnectionHost, SessionSetup } from '../session/host.ts';
 import { type Reply, reply, statusReply } from '../session/request.ts';
-import type { ServerConnection } from '../session/server-connection.ts';
 import { Session, type User } from '../session/session.ts';
-
-/** An authentication exchange that has begun. */
-export interface SessionSetup {
-  readonly ntlm: NtlmServer;
-  /** Session.PreauthIntegrityHashValue, in 3.1.1. */
-  preauthHash: Buffer;
-  /** Another message of this exchange is being worked on. */
-  isBusy: boolean;
-}
 
 /** Sessions of one connection: a client has one a user. */
 const MAX_SESSIONS_PER_CONNECTION = 64;
@@ -108,7 +99,7 @@ function step(call: Call, request: SessionSetupRequest, session: Session): Reply
   return establish(call, request, session, setup, user, progress);
 }
 
-function newSetup(connection: ServerConnection): SessionSetup {
+function newSetup(connection: ConnectionHost): SessionSetup {
   const { server } = connection;
   const { settings } = server.services;
   const ntlm = new NtlmServer({
@@ -198,7 +189,7 @@ async function settle(
   return stored.outcome === Outcome.GRANTED ? undefined : statusOfOutcome(stored.outcome);
 }
 
-function setKeys(session: Session, connection: ServerConnection, setup: SessionSetup, sessionKey: Buffer): void {
+function setKeys(session: Session, connection: ConnectionHost, setup: SessionSetup, sessionKey: Buffer): void {
   const { negotiated, dialect } = connection;
   if (!negotiated) return;
   const { cipherId, signingAlgorithm } = negotiated;

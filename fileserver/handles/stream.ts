@@ -14,8 +14,8 @@ import {
   type ServerIdentity,
   type SidecarFrame,
 } from '../../proto/generated/handles.ts';
-import type { Waiter } from '../handles.ts';
 import type { SidecarCommands } from './commands.ts';
+import type { Waiter } from './waiter.ts';
 
 export type RequestBody = NonNullable<Request['body']>;
 

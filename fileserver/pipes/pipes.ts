@@ -20,8 +20,8 @@ import { decodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
 import { decodeReadRequest, encodeReadResponse } from '../../smb/wire/read.ts';
 import { decodeWriteRequest, encodeWriteResponse } from '../../smb/wire/write.ts';
 import { ioctlReply } from '../commands/ioctl.ts';
-import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
-import type { TreeConnect } from '../session/tree-connect.ts';
+import { type PipeService, type Reply, type Request, reply, statusReply } from '../session/request.ts';
+import type { TreeConnect } from '../session/session.ts';
 import type { Shares } from '../shares.ts';
 import { NamedPipe } from './named-pipe.ts';
 
@@ -32,7 +32,7 @@ const MAX_PIPES_PER_TREE = 256;
 const ALLOCATION_SIZE = 4096;
 
 /** The pipes that are open, by tree connect. The dispatcher sends every request on IPC$ here. */
-export class Pipes {
+export class Pipes implements PipeService {
   readonly #rpcOptions: RpcServerOptions;
   readonly #open = new WeakMap<TreeConnect, Map<bigint, NamedPipe>>();
   #nextId = 1n;

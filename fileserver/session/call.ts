@@ -2,10 +2,9 @@ import { Dialect, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
 import { creditChargeOf, type Header } from '../../smb/wire/header.ts';
+import type { ConnectionHost } from './host.ts';
 import { type Request, type Services, StatusError } from './request.ts';
-import type { ServerConnection } from './server-connection.ts';
-import type { Session } from './session.ts';
-import type { TreeConnect } from './tree-connect.ts';
+import type { Session, TreeConnect } from './session.ts';
 
 /** The messages of one compound, worked on one after the other (MS-SMB2 3.3.5.2.7). */
 export interface Chain {
@@ -25,9 +24,15 @@ export interface Chain {
   responses: { message: Buffer; session: Session | undefined }[];
 }
 
+/** What a call needs of its connection beyond what commands see. */
+export interface CallHost extends ConnectionHost {
+  /** STATUS_PENDING (3.3.4.2). */
+  sendInterim(call: Call): void;
+}
+
 /** A Request as it lives in its connection. */
 export class Call implements Request {
-  readonly connection: ServerConnection;
+  readonly connection: CallHost;
   readonly message: Buffer;
   readonly header: Header;
   readonly chain: Chain | undefined;
@@ -53,7 +58,7 @@ export class Call implements Request {
   #abort: AbortController | undefined;
 
   constructor(
-    connection: ServerConnection,
+    connection: CallHost,
     message: Buffer,
     header: Header,
     chain: Chain | undefined,

@@ -1,6 +1,5 @@
 import type { Break, FileState, OpenRecord } from '../../proto/generated/handles.ts';
-import type { Session } from './session.ts';
-import type { TreeConnect } from './tree-connect.ts';
+import type { Session, TreeConnect } from './session.ts';
 
 /** What sessions and the commands of the sidecar ask of the opens in memory. fileserver/opens/ implements it. */
 export interface OpenTable {

@@ -3,17 +3,16 @@
 import type { Logger } from '../../common/logging.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
 import { HEADER_SIZE, type Header } from '../../smb/wire/header.ts';
-import type { Handles, Waiter } from '../handles.ts';
+import type { IoctlRequest } from '../../smb/wire/ioctl.ts';
+import type { Waiter } from '../handles/waiter.ts';
+import type { Handles } from '../handles.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Opens } from '../opens/opens.ts';
-import type { Pipes } from '../pipes/pipes.ts';
 import type { Settings } from '../settings.ts';
 import type { Shares } from '../shares.ts';
-import type { Connection } from './connection.ts';
 import type { DeadlineGate } from './deadline-gate.ts';
 import { replyBuffers } from './reply-buffers.ts';
-import type { Session } from './session.ts';
-import type { TreeConnect } from './tree-connect.ts';
+import type { Connection, Session, TreeConnect } from './session.ts';
 
 /**
  * One request of a client. It is a Waiter, so that it can be handed to `handles` as it is: an interim reply of the sidecar
@@ -54,11 +53,18 @@ export interface Request extends Waiter {
   paysFor(payloadSize: number): boolean;
 }
 
+/** Named pipes of IPC$ (fileserver/pipes/): the dispatcher sends every request on IPC$ there by itself. */
+export interface PipeService {
+  handle(request: Request): Reply;
+  ioctl(request: Request, ioctl: IoctlRequest): Reply;
+  endTree(tree: TreeConnect): void;
+}
+
 export interface Services {
   readonly handles: Handles;
   readonly opens: Opens;
   readonly shares: Shares;
-  readonly pipes: Pipes;
+  readonly pipes: PipeService;
   readonly settings: Settings;
   readonly deadline: DeadlineGate;
   readonly metrics: Metrics;

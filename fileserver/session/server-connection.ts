@@ -19,12 +19,12 @@ import {
   TRANSFORM_HEADER_SIZE,
   UNSOLICITED_MESSAGE_ID,
 } from '../../smb/wire/header.ts';
-import { answerSmb1Negotiate, type Negotiated, negotiate } from '../commands/negotiate.ts';
-import { type SessionSetup, sessionSetup } from '../commands/session-setup.ts';
-import { Call, type Chain } from './call.ts';
-import type { Connection } from './connection.ts';
+import { answerSmb1Negotiate, negotiate } from '../commands/negotiate.ts';
+import { sessionSetup } from '../commands/session-setup.ts';
+import { Call, type CallHost, type Chain } from './call.ts';
 import { FencedError } from './deadline-gate.ts';
 import { dispatch } from './dispatch.ts';
+import type { Negotiated, ServerHost, SessionSetup } from './host.ts';
 import {
   LOGON_TIMEOUT_MS,
   MAX_ASYNC,
@@ -40,16 +40,20 @@ import { replyBuffers } from './reply-buffers.ts';
 import { type Reply, type Services, StatusError, statusReply } from './request.ts';
 import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
 import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
-import type { Server } from './server.ts';
 import type { Session } from './session.ts';
 
+/** The server that a connection belongs to. */
+export interface ConnectionOwner extends ServerHost {
+  connectionClosed(connection: ServerConnection): void;
+}
+
 /** One client's connection: takes its frames apart, has the requests done, and sends what comes back. */
-export class ServerConnection implements Connection {
+export class ServerConnection implements CallHost {
   readonly id: number;
   readonly remote: string;
   readonly localAddress: string;
   readonly services: Services;
-  readonly server: Server;
+  readonly server: ConnectionOwner;
   readonly sessions = new Map<bigint, Session>();
   /** Authentication exchanges that have begun, by session. */
   readonly setups = new Map<bigint, SessionSetup>();
@@ -81,7 +85,7 @@ export class ServerConnection implements Connection {
   #waitsForRequests = false;
   #logonTimer: NodeJS.Timeout | undefined;
 
-  constructor(server: Server, socket: Socket, id: number) {
+  constructor(server: ConnectionOwner, socket: Socket, id: number) {
     this.server = server;
     this.services = server.services;
     this.#socket = socket;

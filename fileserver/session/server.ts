@@ -3,7 +3,7 @@ import { HoldfastError } from '../../common/errors.ts';
 import { splitAddress } from '../../common/metrics.ts';
 import type { Users } from '../users.ts';
 import type { Services } from './request.ts';
-import { ServerConnection } from './server-connection.ts';
+import { type ConnectionOwner, ServerConnection } from './server-connection.ts';
 import type { Session, User } from './session.ts';
 
 /** Connections at once; each costs some tens of KiB before logon. */
@@ -19,7 +19,7 @@ const MAX_SESSION_COUNTER = 0x3fff_ffff;
 const FENCED_WAIT_MS = 10_000;
 
 /** The SMB server of this process: its connections and sessions. */
-export class Server {
+export class Server implements ConnectionOwner {
   readonly services: Services;
   readonly users: Users;
   readonly connections = new Set<ServerConnection>();

@@ -2,8 +2,43 @@ import type { Cipher } from '../../smb/crypto/cipher.ts';
 import type { Signer } from '../../smb/crypto/signer.ts';
 import type { AccessToken } from '../../smb/security/access.ts';
 import type { Sid } from '../../smb/security/sid.ts';
-import type { Connection } from './connection.ts';
-import type { TreeConnect } from './tree-connect.ts';
+import type { Share } from '../shares.ts';
+
+/** MS-SMB2 3.3.1.7: what command handlers see of a client's connection. */
+export interface Connection {
+  /** Number of this connection in logs. */
+  readonly id: number;
+  /** Address of the client, host:port, for logs. */
+  readonly remote: string;
+  /** The address of this server that the client came to, without port. */
+  readonly localAddress: string;
+  /** Dialect.*; 0 before NEGOTIATE. */
+  readonly dialect: number;
+  /** 16 bytes, zeros in dialect 2.0.2. */
+  readonly clientGuid: Buffer;
+  /** Capabilities that the client named, and those that the server answered with. */
+  readonly clientCapabilities: number;
+  readonly serverCapabilities: number;
+  /** Security mode that the client named. */
+  readonly clientSecurityMode: number;
+  readonly maxTransactSize: number;
+  readonly maxReadSize: number;
+  readonly maxWriteSize: number;
+  /** False as soon as nothing can be sent any more. */
+  readonly isOpen: boolean;
+  /**
+   * Sends an OPLOCK_BREAK notification (oplock or lease break, `body` from its StructureSize on): unsolicited, MessageId all
+   * ones, never signed, encrypted where the session is (MS-SMB2 3.3.4.6, 3.3.4.7).
+   */
+  sendBreak(session: Session, body: Buffer): void;
+  /**
+   * Ends a session of this connection (LOGOFF). Resolves when its opens are disconnected or closed and the sidecar knows.
+   * @param own 1 when the request that asks for it belongs to the session itself
+   */
+  endSession(session: Session, reason: string, own: number): Promise<void>;
+  /** Ends the connection, by RST if `reset`. */
+  close(reason: string, reset?: boolean): void;
+}
 
 /** Who is logged on. */
 export interface User {
@@ -99,5 +134,24 @@ export class Session {
     const due = this.#watchers.filter(({ isReached }) => isReached());
     this.#watchers = this.#watchers.filter((watcher) => !due.includes(watcher));
     for (const { resolve } of due) resolve();
+  }
+}
+
+/** MS-SMB2 3.3.1.9. */
+export class TreeConnect {
+  readonly id: number;
+  readonly session: Session;
+  readonly share: Share;
+  /** The most that any open of this tree connect may be granted (TreeConnect.MaximalAccess): mask every open with it. */
+  readonly maximalAccess: number;
+  /** The share demands encryption: requests that come in the clear are refused. */
+  readonly encryptData: boolean;
+
+  constructor(id: number, session: Session, share: Share, maximalAccess: number, encryptData: boolean) {
+    this.id = id;
+    this.session = session;
+    this.share = share;
+    this.maximalAccess = maximalAccess;
+    this.encryptData = encryptData;
   }
 }

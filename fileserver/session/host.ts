@@ -1,0 +1,63 @@
+// What NEGOTIATE and SESSION_SETUP, which make a connection and its sessions what they are, see of connection and server.
+import type { Logger } from '../../common/logging.ts';
+import type { NtlmServer } from '../../smb/auth/server.ts';
+import type { Users } from '../users.ts';
+import type { Services } from './request.ts';
+import type { Connection, Session, User } from './session.ts';
+
+/** What NEGOTIATE agreed on for a connection (MS-SMB2 3.3.1.7). */
+export interface Negotiated {
+  dialect: number;
+  clientGuid: Buffer;
+  clientCapabilities: number;
+  serverCapabilities: number;
+  clientSecurityMode: number;
+  serverSecurityMode: number;
+  /** The dialects as the client listed them: FSCTL_VALIDATE_NEGOTIATE_INFO compares. */
+  clientDialects: number[];
+  /** CipherId.*, undefined: nothing can be encrypted. */
+  cipherId: number | undefined;
+  signingAlgorithm: number;
+  maxIoSize: number;
+}
+
+/** An authentication exchange that has begun. */
+export interface SessionSetup {
+  readonly ntlm: NtlmServer;
+  /** Session.PreauthIntegrityHashValue, in 3.1.1. */
+  preauthHash: Buffer;
+  /** Another message of this exchange is being worked on. */
+  isBusy: boolean;
+}
+
+/** A connection, from within. */
+export interface ConnectionHost extends Connection {
+  readonly services: Services;
+  readonly server: ServerHost;
+  readonly log: Logger;
+  /** By id, also those that are being set up. */
+  readonly sessions: Map<bigint, Session>;
+  /** Authentication exchanges that have begun, by session. */
+  readonly setups: Map<bigint, SessionSetup>;
+  readonly negotiated: Negotiated | undefined;
+  /** Connection.PreauthIntegrityHashValue (3.3.1.7). */
+  readonly preauthHash: Buffer;
+  /** The NEGOTIATE exchange is over. */
+  negotiationDone(negotiated: Negotiated): void;
+  hashForPreauth(message: Buffer): void;
+  /** Somebody has logged on: larger messages and more credits from now on. */
+  loggedOn(): void;
+}
+
+/** The server, as its connections see it. */
+export interface ServerHost {
+  readonly services: Services;
+  readonly users: Users;
+  /** GlobalSessionTable (MS-SMB2 3.3.1.5): valid sessions, and those that are ending until their opens are settled. */
+  readonly sessions: Map<bigint, Session>;
+  /** On its way out: connections are reset, sessions not set up any more. */
+  readonly isStopping: boolean;
+  nextSessionId(): bigint | undefined;
+  endSession(session: Session, reason: string, own?: number): Promise<void>;
+  endPreviousSession(sessionId: bigint, user: User): Promise<boolean>;
+}
