@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Command, Flags } from '../../smb/constants.ts';
+import { fileAllInformation } from '../../smb/fscc/file-info.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeCloseResponse } from '../../smb/wire/close.ts';
 import { decodeCreateRequest, encodeCreateResponse } from '../../smb/wire/create.ts';
@@ -12,6 +13,7 @@ import {
 } from '../../smb/wire/create-contexts.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
 import { decodeLockRequest, encodeLockResponse } from '../../smb/wire/lock.ts';
+import { encodeQueryInfoResponse } from '../../smb/wire/query-info.ts';
 import { decodeReadRequest, encodeReadResponse } from '../../smb/wire/read.ts';
 import { decodeWriteRequest, encodeWriteResponse } from '../../smb/wire/write.ts';
 import { FAKE_PASSWORD, FAKE_USER, type FakeAnswer, type FakeHandler, FakeServer } from '../testing/fake-server.ts';
@@ -40,6 +42,21 @@ function created(fileId: FileId = FILE_ID, persistent = true): Buffer {
     fileAttributes: 0x80,
     fileId,
     createContexts: [{ name: CreateContextName.DURABLE_HANDLE_REQUEST_V2, data }],
+  });
+}
+
+function allInformation(fileName: string): Buffer {
+  const time = 0n;
+  return fileAllInformation.encode({
+    basic: { creationTime: time, lastAccessTime: time, lastWriteTime: time, changeTime: time, fileAttributes: 0x80 },
+    standard: { allocationSize: 0, endOfFile: 0, numberOfLinks: 1, deletePending: false, directory: false },
+    internal: { indexNumber: 1n },
+    ea: { eaSize: 0 },
+    access: { accessFlags: 0 },
+    position: { currentByteOffset: 0 },
+    mode: { mode: 0 },
+    alignment: { alignmentRequirement: 0 },
+    name: { fileName },
   });
 }
 
@@ -182,6 +199,17 @@ describe('failover', () => {
     await file.lock(0, 10);
     await file.unlock(0, 10);
     expect(sequences).toEqual(['1/0', '1/0', '1/1']);
+  });
+
+  test('knows its own rename again when the replay finds the new name taken', async () => {
+    const server = await start({
+      [Command.SET_INFO]: diesOnce(() => ({ status: Status.OBJECT_NAME_COLLISION })),
+      [Command.QUERY_INFO]: () => ({ body: encodeQueryInfoResponse({ output: allInformation('\\New.txt') }) }),
+    });
+    const client = await connect([server]);
+    const file = await client.open('a.txt', { access: 'readwrite' });
+    await file.rename('new.txt');
+    await expect(file.rename('other.txt')).rejects.toMatchObject({ code: 'STATUS_OBJECT_NAME_COLLISION' });
   });
 
   test('waits and asks again while the server says that the file is not available', async () => {

@@ -1,10 +1,12 @@
 import { Command, FileInfoClass, LockFlags, WriteFlags } from '../../smb/constants.ts';
 import {
+  fileAllInformation,
   fileDispositionInformation,
   fileEndOfFileInformation,
   fileNetworkOpenInformation,
   fileRenameInformation,
 } from '../../smb/fscc/file-info.ts';
+import { foldCase } from '../../smb/fscc/names.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeFlushRequest } from '../../smb/wire/flush.ts';
 import { encodeLockRequest } from '../../smb/wire/lock.ts';
@@ -216,13 +218,29 @@ export class File {
   /** Renames or moves within the share. Needs FileAccess.DELETE. */
   async rename(to: string, options: OperationOptions & { replace?: boolean } = {}): Promise<void> {
     const fileName = wirePath(to);
-    const { response } = await this.#setInfo(
+    const { response, replayed } = await this.#setInfo(
       FileInfoClass.FileRenameInformation,
       fileRenameInformation.encode({ replaceIfExists: options.replace ?? false, rootDirectory: 0n, fileName }),
       'renaming',
       options.signal,
     );
+    // The first request may have done it, and the replay found its own result in the way.
+    const inTheWay = replayed && response.status === Status.OBJECT_NAME_COLLISION;
+    if (inTheWay && foldCase(await this.#nameNow(options.signal)) === foldCase(fileName)) return;
     expectSuccess(response.status, `renaming ${this.path} to ${fileName}`);
+  }
+
+  /** The path of the file within the share, as the server has it now. */
+  async #nameNow(signal?: AbortSignal): Promise<string> {
+    const { response } = await this.#operations.onOpen(this.#open, {
+      command: Command.QUERY_INFO,
+      doing: 'asking about',
+      body: (fileId) => queryFileInfoRequest(fileId, FileInfoClass.FileAllInformation, NAME_QUERY_BYTES),
+      signal,
+    });
+    expectSuccess(response.status, `asking for the name of ${this.path}`);
+    const { name } = fileAllInformation.decode(decodeQueryInfoResponse(response.message).output);
+    return name.fileName.replace(/^\\/, '');
   }
 
   #setInfo(infoClass: number, input: Buffer, doing: string, signal?: AbortSignal): Promise<Answer> {
@@ -246,6 +264,8 @@ export class File {
 }
 
 const NOTHING = Buffer.alloc(0);
+/** Room for FileAllInformation with a path of any length that Windows allows. */
+const NAME_QUERY_BYTES = 65_536;
 const NO_SEQUENCE = { lockSequenceIndex: 0, lockSequenceNumber: 0 };
 
 function expectSuccess(status: number, what: string): void {

@@ -220,7 +220,7 @@ export class Connection {
     const { signal } = request;
     if (signal?.aborted) return Promise.reject(abortedError(signal, 'the request'));
     return new Promise((resolve, reject) => {
-      const charge = this.largeMtuOrOne(request.payloadBytes ?? 0);
+      const charge = this.#chargeOf(request.payloadBytes ?? 0);
       const pending = new Pending(request, charge, resolve, reject);
       this.#layOut(pending, request);
       if (signal) {
@@ -233,7 +233,7 @@ export class Connection {
     });
   }
 
-  largeMtuOrOne(payloadBytes: number): number {
+  #chargeOf(payloadBytes: number): number {
     return this.#negotiated ? creditChargeOf(payloadBytes) : 1;
   }
 
