@@ -70,8 +70,9 @@ export class Reconciler {
         this.message = '';
         return;
       } catch (error) {
-        this.message = reasonOf(error);
-        log.warn({ reason: this.message }, 'the store cannot be used yet');
+        const reason = reasonOf(error);
+        if (reason !== this.message) log.warn({ reason }, 'the store cannot be used yet');
+        this.message = reason;
         await delay(RETRY_MS);
       }
     }
