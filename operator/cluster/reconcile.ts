@@ -41,7 +41,7 @@ import { Applier } from './applier.ts';
 import { LEAVING_ANNOTATION, type PodFacts } from './pods.ts';
 import { MENDING_MS, type Prerequisites, type Problem } from './prerequisites.ts';
 import type { Reports } from './reports.ts';
-import { type LeavingReason, planRollout } from './rollout.ts';
+import { planRollout, type RolloutPlan } from './rollout.ts';
 import type { ClusterSecrets } from './secrets.ts';
 import { clusterStatus } from './status.ts';
 
@@ -84,12 +84,16 @@ export class ClusterReconciler {
     }
     const uid = cluster.metadata.uid ?? '';
     this.#uids.set(key, uid);
-    const problems = await this.#parts.prerequisites.check(cluster);
+    let problems: Problem[] = [];
     let refused: string | undefined;
     try {
+      // First of all: whoever cordons a node goes on to evict its pods a moment later.
+      const plan = this.#plan(cluster, key);
+      await this.#beginLeaving(cluster, key, plan);
+      problems = await this.#parts.prerequisites.check(cluster);
       await this.#parts.secrets.ensure(cluster);
       await this.#applyFixed(cluster);
-      await this.#applyServers(cluster, key, problems);
+      await this.#applyServers(cluster, key, problems, plan);
     } catch (error) {
       // What the API server refuses for good belongs into the status; everything else is just tried again.
       if (!(error instanceof ApiError) || ![400, 403, 422].includes(error.status)) throw error;
@@ -133,58 +137,60 @@ export class ClusterReconciler {
     for (const [resource, object] of desired) await this.#applier.ensure(resource, object);
   }
 
-  /** The ReplicaSets, and who has to leave them. */
-  async #applyServers(cluster: FileServerCluster, key: string, problems: readonly Problem[]): Promise<void> {
-    const { world, image, objects, log, events } = this.#parts;
-    const namespace = namespaceOf(cluster);
-    const sets = world.replicaSets(key);
-    // Pods that cannot start would only wait with growing delays; once there are some, they stay.
-    if (sets.length === 0 && problems.length > 0) return;
+  #plan(cluster: FileServerCluster, key: string): RolloutPlan {
+    const { world, image, reports } = this.#parts;
     const pods = world.pods(key);
     const migrations = world.migrations(key);
-    const { hash } = podTemplate(cluster, image);
-    const plan = planRollout({
+    return planRollout({
       replicas: cluster.spec.replicas,
-      newest: hash,
+      newest: podTemplate(cluster, image).hash,
       pods,
       moved: new Set(pods.filter((pod) => hasMoved(pod, migrations)).map((pod) => pod.name)),
-      replicaSets: sets.map(setFacts),
-      handles: this.#parts.reports.handles(cluster.metadata.uid ?? '', pods),
+      replicaSets: world.replicaSets(key).map(setFacts),
+      handles: reports.handles(cluster.metadata.uid ?? '', pods),
       maxConcurrent: cluster.spec.migration.maxConcurrent,
       otherMigrations: migrations.filter((hm) => isRunning(hm) && !isLeaving(hm.spec.reason)).length,
       onCordon: cluster.spec.migration.onCordon,
     });
+  }
+
+  /**
+   * Marks the pods that have to leave. One that is taken out of its ReplicaSet is given to the cluster in the same step: a pod
+   * without a controller would make `kubectl drain` stop. All stay in the Services until their handles move.
+   */
+  async #beginLeaving(cluster: FileServerCluster, key: string, plan: RolloutPlan): Promise<void> {
+    const { world, objects, log, events } = this.#parts;
+    const namespace = namespaceOf(cluster);
     for (const { pod, reason, takeOut } of plan.leave) {
-      await this.#beginLeaving(cluster, pod, reason, takeOut);
+      await objects.patch(PODS, namespace, pod.name, {
+        metadata: {
+          resourceVersion: world.pod(namespace, pod.name)?.metadata?.resourceVersion,
+          uid: pod.uid,
+          annotations: { [LEAVING_ANNOTATION]: reason, ...FIRST_TO_GO },
+          ...(takeOut ? { labels: { [LABELS.member]: null }, ownerReferences: [ownerReference(cluster)] } : {}),
+        },
+      });
       log.info({ cluster: key, pod: pod.name, node: pod.node, reason }, 'replacing a file server');
       events.normal(cluster, `Replacing${reason}`, `replacing ${pod.name} on ${pod.node || 'no node'} (${reason})`);
     }
+  }
+
+  /** The ReplicaSets. */
+  async #applyServers(
+    cluster: FileServerCluster,
+    key: string,
+    problems: readonly Problem[],
+    plan: RolloutPlan,
+  ): Promise<void> {
+    const { world, image, objects } = this.#parts;
+    const namespace = namespaceOf(cluster);
+    // Pods that cannot start would only wait with growing delays; once there are some, they stay.
+    if (world.replicaSets(key).length === 0 && problems.length > 0) return;
     for (const { name, replicas } of plan.scale) {
       await objects.patch(REPLICA_SETS, namespace, name, { spec: { replicas } });
     }
     await this.#applier.ensure(REPLICA_SETS, replicaSet(cluster, image, plan.newestReplicas));
     for (const name of plan.remove) await this.#ignoreGone(objects.delete(REPLICA_SETS, namespace, name));
-  }
-
-  /**
-   * Marks a pod as leaving. Where it is taken out of its ReplicaSet it is given to the cluster in the same step: a pod without a
-   * controller would make `kubectl drain` stop. It stays in the Services until its handles move.
-   */
-  async #beginLeaving(
-    cluster: FileServerCluster,
-    pod: PodFacts,
-    reason: LeavingReason,
-    takeOut: boolean,
-  ): Promise<void> {
-    const live = this.#parts.world.pod(namespaceOf(cluster), pod.name);
-    await this.#parts.objects.patch(PODS, namespaceOf(cluster), pod.name, {
-      metadata: {
-        resourceVersion: live?.metadata?.resourceVersion,
-        uid: pod.uid,
-        annotations: { [LEAVING_ANNOTATION]: reason, ...FIRST_TO_GO },
-        ...(takeOut ? { labels: { [LABELS.member]: null }, ownerReferences: [ownerReference(cluster)] } : {}),
-      },
-    });
   }
 
   /** Makes the HandleMigrations that are missing, and deletes old ones. */

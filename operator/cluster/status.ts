@@ -71,7 +71,7 @@ function serverStatus(
   report: Report | undefined,
 ): NonNullable<FileServerClusterStatus['servers']>[number] {
   const reply = report?.reply;
-  const counts = reply && countHandles(reply);
+  const counts = reply ? countHandles(reply) : pod.started ? undefined : { sessions: 0, open: 0 };
   const epoch = reply?.servers.reduce((highest, server) => Math.max(highest, Number(server.identity?.epoch ?? 0)), 0);
   return {
     pod: pod.name,

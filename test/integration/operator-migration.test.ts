@@ -2,12 +2,13 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { V1EndpointSlice, V1Pod, V1ReplicaSet } from '@kubernetes/client-node';
+import type { V1EndpointSlice, V1Pod, V1PodDisruptionBudget, V1ReplicaSet } from '@kubernetes/client-node';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import {
   CLAIMS,
   CLUSTERS,
+  DISRUPTION_BUDGETS,
   ENDPOINT_SLICES,
   MIGRATIONS,
   NODES,
@@ -175,6 +176,21 @@ describe('a cordoned node', () => {
     const [source] = await settled();
     nodes.open(name(source), 5);
     const node = source?.spec?.nodeName ?? '';
+    let moved = false;
+    let drained = false;
+    let drainedBeforeMove = false;
+    nodes.beforeMigrate = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      drainedBeforeMove = drained;
+      moved = true;
+    };
+    // given: the operator has seen the cordon, and the budget has seen the operator
+    await cordon(node);
+    await eventually('evictions have to wait', async () => {
+      const budget = await objects.get<V1PodDisruptionBudget>(DISRUPTION_BUDGETS, NAMESPACE, 'media-fileserver');
+      const pod = await objects.get<V1Pod>(PODS, NAMESPACE, name(source));
+      return pod.metadata?.labels?.['holdfast.dev/member'] === undefined && budget.status?.disruptionsAllowed === 0;
+    });
     await run(join(server.bin, 'kubectl'), [
       ...[
         '--kubeconfig',
@@ -183,14 +199,15 @@ describe('a cordoned node', () => {
         node,
         '--delete-emptydir-data',
         '--ignore-daemonsets',
-        '--timeout=40s',
+        '--timeout=50s',
       ],
     ]);
-    const all = await migrations();
-    const own = all.find((hm) => hm.spec.source === name(source));
-    expect(own?.status).toMatchObject({ phase: 'Succeeded', handles: { moved: 5 } });
+    drained = true;
+    expect({ moved, drainedBeforeMove }).toEqual({ moved: true, drainedBeforeMove: false });
     await settled();
-  }, 60_000);
+    const own = (await migrations()).find((hm) => hm.spec.source === name(source));
+    expect(own?.status).toMatchObject({ phase: 'Succeeded', handles: { moved: 5 } });
+  }, 90_000);
 });
 
 describe('routing', () => {
