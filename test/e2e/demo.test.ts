@@ -1,0 +1,76 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { ROOT } from '../cluster/kubernetes.ts';
+import { run } from '../cluster/shell.ts';
+
+interface DemoResult {
+  steps: {
+    name: string;
+    handles: number;
+    moved: number;
+    reclaimed: number;
+    expired: number;
+    pauseMs: { p50: number; max: number };
+    callerErrors: number;
+  }[];
+  ackedBlocks: number;
+  verifiedBlocks: number;
+  overwrittenBlocks: number;
+  lostBlocks: number;
+  seconds: number;
+}
+
+const DEMO_TIMEOUT_MS = 15 * 60_000;
+
+describe('the demo on the three-node cluster', () => {
+  let result: DemoResult;
+
+  beforeAll(async () => {
+    await run(process.execPath, [join(ROOT, 'test/demo/main.ts')], {
+      env: { ...process.env, HOLDFAST_KUBECONFIG: '', IMAGE: '' },
+      timeoutMs: DEMO_TIMEOUT_MS,
+      onLine: (line) => process.stderr.write(`${line}\n`),
+    });
+    result = JSON.parse(readFileSync(join(ROOT, 'out/demo.json'), 'utf8')) as DemoResult;
+  }, DEMO_TIMEOUT_MS);
+
+  test('went through drain, upgrade, kill and the loss of a node', () => {
+    expect(result.steps.map((step) => step.name)).toEqual([
+      'node drained',
+      'rolling upgrade',
+      'file server killed',
+      'node cut off',
+    ]);
+  });
+
+  test('lost no block: every acknowledged one was read back, or overwritten by a later acknowledged one', () => {
+    expect(result.lostBlocks).toBe(0);
+    expect(result.ackedBlocks).toBeGreaterThan(1000);
+    expect(result.verifiedBlocks + result.overwrittenBlocks).toBe(result.ackedBlocks);
+  });
+
+  test.each(['node drained', 'rolling upgrade', 'file server killed', 'node cut off'])(
+    '%s: no caller saw an error',
+    (name) => {
+      const step = result.steps.find((one) => one.name === name);
+      expect(step?.handles).toBe(24);
+      expect(step?.callerErrors).toBe(0);
+      expect(step?.expired).toBe(0);
+    },
+  );
+
+  test.each(['node drained', 'rolling upgrade'])('%s: the operator moved handles before their pods went', (name) => {
+    expect(result.steps.find((one) => one.name === name)?.moved).toBeGreaterThan(0);
+  });
+
+  test.each(['file server killed', 'node cut off'])('%s: handles were reclaimed elsewhere', (name) => {
+    expect(result.steps.find((one) => one.name === name)?.reclaimed).toBeGreaterThan(0);
+  });
+
+  test('drew its picture', () => {
+    const page = readFileSync(join(ROOT, 'out/demo.html'), 'utf8');
+    expect(page).toContain('<svg');
+    expect(page.match(/writer-[a-f]-\d+\.blocks/g)?.length).toBeGreaterThanOrEqual(24);
+  });
+});
