@@ -1,7 +1,7 @@
 // The main job, end to end: writers go on while their servers are drained, upgraded, killed and cut off.
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { WriterReport } from '../../client/cli/report.ts';
 import { Kubernetes, ROOT } from '../cluster/kubernetes.ts';
 import { eventually, run } from '../cluster/shell.ts';
@@ -273,7 +273,8 @@ class Demo {
     const object = JSON.parse(await this.#cluster.kubectl(['get', 'pv', volume, '-o', 'json'])) as {
       spec: { hostPath: { path: string } };
     };
-    const path = object.spec.hostPath.path;
+    // The nodes see the folder of all volumes elsewhere than this machine does.
+    const path = join(this.#cluster.stateDirectory, 'shared', basename(object.spec.hostPath.path));
     statSync(path);
     return path;
   }
