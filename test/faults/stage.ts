@@ -50,19 +50,19 @@ export class Stage {
     return address;
   }
 
-  /** A client of our library that begins at one server and knows all; or `only` that one. What happens to its handles goes to `history`. */
+  /** A client of our library that begins at one server and knows all (`anywhere`: it may begin at another). What happens to its handles goes to `history`. */
   async client(
     prefers: number,
-    options: Partial<ClientOptions> & { only?: boolean; history?: History; name?: string } = {},
+    options: Partial<ClientOptions> & { anywhere?: boolean; history?: History; name?: string } = {},
   ): Promise<Client> {
-    const { only, history, name = `client ${this.#clients.length}`, ...rest } = options;
+    const { anywhere, history, name = `client ${this.#clients.length}`, ...rest } = options;
     const all = this.serving.addresses;
-    const addresses = only ? [this.address(prefers)] : [...all.slice(prefers), ...all.slice(0, prefers)];
+    const addresses = [...all.slice(prefers), ...all.slice(0, prefers)];
     const connect = () => Client.connect({ addresses, user: USER, password: PASSWORD, share: SHARE, ...rest });
     // On a busy machine another server may win the race for the first connection.
     const client = await eventually(`a client connects to server ${prefers}`, SOON_MS, async () => {
       const connected = await connect();
-      if (connected.address === this.address(prefers)) return connected;
+      if (anywhere || connected.address === this.address(prefers)) return connected;
       await connected.close();
     });
     client.on('handleLost', ({ path, error }) =>
