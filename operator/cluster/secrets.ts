@@ -10,8 +10,8 @@ import {
   newPassword,
   readSecret,
 } from '../resources/certificates.ts';
-import { nameOf, namesOf, namespaceOf } from '../resources/names.ts';
-import { hasEmbeddedStore, REDIS_PASSWORD_KEY, redisConfiguration, redisSecret } from '../resources/redis.ts';
+import { nameOf, namesOf, namespaceOf, REDIS_PASSWORD_KEY } from '../resources/names.ts';
+import { hasEmbeddedStore, redisConfiguration, redisSecret } from '../resources/redis.ts';
 import { isConflict, isNotFound } from '../runtime/api.ts';
 import type { Objects } from '../runtime/objects.ts';
 import type { Sidecars } from '../sidecars.ts';

@@ -89,3 +89,6 @@ export function metadataOf(cluster: FileServerCluster, name: string, component?:
     ownerReferences: [ownerReference(cluster)],
   };
 }
+
+/** The key of the Redis Secret, and the name of the mounted file, that hold the password. */
+export const REDIS_PASSWORD_KEY = 'password';

@@ -9,8 +9,7 @@ import type {
 import { parseDurationMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { restartHash, STORE_CA_FOLDER, shortHash, volumePath } from './cluster-config.ts';
-import { LABELS, labelsOf, nameOf, namesOf, PORTS, selectorOf } from './names.ts';
-import { REDIS_PASSWORD_KEY } from './redis.ts';
+import { LABELS, labelsOf, nameOf, namesOf, PORTS, REDIS_PASSWORD_KEY, selectorOf } from './names.ts';
 
 const RUN_FOLDER = '/run/holdfast';
 const CONFIG_FOLDER = '/etc/holdfast/config';

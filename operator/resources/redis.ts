@@ -1,11 +1,9 @@
 import type { V1Secret, V1Service, V1StatefulSet } from '@kubernetes/client-node';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { shortHash } from './cluster-config.ts';
-import { LABELS, labelsOf, metadataOf, nameOf, namesOf, PORTS, selectorOf } from './names.ts';
+import { LABELS, labelsOf, metadataOf, nameOf, namesOf, PORTS, REDIS_PASSWORD_KEY, selectorOf } from './names.ts';
 import { RESTRICTED_CONTAINER, resources } from './pod-template.ts';
 
-/** The key of the Redis Secret, and the name of the mounted file, that hold the password. */
-export const REDIS_PASSWORD_KEY = 'password';
 const CONFIGURATION_KEY = 'redis.conf';
 const CONFIGURATION_FOLDER = '/etc/redis';
 
