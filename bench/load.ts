@@ -12,7 +12,8 @@ import type { FileId } from '../smb/wire/cursor.ts';
 import { encodeEchoRequest } from '../smb/wire/echo.ts';
 import { DATA_FILE, DATA_FILE_BYTES, FILES, fileName, type Workload } from './workloads.ts';
 
-const CONNECT_TIMEOUT_MS = 10_000;
+/** A server that has just started with a new store lets nobody log on until a lease has passed. */
+const CONNECT_TIMEOUT_MS = 30_000;
 const READ_RESPONSE_DATA_LENGTH_AT = 68;
 /** Where encodeCloseRequest has the FileId, and where a CREATE response has it, counted from the SMB2 header. */
 const CLOSE_FILE_ID_AT = 8;
@@ -30,6 +31,16 @@ export type Issue = () => Promise<void>;
 
 export async function connect(target: Target): Promise<Link> {
   const signal = AbortSignal.timeout(CONNECT_TIMEOUT_MS);
+  for (;;) {
+    try {
+      return await connectOnce(target, signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+    }
+  }
+}
+
+async function connectOnce(target: Target, signal: AbortSignal): Promise<Link> {
   const options = { clientGuid: randomBytes(16), serverName: target.address.host };
   const connection = await Connection.open(target.address, options, signal);
   const session = await Session.establish(connection, { user: target.user, password: target.password }, { signal });
