@@ -62,17 +62,23 @@ demo: build ## the main job: writers go on while pods are drained, upgraded and 
 	HOLDFAST_KUBECONFIG="$(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))" IMAGE="$(IMAGE)" LINUX_CLIENT="$(LINUX_CLIENT)" $(node) test/demo/main.ts
 
 .PHONY: test
-test: lint test-unit test-integration test-conformance test-faults test-e2e ## all tests; what CI runs
-	@$(node) test/summary.mjs out/tests
+test: ## all tests; what CI runs
+	@mkdir -p out/tests && rm -f out/tests/*.json
+	@failed=; for suite in lint test-unit test-integration test-faults test-conformance test-e2e; do \
+	  echo "== $$suite, after $$SECONDS s"; $(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; \
+	done; \
+	$(MAKE) --no-print-directory cluster-down; \
+	[ -z "$$failed" ] || echo "suites that failed:$$failed"; \
+	$(node) test/summary.mjs out/tests $$failed
 
 .PHONY: test-unit
 test-unit: build ## unit and property tests, beside the code
-	$(jest) --outputFile=out/tests/unit.json --json smb common fileserver sidecar operator client serve proto crds
+	$(jest) --outputFile=out/tests/unit.json --json --roots smb common fileserver sidecar operator client serve crds test/history test/demo
 
 .PHONY: test-integration
 test-integration: build ## sidecar and file server against a real Redis and real clients
 	test/cluster/install-packages.sh redis clients
-	$(jest) --outputFile=out/tests/integration.json --json --runInBand test/integration
+	$(jest) --outputFile=out/tests/integration.json --json --runInBand --roots test/integration
 
 .PHONY: test-conformance
 test-conformance: build ## smbtorture, compared with test/conformance/expected.tsv
@@ -82,11 +88,11 @@ test-conformance: build ## smbtorture, compared with test/conformance/expected.t
 .PHONY: test-faults
 test-faults: build ## faults at the processes, with histories that are checked (SCHEDULES=n)
 	test/cluster/install-packages.sh redis clients
-	$(jest) --outputFile=out/tests/faults.json --json --runInBand test/faults
+	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults
 
 .PHONY: test-e2e
 test-e2e: image cluster-up ## the chart on the three-node cluster
-	$(jest) --outputFile=out/tests/e2e.json --json --runInBand test/e2e
+	$(jest) --outputFile=out/tests/e2e.json --json --runInBand --roots test/e2e
 
 .PHONY: bench
 bench: build ## the benchmarks of bench/, results in bench/results and docs/performance.md
