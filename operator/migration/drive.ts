@@ -273,7 +273,7 @@ export class MigrationDriver {
   /** What to say of a migration whose source is not there (any more). */
   #withoutSource(migration: HandleMigration): ['Succeeded' | 'Failed', string] {
     const { source, cluster } = migration.spec;
-    if (migration.status?.sourceUID === undefined) {
+    if (migration.status?.sourceUID === undefined && !isLeaving(migration.spec.reason)) {
       return [
         'Failed',
         `there is no pod "${source}" in the cluster "${cluster}"; see: kubectl get pod -l ${LABELS.cluster}=${cluster}`,

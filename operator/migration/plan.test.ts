@@ -31,6 +31,12 @@ describe('successorReady', () => {
     expect(successorReady([source, pod('b'), pod('c'), pod('d')], 'new', 3)).toBe(true);
   });
 
+  test('others on the same cordoned node count: they wait for their turn', () => {
+    const pods = [pod('a', { leaving: true }), pod('b', { nodeLeaving: true }), pod('c'), pod('d')];
+    expect(successorReady(pods, 'new', 3)).toBe(true);
+    expect(successorReady([pod('b', { nodeLeaving: true })], 'new', 1)).toBe(false);
+  });
+
   test('one of them is of the newest template', () => {
     expect(successorReady([pod('b', { template: 'old' }), pod('c', { template: 'old' })], 'new', 2)).toBe(false);
   });

@@ -47,8 +47,9 @@ export function chooseTargets(
  * asked for, one of them of the newest template.
  */
 export function successorReady(pods: readonly PodFacts[], newest: string, replicas: number): boolean {
-  const ready = pods.filter((pod) => !pod.leaving && pod.ready && pod.serving && !pod.terminating && !pod.nodeLeaving);
-  return ready.length >= Math.max(replicas, 1) && ready.some((pod) => pod.template === newest);
+  // Servers on a leaving node count: they serve until their own turn comes.
+  const ready = pods.filter((pod) => !pod.leaving && pod.ready && pod.serving && !pod.terminating);
+  return ready.length >= Math.max(replicas, 1) && ready.some((pod) => pod.template === newest && !pod.nodeLeaving);
 }
 
 /** Migrations that the operator has to make: for servers that leave, and for pods that Kubernetes is ending. */
