@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { LoadResult, Target } from './load.ts';
 import type { LoadAnswer, LoadOrder } from './load-process.ts';
+import { raisePriorityOf } from './priority.ts';
 import type { Profilable } from './profile.ts';
 import type { Workload } from './workloads.ts';
 
@@ -16,7 +17,10 @@ export class LoadClient implements Profilable {
     this.#child = fork(join(import.meta.dirname, 'load-process.ts'), {
       execArgv: ['--inspect-port=0'],
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+      // A session of its own, as smbd has to have: where the scheduler weighs sessions, server and client are two for all servers.
+      detached: true,
     });
+    if (this.#child.pid !== undefined) raisePriorityOf(this.#child.pid);
     if (this.#child.stderr)
       createInterface({ input: this.#child.stderr }).on('line', (line) => this.#stderr.push(line));
   }
