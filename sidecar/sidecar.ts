@@ -83,13 +83,17 @@ export class Sidecar {
     const table = new Table(this.#store, keys, storeWaitMs(leaseDurationMs));
     const registry = new Registry(this.#store, keys);
     const cluster = new ClusterView();
-    const peers = new Peers(() => readTlsMaterial(options.tlsDir));
+    const peers = new Peers(
+      () => readTlsMaterial(options.tlsDir),
+      (identity) => cluster.fenceOf(identity),
+    );
     const patienceMs = 2 * leaseDurationMs + writeSettleMs + 1000;
     const delivery = new Delivery(cluster, peers, registry, log, metrics, patienceMs);
     this.components = { config, table, registry, cluster, peers, delivery, log, metrics };
     const endings = new Endings(this.components);
     this.#fencer = new Fencer(registry, table, writeSettleMs, serverId, log, metrics);
     this.#clock = new Clock(table, cluster, endings, log, metrics);
+    this.#fencer.onBegun = (identity) => cluster.fencing(identity);
     this.#fencer.onFenced = (identity) => this.#clock.fenced(identity);
     this.#lease = new Lease({
       registry,

@@ -7,7 +7,7 @@ import type { Registry } from '../fencing/registry.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
-import type { Peers } from '../services/peers.ts';
+import { type Peer, PeerFencedError, type Peers } from '../services/peers.ts';
 import { parseIdentity } from '../table/keys.ts';
 import type { BrokenOpen } from '../table/table.ts';
 import { Inbox } from './inbox.ts';
@@ -59,11 +59,11 @@ export class Delivery {
           member.stream?.tell({ $case: 'break', value: message });
           return Promise.resolve(true);
         }
-        return this.#deliver(broken.owner, Inbox.encodeBreak(message), (address, serverId, epoch) =>
+        return this.#deliver(broken.owner, Inbox.encodeBreak(message), (server) =>
           this.#peers.call(
-            address,
+            server,
             (client) => client.break,
-            { serverId, epoch, break: message },
+            { serverId: server.serverId, epoch: BigInt(server.epoch), break: message },
             PEER_CALL_TIMEOUT_MS,
           ),
         );
@@ -81,8 +81,13 @@ export class Delivery {
       owners.map((owner) => {
         const member = this.#cluster.member(owner);
         if (member) return this.pushToMember(member, state);
-        return this.#deliver(owner, Inbox.encodeState(state), (address, serverId, epoch) =>
-          this.#peers.call(address, (client) => client.pushFileState, { serverId, epoch, state }, PEER_CALL_TIMEOUT_MS),
+        return this.#deliver(owner, Inbox.encodeState(state), (server) =>
+          this.#peers.call(
+            server,
+            (client) => client.pushFileState,
+            { serverId: server.serverId, epoch: BigInt(server.epoch), state },
+            PEER_CALL_TIMEOUT_MS,
+          ),
         );
       }),
     );
@@ -118,7 +123,7 @@ export class Delivery {
       if (!server) continue;
       this.#peers
         .call(
-          server.address,
+          server,
           (client) => client.wakeLocks,
           { serverId: server.serverId, fileId: Buffer.from(fileId) },
           PEER_CALL_TIMEOUT_MS,
@@ -130,7 +135,7 @@ export class Delivery {
   async #deliver(
     owner: string,
     message: Uint8Array,
-    call: (address: string, serverId: string, epoch: bigint) => Promise<{ ok: boolean; reason: string }>,
+    call: (server: Peer) => Promise<{ ok: boolean; reason: string }>,
   ): Promise<boolean> {
     const identity = parseIdentity(owner);
     if (!identity) return true;
@@ -140,11 +145,12 @@ export class Delivery {
       const address = this.#cluster.server(identity.serverId)?.address;
       try {
         if (address !== undefined) {
-          const reply = await call(address, identity.serverId, BigInt(identity.epoch));
+          const reply = await call({ ...identity, address });
           if (reply.ok) return true;
           this.#log.info({ server: owner, reason: reply.reason }, 'peer did not take it');
         }
       } catch (error) {
+        if (error instanceof PeerFencedError) break;
         this.#log.info({ server: owner, reason: reasonOf(error) }, 'peer call failed');
         if (!left) {
           left = true;

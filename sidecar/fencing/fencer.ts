@@ -18,6 +18,8 @@ export class Fencer {
   readonly #writeSettleMs: number;
   readonly #by: string;
   readonly #running = new Map<string, Promise<boolean>>();
+  /** Called when the registry says that a server is being fenced: nobody need wait for it any more. */
+  onBegun: (identity: string) => void = () => {};
   /** Called when orphans of a server may be seen to. */
   onFenced: (identity: string) => void = () => {};
 
@@ -66,6 +68,7 @@ export class Fencer {
   async #fence(server: Identity, counter: number, silent: boolean, reason: string): Promise<boolean> {
     const { began, state } = await this.#registry.beginFencing(server, counter, this.#by, silent);
     if (!began) return false;
+    this.onBegun(identityText(server));
     if (state === 'fenced' || state === 'gone') return true;
     this.#log.warn({ server: identityText(server), reason }, 'fencing a server');
     this.#metrics.fencings.labels(reason).inc();

@@ -104,8 +104,21 @@ export class Reconciler {
     this.#generation = generation;
     store.openWith(scripts);
     this.message = '';
-    await this.#afterOpening();
     log.info({ runId, generation }, 'the store is open');
+    void this.#sinceOpened();
+  }
+
+  /** Not part of the opening: it needs open shards, and if they close again meanwhile the next opening must not wait for it. */
+  async #sinceOpened(): Promise<void> {
+    while (!this.#stopped && this.#is.store.open) {
+      try {
+        await this.#afterOpening();
+        return;
+      } catch (error) {
+        this.#is.log.warn({ reason: reasonOf(error) }, 'sessions and lost closes are not made up for yet');
+        await delay(RETRY_MS);
+      }
+    }
   }
 
   /** The store was opened without these: they put nothing back in time, and what they had may be somebody else's. */

@@ -261,7 +261,7 @@ export class Migration {
     for (const batch of chunks(opens, RECORD_BATCH)) {
       const request = { migrationId: this.id, source: sourceOf(member), targetServerId: target.serverId, opens: batch };
       try {
-        await this.#is.peers.call(target.address, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
+        await this.#is.peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
       } catch (error) {
         // It reads them from the table when their clients come.
         this.#is.log.info({ reason: reasonOf(error), target: target.identity }, 'the target was not told');
@@ -280,12 +280,7 @@ export class Migration {
         more: i + 1 < batches.length,
       };
       try {
-        const reply = await this.#is.peers.call(
-          target.address,
-          (client) => client.prepare,
-          request,
-          PREPARE_TIMEOUT_MS,
-        );
+        const reply = await this.#is.peers.call(target, (client) => client.prepare, request, PREPARE_TIMEOUT_MS);
         this.#is.metrics.handoffSteps.labels('prepare', reply.ok ? 'ok' : 'refused').inc();
         if (reply.ok) continue;
         this.#is.log.warn({ target: target.identity, reason: reply.reason }, 'a target refuses');

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { ServerRecord } from '../fencing/registry.ts';
 import { parseIdentity } from '../table/keys.ts';
 import type { Member } from './member.ts';
@@ -7,6 +8,8 @@ export class ClusterView {
   /** By worker. */
   readonly members = new Map<string, Member>();
   #servers = new Map<string, ServerRecord>();
+  /** Who waits for something of a server, by its identity. */
+  readonly #fences = new Map<string, AbortController>();
 
   get servers(): Iterable<ServerRecord> {
     return this.#servers.values();
@@ -18,6 +21,31 @@ export class ClusterView {
 
   look(servers: ServerRecord[]): void {
     this.#servers = new Map(servers.map((server) => [server.serverId, server]));
+    for (const [identity, fence] of this.#fences) {
+      if (this.mayLive(identity)) continue;
+      this.#fences.delete(identity);
+      fence.abort();
+    }
+  }
+
+  /** The fencing of a server began here: known without another look. */
+  fencing(identity: string): void {
+    const parsed = parseIdentity(identity);
+    const server = parsed && this.#servers.get(parsed.serverId);
+    if (!server || server.epoch !== parsed.epoch) return;
+    this.look([...this.#servers.values()].map((other) => (other === server ? { ...server, state: 'fencing' } : other)));
+  }
+
+  /** Aborted when the server with that identity is known to be fenced or replaced: whoever waits for it waits no longer. */
+  fenceOf(identity: string): AbortSignal {
+    if (!this.mayLive(identity)) return AbortSignal.abort();
+    let fence = this.#fences.get(identity);
+    if (!fence) {
+      fence = new AbortController();
+      setMaxListeners(0, fence.signal); // one a call that waits
+      this.#fences.set(identity, fence);
+    }
+    return fence.signal;
   }
 
   /** The member with that identity, if it is one of this pod's and not over. */

@@ -62,12 +62,7 @@ export class Endings {
       const server = [...cluster.servers].find((s) => `${s.serverId}@${s.epoch}` === decision.owner);
       if (server) {
         await this.#is.peers
-          .call(
-            server.address,
-            (c) => c.letGo,
-            { serverId: server.serverId, fileId: Buffer.from(fileId), openId },
-            1000,
-          )
+          .call(server, (c) => c.letGo, { serverId: server.serverId, fileId: Buffer.from(fileId), openId }, 1000)
           .catch(() => {});
       }
     }

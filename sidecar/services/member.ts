@@ -52,7 +52,6 @@ export class Member {
   /** It gives its handles away; no new session. */
   draining = false;
   #over = false;
-  readonly #gone = Promise.withResolvers<void>();
   /** Opens that a resuming file server still has to report. */
   reportsExpected = 0;
   /** Opens with a change that had not returned when their session was quiesced, by what waits for them. */
@@ -72,14 +71,9 @@ export class Member {
     return this.#over;
   }
 
-  /** Resolved when it is over. */
-  get gone(): Promise<void> {
-    return this.#gone.promise;
-  }
-
   end(): void {
     this.#over = true;
-    this.#gone.resolve();
+    this.stream?.giveUp();
   }
 
   add(record: OpenRecord, operation: number): OwnOpen {

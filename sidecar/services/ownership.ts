@@ -11,6 +11,7 @@ import type { Member } from './member.ts';
 const SETTLE_RETRY_MS = 10;
 /** How long the file server may take to end the I/O of an open that it lets go. */
 const DROP_TIMEOUT_MS = 10_000;
+const RECLAIMED_HERE = { ok: false, reason: 'its client is getting it back here' };
 
 /** Opens that change their owner one by one: a client came to another server than the one that has its open. */
 export class Ownership {
@@ -77,7 +78,7 @@ export class Ownership {
     }
     try {
       const request = { serverId: server.serverId, fileId: Buffer.from(fileId), openId };
-      const reply = await peers.call(server.address, (client) => client.letGo, request, DROP_TIMEOUT_MS + 1000);
+      const reply = await peers.call(server, (client) => client.letGo, request, DROP_TIMEOUT_MS + 1000);
       if (reply.ok) return undefined;
       log.info({ owner, openId: openId.toString(16), reason: reply.reason }, 'the owner keeps the open');
       return Outcome.FILE_NOT_AVAILABLE;
@@ -103,6 +104,9 @@ export class Ownership {
     }
     if (member.unfinished.has(openId)) return { ok: false, reason: 'a change through it has not returned' };
     return member.inTurn(open, async () => {
+      // Its client may be getting it back here at this moment, or have got it.
+      const now = member.opens.get(openId);
+      if (member.asking.has(openId) || (now && now.record !== record)) return RECLAIMED_HERE;
       const dropped = await this.#drop(member, record);
       if (!dropped) return { ok: false, reason: 'the file server did not let go in time' };
       const version = record.ownershipVersion;
@@ -122,6 +126,8 @@ export class Ownership {
     const found = await this.#is.table.find(member.identity, fileId, Buffer.alloc(0), openId);
     if (!found.record || `${found.record.owner?.serverId}@${found.record.owner?.epoch}` !== member.owner)
       return { ok: true, reason: '' };
+    // The table gave it to a client here a moment ago; the answer is on its way.
+    if (member.asking.has(openId) || member.opens.has(openId)) return RECLAIMED_HERE;
     if (!(await this.#drop(member, found.record)))
       return { ok: false, reason: 'the file server did not let go in time' };
     if (found.record.durability === 0) {
@@ -136,10 +142,7 @@ export class Ownership {
     if (member.over) return true;
     try {
       const value = { fileId: record.fileId, openId: record.openId };
-      const answer = await Promise.race([
-        member.stream?.ask({ $case: 'dropOpen', value }, DROP_TIMEOUT_MS),
-        member.gone,
-      ]);
+      const answer = await member.stream?.ask({ $case: 'dropOpen', value }, DROP_TIMEOUT_MS);
       return member.over || answer?.ok === true;
     } catch (error) {
       this.#is.log.info({ err: error, openId: record.openId.toString(16) }, 'an open was not let go');

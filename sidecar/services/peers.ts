@@ -1,7 +1,19 @@
 import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { HoldfastError } from '../../common/errors.ts';
 import { sidecarChannel, type TlsMaterial } from '../../common/tls.ts';
 import { PeerClient } from '../../proto/generated/peer.ts';
 import { MAX_MESSAGE_BYTES } from '../constants.ts';
+import { type Identity, identityText } from '../table/keys.ts';
+
+/** The server that a call was for was fenced: it answers nobody any more, and nothing of it has to be waited for. */
+export class PeerFencedError extends HoldfastError {
+  constructor(server: string) {
+    super('PEER_FENCED', `${server} was fenced before it answered; ask the table again`);
+  }
+}
+
+/** A server, and where its sidecar is. */
+export type Peer = Identity & { address: string };
 
 type Unary<Request, Response> = (
   request: Request,
@@ -14,27 +26,42 @@ type Unary<Request, Response> = (
 export class Peers {
   readonly #clients = new Map<string, { client: PeerClient; usedMs: number }>();
   readonly #tls: () => TlsMaterial;
+  readonly #fenceOf: (identity: string) => AbortSignal;
 
-  /** @param tls reads the certificates; they are rotated in place */
-  constructor(tls: () => TlsMaterial) {
+  /** @param tls reads the certificates; they are rotated in place @param fenceOf aborted when that server is known to be fenced */
+  constructor(tls: () => TlsMaterial, fenceOf: (identity: string) => AbortSignal) {
     this.#tls = tls;
+    this.#fenceOf = fenceOf;
   }
 
-  /** Calls a method of the sidecar at an address; rejects with the gRPC error, after timeoutMs at the latest. */
+  /**
+   * Calls a method of a server's sidecar. Rejects with the gRPC error, after timeoutMs at the latest, and as soon as the server is known
+   * to be fenced: its sidecar may be stopped too.
+   * @throws PeerFencedError
+   */
   call<Request, Response>(
-    address: string,
+    to: Peer,
     method: (client: PeerClient) => Unary<Request, Response>,
     request: Request,
     timeoutMs: number,
   ): Promise<Response> {
-    const client = this.#client(address);
+    const identity = identityText(to);
+    const fence = this.#fenceOf(identity);
+    if (fence.aborted) return Promise.reject(new PeerFencedError(identity));
+    const client = this.#client(to.address);
     return new Promise((resolve, reject) => {
       // The deadline of a call is told by the wall clock in gRPC; only this one call is cut short or long when it jumps.
       const deadline = new Date(Date.now() + timeoutMs);
-      method(client).call(client, request, new Metadata(), { deadline }, (error, response) => {
+      const call = method(client).call(client, request, new Metadata(), { deadline }, (error, response) => {
+        fence.removeEventListener('abort', end);
         if (error) reject(error);
         else resolve(response);
       });
+      const end = () => {
+        reject(new PeerFencedError(identity));
+        call.cancel();
+      };
+      fence.addEventListener('abort', end, { once: true });
     });
   }
 

@@ -110,7 +110,7 @@ export class Renames {
       for (const server of cluster.servers) {
         if (cluster.memberOf(server.serverId) || !cluster.mayLive(`${server.serverId}@${server.epoch}`)) continue;
         peers
-          .call(server.address, (client) => client.unhold, { ...beneath, hold: false }, PEER_CALL_TIMEOUT_MS)
+          .call(server, (client) => client.unhold, { ...beneath, hold: false }, PEER_CALL_TIMEOUT_MS)
           .catch(() => {});
       }
     }
@@ -130,12 +130,7 @@ export class Renames {
       while (cluster.mayLive(identity)) {
         try {
           return (
-            await peers.call(
-              server.address,
-              (client) => client.opensBeneath,
-              { ...beneath, hold: true },
-              PEER_CALL_TIMEOUT_MS,
-            )
+            await peers.call(server, (client) => client.opensBeneath, { ...beneath, hold: true }, PEER_CALL_TIMEOUT_MS)
           ).any;
         } catch (error) {
           log.info(

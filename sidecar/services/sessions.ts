@@ -70,7 +70,7 @@ export class Sessions {
       } else if (server && cluster.mayLive(held.owner)) {
         try {
           const reply = await peers.call(
-            server.address,
+            server,
             (client) => client.requestSessionOwnership,
             { serverId: server.serverId, sessionId, user: request.user },
             DROP_SESSION_TIMEOUT_MS + 1000,
@@ -93,16 +93,17 @@ export class Sessions {
     if (session && session.user !== user) return { ok: false, reason: "it is another user's" };
     try {
       if (session) {
-        const asked = member.stream?.ask({ $case: 'dropSession', value: { sessionId } }, DROP_SESSION_TIMEOUT_MS);
-        const answer = await Promise.race([asked, member.gone]);
-        if (member.over) return { ok: false, reason: 'the file server was fenced' }; // the table says so too by now
+        const answer = await member.stream?.ask(
+          { $case: 'dropSession', value: { sessionId } },
+          DROP_SESSION_TIMEOUT_MS,
+        );
         if (!answer?.ok) return { ok: false, reason: 'the file server did not end it' };
       }
       member.sessions.delete(sessionId);
       await this.#is.table.session(member.identity, 'end', sessionId);
       return { ok: true, reason: '' };
     } catch (error) {
-      return { ok: member.over, reason: reasonOf(error) };
+      return { ok: false, reason: reasonOf(error) }; // fenced meanwhile: whoever asks finds that in the table
     }
   }
 }

@@ -78,15 +78,20 @@ export class FileServerStream {
     asked.resolve(answer);
   }
 
-  end(): void {
-    if (this.#ended) return;
-    this.#flush();
-    this.#ended = true;
+  /** Waits for no answer any more: the file server was fenced. What is told it still leaves. */
+  giveUp(): void {
     for (const asked of this.#asked.values()) {
       clearTimeout(asked.timer);
       asked.reject(new StreamLostError());
     }
     this.#asked.clear();
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#flush();
+    this.#ended = true;
+    this.giveUp();
     this.#call.end();
   }
 
