@@ -73,11 +73,13 @@ test: ## all tests; what CI runs
 
 .PHONY: test-unit
 test-unit: build ## unit and property tests, beside the code
+	test/cluster/install-packages.sh redis
 	$(jest) --outputFile=out/tests/unit.json --json --roots smb common fileserver sidecar operator client serve crds test/history test/demo
 
 .PHONY: test-integration
-test-integration: build ## sidecar and file server against a real Redis and real clients
-	test/cluster/install-packages.sh redis clients
+test-integration: build ## parts against a real Redis, real clients, a real kube-apiserver
+	test/cluster/install-packages.sh redis clients cluster
+	test/cluster/build.sh
 	$(jest) --outputFile=out/tests/integration.json --json --runInBand --roots test/integration
 
 .PHONY: test-conformance
