@@ -34,9 +34,11 @@ export class Lease {
   readonly #is: LeaseParts;
   readonly #silence: SilenceWatch;
   readonly #finishing = new Map<string, number>();
+  /** Silent servers that may not be fenced without proof: told once each. */
+  readonly #needProof = new Set<string>();
   readonly #renewing = new Set<Member>();
   #timer: NodeJS.Timeout | undefined;
-  #looking = false;
+  #lookTimer: NodeJS.Timeout | undefined;
   #lastLookMs = Number.NEGATIVE_INFINITY;
   #waitingSinceMs: number | undefined;
   #stopped = false;
@@ -49,11 +51,13 @@ export class Lease {
   start(): void {
     this.#timer = setInterval(() => this.#round(), this.#is.leaseDurationMs / 3);
     this.#round();
+    void this.#look();
   }
 
   stop(): void {
     this.#stopped = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#lookTimer);
   }
 
   /** Until when a server may serve whose renewal was sent then. */
@@ -67,10 +71,11 @@ export class Lease {
   }
 
   heartbeat(member: Member): void {
-    const late =
-      !member.alive && member.deadlineNs - monotonicNs() < BigInt(Math.floor((this.#is.leaseDurationMs / 3) * 1e6));
+    const nowMs = monotonicMs();
+    // The renewal that was due found no heartbeat since the one before: it is made up for at once.
+    const late = !member.alive && nowMs - member.renewedMs >= this.#is.leaseDurationMs / 3;
     member.alive = true;
-    member.heartbeatMs = monotonicMs();
+    member.heartbeatMs = nowMs;
     if (late) void this.renew(member);
   }
 
@@ -129,9 +134,10 @@ export class Lease {
     this.#renewing.add(member);
     member.alive = false;
     const sentNs = monotonicNs();
+    member.renewedMs = Number(sentNs / 1_000_000n);
     try {
       const { valid, servers, inbox } = await registry.renew(member.identity, { counter: ++member.counter });
-      this.#looked(servers, Number(sentNs / 1_000_000n));
+      this.#looked(servers, member.renewedMs);
       if (!valid) {
         metrics.renewals.labels('fenced').inc();
         const known = cluster.server(member.identity.serverId);
@@ -157,13 +163,10 @@ export class Lease {
   }
 
   #round(): void {
-    let renewing = this.#renewing.size > 0;
     for (const member of this.#is.cluster.members.values()) {
       if (!member.alive || member.over) continue;
-      renewing = true;
       void this.renew(member);
     }
-    if (!renewing && !this.#looking) void this.#look();
     this.#is.metrics.storeReachable.set(this.reachable ? 1 : 0);
     this.#unstick();
   }
@@ -184,16 +187,16 @@ export class Lease {
     }
   }
 
+  /** One look after the other: often, so that a change is seen soon after it was made, and just when somebody's lease would be over. */
   async #look(): Promise<void> {
-    this.#looking = true;
     const sentMs = monotonicMs();
     try {
       this.#looked(await this.#is.registry.list(), sentMs);
     } catch (error) {
       this.#is.log.debug({ err: error }, 'the servers cannot be read');
-    } finally {
-      this.#looking = false;
     }
+    if (this.#stopped) return;
+    this.#lookTimer = setTimeout(() => void this.#look(), this.#silence.nextLookMs(monotonicMs()));
   }
 
   #looked(servers: ServerRecord[], sentMs: number): void {
@@ -213,7 +216,10 @@ export class Lease {
     for (const server of silent) {
       // A worker of our own whose heartbeats stopped is a silent server like any other.
       if (!this.#is.fenceSilent) {
-        log.warn({ server: server.serverId }, 'a server went silent; its volume asks for proof before it is fenced');
+        const key = `${server.serverId}@${server.epoch}`;
+        if (this.#needProof.has(key)) continue;
+        this.#needProof.add(key);
+        log.warn({ server: key }, 'a server went silent; its volume asks for proof before it is fenced');
         continue;
       }
       fencer.fenceSilent(server).catch((error: unknown) => log.warn({ err: error }, 'fencing is not complete yet'));

@@ -46,6 +46,8 @@ export class Member {
   alive = true;
   /** When the last heartbeat came, monotonic ms. */
   heartbeatMs = monotonicMs();
+  /** When the last renewal was sent, monotonic ms. */
+  renewedMs = monotonicMs();
   counter = 0;
   /** CLOCK_MONOTONIC ns until which it may serve. */
   deadlineNs = 0n;
