@@ -207,7 +207,8 @@ export class Failover extends EventEmitter<FailoverEvents> {
     open.link = undefined;
     open.reclaiming = undefined;
     open.cutOffAtMs = performance.now();
-    if (open.durability === 'none') this.#lose(open, 'the server keeps no handle of a connection that is gone');
+    if (open.durability === 'none' && open.closeSent) this.remove(open);
+    else if (open.durability === 'none') this.#lose(open, 'the server keeps no handle of a connection that is gone');
   }
 
   #lose(open: Open, why: string, status?: number): void {
@@ -241,6 +242,8 @@ export class Failover extends EventEmitter<FailoverEvents> {
             new SmbError('CONNECTION_LOST', `reclaiming ${open.path}: ${statusName(status)}`, { status }),
           );
         }
+        // Its CLOSE was carried out before the connection was lost.
+        if (open.closeSent && status === Status.OBJECT_NAME_NOT_FOUND) return this.remove(open);
         const waitedMs = performance.now() - open.cutOffAtMs;
         if (reactionTo(status) !== 'retry' || waitedMs > open.timeoutMs) {
           return this.#lose(open, `reclaiming it was answered ${statusName(status)}`, status);

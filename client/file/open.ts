@@ -20,6 +20,8 @@ export class Open {
   link: Link | undefined;
   /** Ends when the open is usable again, is lost, or has to wait for another link. Never rejects. */
   reclaiming: Promise<void> | undefined;
+  /** A CLOSE was sent: a server that does not know the open any more has carried it out. */
+  closeSent = false;
   /** When it was last cut off from its server, performance.now(). */
   cutOffAtMs = 0;
   #lost: SmbError | undefined;

@@ -68,6 +68,7 @@ export class Operations {
       const ready = this.#failover.link;
       const link =
         ready !== undefined && open.link === ready ? ready : await this.#failover.usable(open, deadline.signal);
+      if (request.command === Command.CLOSE) open.closeSent = true;
       let response: Response;
       try {
         response = await link.session.send({
@@ -186,6 +187,8 @@ export class Operations {
       const { status } = response;
       const closedBefore = replayed && status === Status.FILE_CLOSED;
       if (status !== Status.SUCCESS && !closedBefore) throw SmbError.fromStatus(status, `closing ${open.path}`);
+    } catch (error) {
+      if (!open.closed) throw error; // else it turned out that the CLOSE whose answer was lost had been carried out
     } finally {
       this.#failover.remove(open);
     }
