@@ -165,6 +165,8 @@ export class LocalCluster {
         ...['--server-id', randomUUID(), '--pod', `local-${index}`, '--metrics', `${HOST}:${sidecarMetricsPort}`],
       ],
       { address: `${HOST}:${peerPort}`, metrics: `${HOST}:${sidecarMetricsPort}`, runDirectory },
+      // This cluster's id is new, so there is nobody whose state could still come. A sidecar that is started again does not know that.
+      ['--new-store'],
     );
     const fileServer = this.#part(
       `fileserver-${index}`,
@@ -182,13 +184,20 @@ export class LocalCluster {
     fileServer.start();
   }
 
-  #part(name: string, part: string, args: string[], details: Record<string, unknown>): SupervisedProcess {
+  #part(
+    name: string,
+    part: string,
+    args: string[],
+    details: Record<string, unknown>,
+    firstArgs: string[] = [],
+  ): SupervisedProcess {
     return new SupervisedProcess(
       name,
       process.execPath,
       ['--enable-source-maps', entryOf(part), ...args],
       this.#log,
       details,
+      firstArgs,
     );
   }
 

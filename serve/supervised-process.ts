@@ -15,14 +15,26 @@ export class SupervisedProcess {
   readonly #args: string[];
   readonly #log: Logger;
   readonly #details: Record<string, unknown>;
+  #firstArgs: string[];
   #child: ChildProcess | undefined;
   #stopping = false;
   #backoffMs = RESTART_BACKOFF_MIN_MS;
   #restartTimer: NodeJS.Timeout | undefined;
 
-  /** @param details what the log line of its start says besides its pid, e.g. its addresses */
-  constructor(name: string, command: string, args: string[], log: Logger, details: Record<string, unknown> = {}) {
+  /**
+   * @param details what the log line of its start says besides its pid, e.g. its addresses
+   * @param firstArgs further arguments of its first start only
+   */
+  constructor(
+    name: string,
+    command: string,
+    args: string[],
+    log: Logger,
+    details: Record<string, unknown> = {},
+    firstArgs: string[] = [],
+  ) {
     this.name = name;
+    this.#firstArgs = firstArgs;
     // With setpriv the kernel ends the child when this process is killed, so that nothing is left behind.
     const wrapped = existsSync(SETPRIV);
     this.#command = wrapped ? SETPRIV : command;
@@ -37,7 +49,9 @@ export class SupervisedProcess {
 
   start(): void {
     const startedAt = performance.now();
-    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 2, 2] }); // standard output is for "ready"
+    const args = [...this.#args, ...this.#firstArgs];
+    this.#firstArgs = [];
+    const child = spawn(this.#command, args, { stdio: ['ignore', 2, 2] }); // standard output is for "ready"
     this.#child = child;
     let ended = false;
     const onEnd = (how: Record<string, unknown>) => {
