@@ -11,13 +11,23 @@ import { Migration } from './migration.ts';
 const KEPT = 50;
 const DEFAULT_TIMEOUT_MS = 60_000;
 
+interface Started {
+  migration: Migration;
+  outcome: Promise<MigrationProgress>;
+}
+
+/** What goes by one migration id: its own migration, or the one that it joined. */
+type Entry = Started | { migration: Migration; outcome: undefined };
+
 /** Planned handoffs of this pod: those that it is the source of, and what it keeps as a target. */
 export class Handoff {
   readonly custody: Custody;
   readonly #is: Components;
   readonly #endings: Endings;
   readonly #registration: Registration;
-  readonly #migrations = new Map<string, { migration: Migration; outcome: Promise<MigrationProgress> | undefined }>();
+  readonly #migrations = new Map<string, Entry>();
+  #running: Started | undefined;
+  #drains = 0;
 
   constructor(components: Components, endings: Endings, registration: Registration) {
     this.#is = components;
@@ -32,20 +42,22 @@ export class Handoff {
     return MigrationProgress.create(entry.migration.progress);
   }
 
-  /** Joins the one that runs, or repeats the outcome of the one that ended. */
+  /**
+   * Joins the one that runs, or repeats the outcome of the one that ended. The operator's migration and the drain of the preStop hook
+   * come at the same time: whichever is first moves everything, and both report that.
+   */
   async migrate(
     request: MigrateRequest,
     onProgress: (progress: MigrationProgress) => void,
   ): Promise<MigrationProgress> {
-    const entry = this.#entry(request);
     if (request.leaving) this.#registration.leaving = true;
-    const before = entry.migration.onProgress;
-    entry.migration.onProgress = (progress) => {
+    const { migration, outcome } = await this.#started(request);
+    const before = migration.onProgress;
+    migration.onProgress = (progress) => {
       before(progress);
       onProgress(MigrationProgress.create(progress));
     };
-    entry.outcome ??= entry.migration.run(this.#members());
-    return MigrationProgress.create(await entry.outcome);
+    return MigrationProgress.create(await outcome);
   }
 
   cancel(migrationId: string): MigrationProgress {
@@ -60,31 +72,63 @@ export class Handoff {
   async drain(timeoutMs: number): Promise<DrainReply> {
     const untilMs = monotonicMs() + timeoutMs;
     const sum = { moved: 0n, released: 0n, left: 0n };
-    const add = (progress: MigrationProgress) => {
+    for (;;) {
+      const request = {
+        migrationId: `drain-${++this.#drains}`,
+        targetPods: [],
+        timeoutMs: Math.max(untilMs - monotonicMs(), 1),
+        leaving: true,
+      };
+      const progress = await this.migrate(request, () => {});
       sum.moved += progress.moved;
       sum.released += progress.released;
       sum.left = progress.left;
-    };
-    this.#registration.leaving = true;
-    for (const { migration, outcome } of this.#migrations.values()) {
-      if (outcome && !migration.progress.done) add(await outcome);
+      // Whoever cancelled a migration that this joined did not mean the pod, which goes away all the same.
+      if (progress.phase !== 'Cancelled' || monotonicMs() > untilMs)
+        return DrainReply.create({ ...sum, message: progress.message });
     }
-    const request = {
-      migrationId: `drain-${monotonicMs()}`,
-      targetPods: [],
-      timeoutMs: Math.max(untilMs - monotonicMs(), 1),
-      leaving: true,
-    };
-    const progress = await this.migrate(request, () => {});
-    add(progress);
-    return DrainReply.create({ ...sum, message: progress.message });
+  }
+
+  /** The migration that a request stands for: its own, begun now, or the one that does the same already. */
+  async #started(request: MigrateRequest): Promise<Started> {
+    for (;;) {
+      const entry = this.#entry(request);
+      if (entry.outcome) return entry;
+      const running = this.#running;
+      if (!running) return this.#start(request.migrationId, entry.migration);
+      if (running.migration.leaving || request.leaving) {
+        running.migration.join({ leaving: request.leaving, timeoutMs: request.timeoutMs || DEFAULT_TIMEOUT_MS });
+        this.#migrations.set(request.migrationId, running);
+        return running;
+      }
+      await running.outcome; // two that both go elsewhere: one after the other
+    }
+  }
+
+  #start(id: string, migration: Migration): Started {
+    const outcome = migration
+      .run(() => this.#members())
+      .then((progress) => {
+        this.#running = undefined;
+        if (migration.leaving && progress.left === 0n) this.#answerWaiting(started);
+        return progress;
+      });
+    const started: Started = { migration, outcome };
+    this.#running = started;
+    this.#migrations.set(id, started);
+    return started;
+  }
+
+  /** Those that were prepared while everything left have nothing to do any more: what they wanted has been done. */
+  #answerWaiting(ended: Started): void {
+    for (const [id, entry] of this.#migrations) if (!entry.outcome) this.#migrations.set(id, ended);
   }
 
   #members(): Member[] {
     return [...this.#is.cluster.members.values()];
   }
 
-  #entry(request: MigrateRequest) {
+  #entry(request: MigrateRequest): Entry {
     let entry = this.#migrations.get(request.migrationId);
     if (!entry) {
       const migration = new Migration(this.#is, this.#endings, {

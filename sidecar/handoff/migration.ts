@@ -34,10 +34,12 @@ export class Migration {
   readonly #is: Components;
   readonly #endings: Endings;
   readonly #wanted: string[];
-  readonly #untilMs: number;
-  readonly #startedMs = monotonicMs();
+  readonly #timeoutMs: number;
   readonly #assignment = new Assignment();
-  readonly #leaving: boolean;
+  readonly #members = new Set<Member>();
+  #startedMs = monotonicMs();
+  #untilMs = Number.POSITIVE_INFINITY;
+  #leaving: boolean;
   #targets: Target[] = [];
   #prepared = false;
   #cancelled = false;
@@ -53,12 +55,22 @@ export class Migration {
     this.id = request.migrationId;
     this.#wanted = request.targetPods;
     this.#leaving = request.leaving;
-    this.#untilMs = this.#startedMs + request.timeoutMs;
+    this.#timeoutMs = request.timeoutMs;
     this.progress = MigrationProgress.create({ phase: 'Preparing' });
+  }
+
+  get leaving(): boolean {
+    return this.#leaving;
   }
 
   cancel(): void {
     this.#cancelled = true;
+  }
+
+  /** Another request for what runs already: it has to suit both. */
+  join(request: { timeoutMs: number; leaving: boolean }): void {
+    this.#leaving ||= request.leaving;
+    this.#untilMs = Math.min(this.#untilMs, monotonicMs() + request.timeoutMs);
   }
 
   /** Step 2: the targets become custodians of the records and look their names up. Nothing moves yet. */
@@ -80,16 +92,24 @@ export class Migration {
     this.#say('Preparing');
   }
 
-  /** Steps 4 to 6 for all these members. @returns the outcome; progress.done is set */
-  async run(members: Member[]): Promise<MigrationProgress> {
+  /** Steps 4 to 6 for all members that are there. @returns the outcome; progress.done is set */
+  async run(members: () => Member[]): Promise<MigrationProgress> {
+    this.#startedMs = monotonicMs();
+    this.#untilMs = this.#startedMs + this.#timeoutMs;
     try {
-      if (!this.#prepared) await this.prepare(members);
-      for (const member of members) await this.#leave(member);
+      if (!this.#prepared) await this.prepare(members());
+      let leaving: boolean;
+      do {
+        leaving = this.#leaving;
+        for (const member of members()) await this.#leave(member);
+      } while (leaving !== this.#leaving); // one who leaves has joined meanwhile: nothing may come back any more
+      this.#settle();
       this.progress.message = this.#summary();
       this.progress.phase = this.#cancelled ? 'Cancelled' : 'Done';
     } catch (error) {
       this.#is.log.error({ err: error, migration: this.id }, 'a handoff failed');
       this.progress.phase = 'Failed';
+      this.#settle();
       this.progress.message = reasonOf(error);
     }
     this.progress.done = true;
@@ -99,7 +119,19 @@ export class Migration {
     return this.progress;
   }
 
+  /** Sessions were served on, so opens came and went: what was to be moved is known at the end. */
+  #settle(): void {
+    let left = 0;
+    for (const member of this.#members) {
+      for (const { record } of member.opens.values()) if (isDurable(record)) left++;
+    }
+    const { moved, released, expired } = this.progress;
+    this.progress.left = BigInt(left);
+    this.progress.total = moved + released + expired + this.progress.left;
+  }
+
   async #leave(member: Member): Promise<void> {
+    this.#members.add(member);
     if (member.over) return;
     if (this.#leaving) {
       member.draining = true;
@@ -119,8 +151,10 @@ export class Migration {
       }
       await delay(ROUND_MS);
     }
-    await Promise.race([Promise.all(following), delay(Math.max(0, this.#untilMs - monotonicMs()))]);
-    this.progress.left = BigInt([...member.opens.values()].filter((open) => isDurable(open.record)).length);
+    if (following.length === 0) return;
+    const over = new AbortController();
+    const time = delay(Math.max(0, this.#untilMs - monotonicMs()), over.signal).catch(() => {});
+    await Promise.race([Promise.all(following), time]).finally(() => over.abort());
   }
 
   /** One session: quiesce, transfer, release. Its client's pause is what happens here. */

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { MigrateRequest, MigrationProgress, StatusReply } from '../../proto/generated/control.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
+import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import type { TestFileServer } from '../../sidecar/testing/file-server.ts';
 import { until } from '../../sidecar/testing/redis.ts';
@@ -110,6 +111,63 @@ describe('a migration that the operator drives', () => {
     }
     expect(three.got('dropOpen')).toHaveLength(0);
   }, 20_000);
+
+  describe('and the preStop hook at the same time', () => {
+    const same = { moved: 6n, released: 0n, left: 0n };
+    const request = { migrationId: 'm', targetPods: ['pod-2'], timeoutMs: 10_000, leaving: true };
+    const here = () => (cluster.pod(0).sidecar as Sidecar).handoff;
+
+    /** Holds the first session back until the other one of the two was asked for. */
+    function hold(server: TestFileServer): () => void {
+      const held = Promise.withResolvers<boolean>();
+      server.onCommand = (command) => (command.$case === 'quiesce' ? held.promise : true);
+      return () => held.resolve(true);
+    }
+
+    test('the hook joins the migration: both say what was moved', async () => {
+      await openMany(one, [511n, 512n], 3);
+      const letGo = hold(one);
+      const migration = here().migrate(request, () => {});
+      await until(() => one.got('quiesce').length > 0);
+      const drain = here().drain(10_000);
+      letGo();
+      expect(await drain).toMatchObject(same);
+      expect(await migration).toMatchObject({ ...same, phase: 'Done', total: 6n });
+      expect(one.got('quiesce')).toHaveLength(2);
+    }, 20_000);
+
+    test('the migration joins the hook', async () => {
+      await openMany(one, [521n, 522n], 3);
+      const letGo = hold(one);
+      const drain = here().drain(10_000);
+      await until(() => one.got('quiesce').length > 0);
+      const migration = here().migrate(request, () => {});
+      letGo();
+      expect(await drain).toMatchObject(same);
+      expect(await migration).toMatchObject({ ...same, phase: 'Done', total: 6n });
+    }, 20_000);
+
+    test('a migration that was prepared when the hook moved everything reports that', async () => {
+      await openMany(one, [531n, 532n], 3);
+      await here().prepare(request);
+      expect(await here().drain(10_000)).toMatchObject(same);
+      expect(await here().migrate(request, () => {})).toMatchObject({ ...same, phase: 'Done', total: 6n });
+    }, 20_000);
+
+    test('the hook goes on where a migration is cancelled', async () => {
+      await openMany(one, [541n, 542n, 543n, 544n, 545n, 546n], 1);
+      const letGo = hold(one);
+      const migration = here().migrate(request, () => {});
+      await until(() => one.got('quiesce').length > 0);
+      const drain = here().drain(10_000);
+      here().cancel('m');
+      letGo();
+      const outcome = await migration;
+      expect(outcome).toMatchObject({ phase: 'Cancelled', total: 6n });
+      expect((outcome?.moved ?? 0n) + (outcome?.left ?? 0n)).toBe(6n);
+      expect(await drain).toMatchObject(same);
+    }, 20_000);
+  });
 
   test('a client that lands on a third server is served: the target lets go', async () => {
     const [record] = await openMany(one, [601n], 1);
