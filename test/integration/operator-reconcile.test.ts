@@ -337,8 +337,8 @@ describe('the chart', () => {
       });
       return sets.length === 1;
     });
-    const degraded = await condition('limited', 'Degraded');
-    expect(degraded?.message).not.toMatch(/forbidden/);
+    await eventually('its conditions are told', async () => (await condition('limited', 'Degraded')) !== undefined);
+    expect((await condition('limited', 'Degraded'))?.message).not.toMatch(/forbidden/);
     expect(await stopOperator(limited, 'SIGTERM')).toBe(0);
   }, 30_000);
 });
