@@ -224,6 +224,7 @@ class Demo {
   async finish(): Promise<boolean> {
     say('writers finish; every acknowledged block is read back');
     const { reports, files } = await this.#writers.stop();
+    for (const report of reports) writeFileSync(join(OUT, `demo-${report.writer}.json`), JSON.stringify(report));
     const folder = this.#cluster.embedded ? await this.#volumeFolder() : undefined;
     let verified = 0;
     let slots = 0;
@@ -247,7 +248,6 @@ class Demo {
     // A block that a later acknowledged one took the place of cannot be read back; acked = verified + overwritten + lost.
     const overwritten = ackedBlocks - slots;
     const seconds = Math.round((performance.now() - startedAt) / 1000);
-    mkdirSync(OUT, { recursive: true });
     const result = {
       steps,
       ackedBlocks,
@@ -301,12 +301,24 @@ class Demo {
     );
   }
 
+  /** What the processes said, for whoever wants to know why a step was slow or failed. */
+  async keepLogs(): Promise<void> {
+    for (const namespace of [SYSTEM_NAMESPACE, NAMESPACE]) {
+      for (const pod of await this.#cluster.list('pods', namespace)) {
+        const args = ['logs', '-n', namespace, pod.metadata.name, '--all-containers', '--prefix', '--ignore-errors'];
+        const text = await this.#cluster.kubectl(args, { timeoutMs: 20_000 }).catch((error: Error) => error.message);
+        writeFileSync(join(OUT, `demo-${pod.metadata.name}.log`), text);
+      }
+    }
+  }
+
   remove(): void {
     this.#writers.remove();
   }
 }
 
 async function main(): Promise<number> {
+  mkdirSync(OUT, { recursive: true });
   const cluster = await Kubernetes.get(say);
   let image = process.env.IMAGE;
   if (cluster.embedded) {
@@ -344,6 +356,7 @@ async function main(): Promise<number> {
     return good ? 0 : 1;
   } finally {
     demo.remove();
+    await demo.keepLogs().catch((error: Error) => say(`the logs could not be kept: ${error.message}`));
   }
 }
 
