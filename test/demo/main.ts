@@ -18,6 +18,7 @@ import {
   USER,
   waitAvailable,
 } from './installation.ts';
+import { LinuxClient, type LinuxResult } from './linux-client.ts';
 import { renderPicture } from './picture.ts';
 import { type StepResult, summarise, tableOf } from './results.ts';
 import { Upload } from './upload.ts';
@@ -53,6 +54,7 @@ class Demo {
   readonly #events: Event[] = [];
   readonly #writers: Writers;
   readonly #upload: Upload;
+  readonly #linux: LinuxClient | undefined;
 
   constructor(cluster: Kubernetes, image: string, quietNode: string) {
     this.#cluster = cluster;
@@ -64,6 +66,7 @@ class Demo {
       image,
     });
     this.#upload = new Upload(cluster, this.#password);
+    this.#linux = cluster.embedded && process.env.LINUX_CLIENT ? new LinuxClient(cluster) : undefined;
   }
 
   /** A second run begins like the first. */
@@ -105,6 +108,10 @@ class Demo {
   }
 
   async startWriters(): Promise<void> {
+    if (this.#linux) {
+      await this.#linux.start(this.#password);
+      say('the Linux kernel client has mounted the share and writes too');
+    }
     this.#writers.start();
     say(`${this.#writers.handles} handles of ${WRITER_PROCESSES} clients begin to write`);
     await eventually('all writers write', 60_000, async () => {
@@ -236,6 +243,11 @@ class Demo {
       lost += outcome.lost + outcome.torn;
       for (const problem of outcome.problems) say(`  ${problem}`);
     }
+    const linux = this.#linux && folder ? await this.#linux.stop(folder) : undefined;
+    if (linux)
+      say(
+        `the Linux kernel client wrote ${linux.written} lines and found ${linux.found}, ${linux.errors} errors, longest pause ${linux.longestPauseS} s`,
+      );
     const steps = this.#events.map(
       (event): StepResult => ({
         ...summarise(event.name, reports, event.fromUnixMs, event.toUnixMs),
@@ -255,6 +267,7 @@ class Demo {
       overwrittenBlocks: overwritten,
       lostBlocks: lost,
       seconds,
+      ...(linux ? { linuxClient: linux } : {}),
     };
     writeFileSync(join(OUT, 'demo.json'), `${JSON.stringify(result, null, 2)}\n`);
     this.#draw(reports, steps);
@@ -264,7 +277,7 @@ class Demo {
       `${ackedBlocks} blocks acknowledged, ${verified} read back, ${overwritten} overwritten by later ones, ${lost} lost or torn, ${callerErrors} errors seen by callers`,
     );
     say('out/demo.json, out/demo.html');
-    return lost === 0 && callerErrors === 0 && verified > 0;
+    return lost === 0 && callerErrors === 0 && verified > 0 && isWhole(linux);
   }
 
   async #volumeFolder(): Promise<string> {
@@ -314,7 +327,12 @@ class Demo {
 
   remove(): void {
     this.#writers.remove();
+    this.#linux?.remove();
   }
+}
+
+function isWhole(linux: LinuxResult | undefined): boolean {
+  return linux === undefined || (linux.errors === 0 && linux.found === linux.written && linux.written > 0);
 }
 
 async function main(): Promise<number> {
