@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, type ClientOptions } from '../../client/index.ts';
@@ -109,13 +109,14 @@ export class Stage {
     this.serving.signal(name, 'SIGKILL');
   }
 
-  /** SIGSTOP; `resume` or the end of the stage wakes it. */
-  freeze(...names: string[]): void {
-    for (const name of names) {
-      const pid = this.serving.pid(name);
+  /** SIGSTOP; `resume` or the end of the stage wakes them. Resolves when no thread of them runs any more. */
+  async freeze(...names: string[]): Promise<void> {
+    const pids = names.map((name) => this.serving.pid(name));
+    for (const [i, pid] of pids.entries()) {
       process.kill(pid, 'SIGSTOP');
-      this.#stopped.set(name, pid);
+      this.#stopped.set(names[i] as string, pid);
     }
+    for (const pid of pids) await eventually(`${pid} stands still`, SOON_MS, () => isStopped(pid) || undefined, 1);
   }
 
   resume(...names: string[]): void {
@@ -149,6 +150,14 @@ export class Stage {
     await this.serving.stop();
     rmSync(this.stateDirectory, { recursive: true, force: true });
   }
+}
+
+/** Whether every thread of a process is stopped; one that is in a system call ends that first. */
+function isStopped(pid: number): boolean {
+  return readdirSync(`/proc/${pid}/task`).every((task) => {
+    const stat = readFileSync(`/proc/${pid}/task/${task}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).startsWith('T');
+  });
 }
 
 /** Runs `work` on a stage of its own. */

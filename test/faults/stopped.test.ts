@@ -23,7 +23,7 @@ const PUMPED = 64;
 class Flood {
   readonly #raw: RawClient;
   readonly #open: RawOpen;
-  readonly answers: { status: string; atMs: number }[] = [];
+  readonly answers: { value: string; status: string; atMs: number }[] = [];
   sent = 0;
   failed = 0;
 
@@ -35,9 +35,9 @@ class Flood {
   send(count: number): void {
     for (let i = 0; i < count; i++) {
       const slot = this.sent % SLOTS;
-      const bytes = block('stale', ++this.sent, slot);
-      this.#raw.write(this.#open, slot * BLOCK_BYTES, bytes).then(
-        (status) => this.answers.push({ status, atMs: performance.now() }),
+      const sequence = ++this.sent;
+      this.#raw.write(this.#open, slot * BLOCK_BYTES, block('stale', sequence, slot)).then(
+        (status) => this.answers.push({ value: `stale/${sequence}`, status, atMs: performance.now() }),
         () => this.failed++,
       );
     }
@@ -90,11 +90,12 @@ describe('a server that stood still for longer than its lease', () => {
         await eventually('the flood began', SOON_MS, () => flood.answers.length >= ANSWERS_BEFORE_STOP || undefined, 0);
         const logged = stage.serving.log.length;
         const oldServer = stage.serving.pid('fileserver-0');
-        stage.freeze(...parts);
+        await stage.freeze(...parts);
         if (!parts.includes('fileserver-0')) {
           const holds = (line: LogLine) => line.pid === oldServer && line.msg?.startsWith('past the deadline') === true;
           await flood.pump(() => stage.serving.log.slice(logged).some(holds));
         }
+        const doneBefore = new Set(volumeValues(stage.serving.directory, PATH, SLOTS));
         flood.send(WRITES_AFTER_STOP);
 
         // Then its client goes on at the other one, and writes every slot
@@ -108,7 +109,8 @@ describe('a server that stood still for longer than its lease', () => {
         await eventually('all writes of the old server have ended', SOON_MS, () => flood.settled || undefined, 10);
         await stage.ready(0);
         const late = flood.answers.filter(({ status, atMs }) => atMs > takenOverMs && status === 'STATUS_SUCCESS');
-        expect(late).toEqual([]);
+        // An answer that was on its way into the socket may still leave: what it says was done before the stop.
+        expect(late.filter(({ value }) => !doneBefore.has(value))).toEqual([]);
         expect(flood.failed).toBeGreaterThanOrEqual(WRITES_AFTER_STOP);
         expect(staleSlots(stage).length).toBeLessThanOrEqual(POOL_THREADS);
 
@@ -121,6 +123,46 @@ describe('a server that stood still for longer than its lease', () => {
     },
     120_000,
   );
+});
+
+describe('a sidecar that stood still for longer than the lease of its file server', () => {
+  test('decides nothing of what waited for it: the handle and its lock are still there for their owner', async () => {
+    await onStage(2, async (stage) => {
+      // Given a handle with a lock at server 0
+      const raw = await stage.raw(0);
+      const open = await raw.open(PATH);
+      expect(await raw.lock(open, 0, 10)).toBe('STATUS_SUCCESS');
+
+      // When its sidecar is stopped with a LOCK and a CLOSE on their way to it, and server 0 is fenced
+      const logged = stage.serving.log.length;
+      await stage.freeze('sidecar-0');
+      const answers: string[] = [];
+      for (const sent of [raw.lock(open, 100, 10), raw.closeFile(open)]) {
+        sent.then(
+          (status) => answers.push(status),
+          () => answers.push('nothing'),
+        );
+      }
+      await stage.logged('server 0 is fenced', logged, ({ msg }) => msg?.startsWith('fenced a server') === true);
+      stage.resume('sidecar-0');
+      await eventually('its client knows', SOON_MS, () => answers.length === 2 || undefined, 10);
+      await stage.ready(0);
+
+      // Then neither was answered with success, and neither was done
+      expect(answers).not.toContain('STATUS_SUCCESS');
+      const back = await stage.raw(1, { clientGuid: raw.clientGuid });
+      const reclaimed = await eventually('the handle is reclaimed', SOON_MS, async () => {
+        const reclaim = { fileId: open.fileId, createGuid: open.createGuid ?? Buffer.alloc(16) };
+        const answer = await back.tryOpen(PATH, { reclaim });
+        if (answer !== 'STATUS_FILE_NOT_AVAILABLE') return answer;
+      });
+      expect(reclaimed).toMatchObject({ fileId: { persistent: open.fileId.persistent } });
+      const other = await stage.raw(1);
+      const theirs = await other.open(PATH);
+      expect(await other.lock(theirs, 0, 10)).toBe('STATUS_LOCK_NOT_GRANTED');
+      expect(await other.lock(theirs, 100, 10)).toBe('STATUS_SUCCESS');
+    });
+  }, 120_000);
 });
 
 async function writeAll(file: RecordedFile): Promise<void> {

@@ -72,7 +72,7 @@ describe('Redis', () => {
       await writers.start(stage);
       await writers.goOn();
 
-      stage.freeze('redis');
+      await stage.freeze('redis');
       await delay(PAUSE_MS); // the length of the fault, not a wait for something
       stage.resume('redis');
 
