@@ -92,6 +92,11 @@ test-faults: build ## faults at the processes, with histories that are checked (
 	test/cluster/install-packages.sh redis clients
 	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults
 
+.PHONY: profile
+profile: build ## a CPU profile of a benchmark run (PROFILE=fileserver|sidecar|client BENCH="rates --only open-close")
+	test/cluster/install-packages.sh redis clients
+	$(node) bench/run.ts $(or $(BENCH),rates --only open-close --against holdfast) --profile $(or $(PROFILE),fileserver)
+
 .PHONY: test-e2e
 test-e2e: image cluster-up ## the chart on the three-node cluster
 	$(jest) --outputFile=out/tests/e2e.json --json --runInBand --roots test/e2e
