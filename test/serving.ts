@@ -88,7 +88,8 @@ export class Serving {
       }
     });
     const gone = ended(child).then((code) => {
-      const last = log.slice(-5).map((line) => JSON.stringify(line));
+      const why = log.filter((line) => line.msg?.startsWith('holdfast serve:'));
+      const last = [...why, ...log.slice(-5)].map((line) => JSON.stringify(line));
       throw new Error(`holdfast serve ended with ${code} before it was ready:\n${last.join('\n')}`);
     });
     gone.catch(() => {});
