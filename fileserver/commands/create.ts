@@ -5,7 +5,7 @@ import { splitWirePath } from '../volume/names.ts';
 import type { CreateAsk } from './create/ask.ts';
 import { wishesOf } from './create/contexts.ts';
 import { createNew } from './create/create-new.ts';
-import { LookAgain, openExisting } from './create/open-existing.ts';
+import { expectedIoFlags, LookAgain, openExisting } from './create/open-existing.ts';
 import { checkParameters, createsMissing } from './create/parameters.ts';
 import { reconnect, replayed } from './create/reconnect.ts';
 import { onVolume } from './open-of.ts';
@@ -41,7 +41,8 @@ export const create = onVolume(async (request: Request): Promise<Reply> => {
 });
 
 async function openOrCreate(ask: CreateAsk): Promise<Reply> {
-  const found = await ask.folder.lookup(ask.names);
+  const looked = ask.folder.lookup(ask.names, expectedIoFlags(ask));
+  const found = looked instanceof Promise ? await looked : looked;
   if (found.kind === 'found') return openExisting(ask, found);
   if (found.kind === 'no-path') return statusReply(Status.OBJECT_PATH_NOT_FOUND);
   try {

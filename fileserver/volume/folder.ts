@@ -8,31 +8,51 @@ import {
   noAttributes,
   type StoredAttributes,
 } from './attributes.ts';
+import { type KnownFile, KnownFiles } from './known-files.ts';
 import { isReserved } from './names.ts';
 import {
   checked,
   Errno,
+  type Eventually,
   isDirectory,
+  isRegular,
   isSymlink,
   O,
   type Posix,
   PosixError,
   procPath,
   RENAME_NOREPLACE,
-  type Stat,
+  Stat,
 } from './posix.ts';
 import { statOf, type Volume } from './volume.ts';
 
 /** A path within a share, on disk: components separated by "/", "." for the share's root. */
 export type DiskPath = string;
 
-/** What a name leads to. Descriptors are O_PATH and the caller's to close. */
+export interface FoundFile {
+  kind: 'found';
+  /** O_PATH, unless `ioFlags` says how it is open. */
+  fd: number;
+  /** It is open for I/O already, with the flags of open(2) that were asked for, and is a regular file. */
+  ioFlags: number | undefined;
+  stat: Stat;
+  path: DiskPath;
+  /** What is known of this very file; its stored attributes only as of its Stat. */
+  known: KnownFile | undefined;
+}
+
+/** What a name leads to. Descriptors are O_PATH (but see FoundFile) and the caller's to close. */
 export type Lookup =
-  | { kind: 'found'; fd: number; stat: Stat; path: DiskPath }
+  | FoundFile
   /** All but the last name exist. */
   | { kind: 'missing'; parentFd: number; parent: Stat; parentPath: DiskPath; name: string }
   /** A name before the last does not exist or is no directory. */
   | { kind: 'no-path' };
+
+export interface FileDescription {
+  readonly fileId: Buffer;
+  readonly stored: StoredAttributes;
+}
 
 const joined = (names: readonly string[]): DiskPath => (names.length === 0 ? '.' : names.join('/'));
 
@@ -55,11 +75,13 @@ export class Folder {
   readonly volume: Volume;
   readonly posix: Posix;
   readonly rootFd: number;
+  readonly #known: KnownFiles | undefined;
 
   private constructor(volume: Volume, rootFd: number) {
     this.volume = volume;
     this.posix = volume.posix;
     this.rootFd = rootFd;
+    if (volume.showsChanges) this.#known = new KnownFiles();
   }
 
   /**
@@ -88,20 +110,69 @@ export class Folder {
     await this.posix.close(this.rootFd);
   }
 
-  /** Finds a file by its names as they are on disk, without regard to case. Throws PosixError. */
-  async lookup(names: readonly string[]): Promise<Lookup> {
+  /**
+   * Finds a file by its names as they are on disk, without regard to case. Throws PosixError.
+   * `ioFlags`: flags of open(2), not to create or truncate: where a regular file is expected at the path, it is opened with
+   * them at once.
+   */
+  lookup(names: readonly string[], ioFlags?: number): Eventually<Lookup> {
+    const path = joined(names);
+    const known = this.#known?.at(path);
+    if (known && ioFlags !== undefined) {
+      const found = this.#openKnown(path, known, ioFlags);
+      if (found) return found;
+    }
+    return this.#lookup(names, path);
+  }
+
+  /** Only on volumes whose calls are done at once. Undefined: it is not so simple. */
+  #openKnown(path: DiskPath, known: KnownFile, ioFlags: number): FoundFile | undefined {
+    // Should something else than a regular file be there by now, opening it must neither wait nor change anything.
+    const fd = this.posix.openBeneath(this.rootFd, path, ioFlags | O.NONBLOCK | O.NOCTTY);
+    if (typeof fd !== 'number' || fd < 0) return undefined;
+    const stat = this.posix.stat(fd);
+    if (stat instanceof Stat && isRegular(stat)) {
+      return { kind: 'found', fd, ioFlags, stat, path, known: known.stat.isSameFile(stat) ? known : undefined };
+    }
+    this.posix.close(fd);
+    return undefined;
+  }
+
+  async #lookup(names: readonly string[], path: DiskPath): Promise<Lookup> {
     if (names[0] !== undefined && isReserved(names[0])) throw new PosixError(Errno.EACCES, 'lookup');
-    const exact = await this.open(joined(names), O.PATH);
-    if (exact >= 0) return this.#found(exact, joined(names));
+    const exact = await this.open(path, O.PATH);
+    if (exact >= 0) return this.#found(exact, path);
     if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'openat2');
     return this.#lookupFolded(names);
   }
 
   async #found(fd: number, path: DiskPath): Promise<Lookup> {
     const stat = await this.posix.stat(fd);
-    if (typeof stat !== 'number') return { kind: 'found', fd, stat, path };
-    await this.posix.close(fd);
-    throw new PosixError(-stat, 'statx');
+    if (typeof stat === 'number') {
+      await this.posix.close(fd);
+      throw new PosixError(-stat, 'statx');
+    }
+    const known = this.#known?.at(path);
+    return {
+      kind: 'found',
+      fd,
+      ioFlags: undefined,
+      stat,
+      path,
+      known: known?.stat.isSameFile(stat) ? known : undefined,
+    };
+  }
+
+  /** Identity and stored attributes of what was found. Throws PosixError. */
+  describe({ known, fd, stat, path }: FoundFile): Eventually<FileDescription> {
+    return known?.stat.isUnchanged(stat) ? known : this.#describe(fd, stat, path, known?.fileId);
+  }
+
+  async #describe(fd: number, stat: Stat, path: DiskPath, fileId: Buffer | undefined): Promise<FileDescription> {
+    const stored = await this.attributes(fd);
+    const description = { stored, fileId: fileId ?? (await this.fileId(fd, stat)) };
+    this.#known?.learn(path, stat, description.fileId, stored);
+    return description;
   }
 
   /** Name by name, for paths whose spelling is not that on disk. */

@@ -49,6 +49,7 @@ export const O = {
   RDWR: 2,
   CREAT: 0o100,
   EXCL: 0o200,
+  NOCTTY: 0o400,
   TRUNC: 0o1000,
   NONBLOCK: 0o4000,
   DSYNC: 0o10000,
@@ -125,9 +126,9 @@ export class Stat {
   /** Bytes that the file takes on the volume. */
   readonly allocated: number;
   readonly links: number;
+  readonly hasBirthTime: boolean;
   readonly #inodeLow: number;
   readonly #inodeHigh: number;
-  readonly #hasBirthTime: boolean;
   /** Seconds and nanoseconds of access, birth, change, write. */
   readonly #accessS: number;
   readonly #accessNs: number;
@@ -138,23 +139,43 @@ export class Stat {
   readonly #writeS: number;
   readonly #writeNs: number;
 
-  /** `bytes`: struct statx; not kept. */
-  constructor(bytes: Buffer) {
-    this.mode = bytes.readUInt16LE(28);
-    this.size = readSize(bytes, 40);
-    this.allocated = readSize(bytes, 48) * 512;
-    this.links = bytes.readUInt32LE(16);
-    this.#inodeLow = bytes.readUInt32LE(32);
-    this.#inodeHigh = bytes.readUInt32LE(36);
-    this.#hasBirthTime = (bytes.readUInt32LE(0) & STATX_BTIME) !== 0;
-    this.#accessS = readSeconds(bytes, 64);
-    this.#accessNs = bytes.readUInt32LE(72);
-    this.#birthS = readSeconds(bytes, 80);
-    this.#birthNs = bytes.readUInt32LE(88);
-    this.#changeS = readSeconds(bytes, 96);
-    this.#changeNs = bytes.readUInt32LE(104);
-    this.#writeS = readSeconds(bytes, 112);
-    this.#writeNs = bytes.readUInt32LE(120);
+  /** `words`: struct statx in 32-bit words; not kept. */
+  constructor(words: Uint32Array) {
+    this.mode = word(words, 28) & 0xffff;
+    this.size = size(words, 40);
+    this.allocated = size(words, 48) * 512;
+    this.links = word(words, 16);
+    this.#inodeLow = word(words, 32);
+    this.#inodeHigh = word(words, 36);
+    this.hasBirthTime = (word(words, 0) & STATX_BTIME) !== 0;
+    this.#accessS = seconds(words, 64);
+    this.#accessNs = word(words, 72);
+    this.#birthS = seconds(words, 80);
+    this.#birthNs = word(words, 88);
+    this.#changeS = seconds(words, 96);
+    this.#changeNs = word(words, 104);
+    this.#writeS = seconds(words, 112);
+    this.#writeNs = word(words, 120);
+  }
+
+  /** Whether both are of one file: inodes are used again, but not within one instant of the file system's clock. */
+  isSameFile(other: Stat): boolean {
+    return (
+      this.#inodeLow === other.#inodeLow &&
+      this.#inodeHigh === other.#inodeHigh &&
+      this.#birthNs === other.#birthNs &&
+      this.#birthS === other.#birthS
+    );
+  }
+
+  /** Of two of one file: whether nothing was changed in between, as far as the file system's clock can tell. */
+  isUnchanged(other: Stat): boolean {
+    return this.#changeNs === other.#changeNs && this.#changeS === other.#changeS;
+  }
+
+  /** Change time, milliseconds since 1970. */
+  get changedAtMs(): number {
+    return this.#changeS * 1000 + this.#changeNs / 1e6;
   }
 
   get inode(): bigint {
@@ -175,7 +196,7 @@ export class Stat {
 
   /** 0n where the file system keeps none. */
   get birthTime(): bigint {
-    return this.#hasBirthTime ? filetime(this.#birthS, this.#birthNs) : 0n;
+    return this.hasBirthTime ? filetime(this.#birthS, this.#birthNs) : 0n;
   }
 }
 
@@ -188,12 +209,18 @@ const STATX_WANTED = 0x7ff | 0x800;
 const STATX_BTIME = 0x800;
 const STATX_SIZE = 256;
 
-function readSize(bytes: Buffer, at: number): number {
-  return bytes.readUInt32LE(at + 4) * 0x1_0000_0000 + bytes.readUInt32LE(at);
+// struct statx has the byte order of the machine, and so have typed arrays. Offsets are in bytes.
+
+function word(words: Uint32Array, at: number): number {
+  return words[at >>> 2] ?? 0;
 }
 
-function readSeconds(bytes: Buffer, at: number): number {
-  return bytes.readInt32LE(at + 4) * 0x1_0000_0000 + bytes.readUInt32LE(at);
+function size(words: Uint32Array, at: number): number {
+  return word(words, at + 4) * 0x1_0000_0000 + word(words, at);
+}
+
+function seconds(words: Uint32Array, at: number): number {
+  return (word(words, at + 4) | 0) * 0x1_0000_0000 + word(words, at);
 }
 
 /** A name in a directory. `type` is DT_*: 4 directory, 8 file, 10 symbolic link, 0 unknown. */
@@ -244,6 +271,7 @@ function then<T, U>(value: Eventually<T>, next: (value: T) => U): Eventually<U> 
 
 /** Where calls on the event loop leave what they found; it is read before anything else runs. */
 const scratch = Buffer.alloc(4096);
+const scratchWords = new Uint32Array(scratch.buffer, scratch.byteOffset, 1024);
 
 /** Whether this server may still change the volume; asked last before every change (the deadline of session/deadline-gate.ts). */
 export interface ChangeGate {
@@ -324,7 +352,10 @@ export class Posix {
 
   /** Opens `path` (components separated by "/", "." for the directory itself) beneath `dirFd` and never beyond. */
   openBeneath(dirFd: number, path: string, flags: number): Eventually<number> {
-    return this.#call(native.openat2, SYS_openat2, dirFd, path, openHow(flags, 0), OPEN_HOW_SIZE);
+    if (this.blocking) return this.#call(native.openat2, SYS_openat2, dirFd, path, openHow(flags, 0), OPEN_HOW_SIZE);
+    scratchHow.writeUInt32LE(flags | O.CLOEXEC, 0);
+    const fd = Number(native.openat2(SYS_openat2, dirFd, path, scratchHow, OPEN_HOW_SIZE));
+    return fd < 0 ? -koffi.errno() : fd;
   }
 
   /** Creates a regular file that must not exist yet, with `mode`, and opens it. `name` has no "/". */
@@ -339,7 +370,9 @@ export class Posix {
   }
 
   close(fd: number): Eventually<number> {
-    return this.#call(native.close, fd);
+    if (this.blocking) return this.#call(native.close, fd);
+    const result = Number(native.close(fd));
+    return result < 0 ? -koffi.errno() : result;
   }
 
   stat(fd: number): Eventually<Stat | number> {
@@ -352,7 +385,11 @@ export class Posix {
   }
 
   #stat(fd: number, name: string, flags: number): Eventually<Stat | number> {
-    const out = this.blocking ? Buffer.allocUnsafe(STATX_SIZE) : scratch;
+    if (!this.blocking) {
+      const result = Number(native.statx(fd, name, flags, STATX_WANTED, scratch));
+      return result < 0 ? -koffi.errno() : new Stat(scratchWords);
+    }
+    const out = new Uint32Array(STATX_SIZE / 4);
     return then(this.#call(native.statx, fd, name, flags, STATX_WANTED, out), (r) => (r < 0 ? r : new Stat(out)));
   }
 
@@ -539,6 +576,9 @@ function openHow(flags: number, mode: number): Buffer {
   how.writeUInt32LE(RESOLVE_BENEATH, 16);
   return how;
 }
+
+/** For calls on the event loop; only the flags vary. */
+const scratchHow = openHow(0, 0);
 
 const UTIME_OMIT = 0x3ffffffe;
 

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -172,4 +173,77 @@ test('reads what is cached without the thread pool, through a view of a larger b
   const into = Buffer.from('................').subarray(4, 14);
   const read = folder.posix.readCached(forReading, into, 1, 6, 0);
   if (read !== -11) expect(into.toString()).toBe('.report...');
+});
+
+describe('a file that was opened before', () => {
+  const long = new Date(Date.now() - 3_600_000);
+
+  /** Files of the volume that have not changed for a while: the test turns the clock on, not the files back. */
+  async function settled<T>(act: () => T | Promise<T>): Promise<T> {
+    const now = Date.now;
+    Date.now = () => now() + 10_000;
+    try {
+      return await act();
+    } finally {
+      Date.now = now;
+    }
+  }
+
+  async function opened(name: string) {
+    const file = found(await folder.lookup([name], O.RDONLY));
+    const about = await folder.describe(file);
+    const content = file.ioFlags === undefined ? undefined : fs.readFileSync(`/proc/self/fd/${file.fd}`, 'utf8');
+    await volume.posix.close(file.fd);
+    return { ...file, about, content };
+  }
+
+  beforeEach(() => {
+    fs.writeFileSync(path.join(base, 'share/known'), 'one');
+    fs.utimesSync(path.join(base, 'share/known'), long, long);
+  });
+
+  test('is opened for I/O at once, and is the same file', async () => {
+    const first = await settled(() => opened('known'));
+    const second = await opened('known');
+    expect(first.ioFlags).toBeUndefined();
+    expect(second).toMatchObject({ ioFlags: O.RDONLY, content: 'one' });
+    expect(second.about.fileId).toEqual(first.about.fileId);
+    expect(second.known).toBe(second.about);
+  });
+
+  test('is not believed to be unchanged right after a change', async () => {
+    await opened('known');
+    expect((await opened('known')).known).toBeUndefined();
+  });
+
+  test('shows attributes that somebody else has set since', async () => {
+    await settled(() => opened('known'));
+    const other = await Folder.open(await openVolume(), '/share');
+    const { fd } = found(await other.lookup(['known']));
+    await other.setAttributes(fd, { ...noAttributes, attributes: FileAttribute.hidden });
+    await volume.posix.close(fd);
+    const { about, known } = await opened('known');
+    expect(known).toBeDefined();
+    expect(about.stored.attributes).toBe(FileAttribute.hidden);
+  });
+
+  test('is another file when another has taken its name', async () => {
+    const first = await settled(() => opened('known'));
+    fs.writeFileSync(path.join(base, 'share/next'), 'two');
+    fs.renameSync(path.join(base, 'share/next'), path.join(base, 'share/known'));
+    const second = await opened('known');
+    expect(second).toMatchObject({ known: undefined, content: 'two' });
+    expect(second.about.fileId).not.toEqual(first.about.fileId);
+  });
+
+  test('is not opened for I/O when it is a directory or a pipe by now', async () => {
+    await settled(() => opened('known'));
+    const file = path.join(base, 'share/known');
+    fs.rmSync(file);
+    fs.mkdirSync(file);
+    expect((await opened('known')).ioFlags).toBeUndefined();
+    fs.rmdirSync(file);
+    execFileSync('mkfifo', [file]);
+    expect((await opened('known')).ioFlags).toBeUndefined();
+  });
 });

@@ -47,6 +47,9 @@ const coherentTypes = new Set([
   0x47504653, // gpfs
 ]);
 
+/** Those that set a file's change time with every change of its extended attributes (on ZFS that depends on its settings). */
+const changeTimeTypes = new Set([0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630]);
+
 /** A file system that is mounted by every server of the cluster. */
 export class Volume {
   readonly name: string;
@@ -55,6 +58,8 @@ export class Volume {
   readonly names: NameCache;
   /** Whether a change made on one node is seen at once on the others (handle-state.md, "Between pods"). */
   readonly coherent: boolean;
+  /** Local, and a file whose change time is the same has not changed: what was read of it may be kept. */
+  readonly showsChanges: boolean;
   /** Of statfs(2). */
   readonly type: number;
   /** FILETIME. */
@@ -70,6 +75,7 @@ export class Volume {
     this.rootFd = opened.rootFd;
     this.type = opened.type;
     this.createdAt = opened.createdAt;
+    this.showsChanges = !opened.posix.blocking && changeTimeTypes.has(opened.type);
     this.#identity = opened.identity;
     this.names = new NameCache(opened.posix);
     this.coherent = config.coherent ?? coherentTypes.has(opened.type);
@@ -133,7 +139,11 @@ export class Volume {
 
 /** Throws PosixError. */
 export async function statOf(posix: Posix, fd: number): Promise<Stat> {
-  const stat = await posix.stat(fd);
+  return statted(await posix.stat(fd));
+}
+
+/** Gives what statx(2) said back, or throws what went wrong. */
+export function statted(stat: Stat | number): Stat {
   if (typeof stat === 'number') throw new PosixError(-stat, 'statx');
   return stat;
 }

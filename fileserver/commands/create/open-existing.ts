@@ -3,14 +3,14 @@ import { CreateAction, CreateDisposition } from '../../../smb/constants.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
-import { openForAccess } from '../../opens/adoption.ts';
+import { openFlags, openForAccess } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { type Reply, StatusError, statusReply } from '../../session/request.ts';
 import { defaultAttributes, fileAttributes, type StoredAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
-import type { Lookup } from '../../volume/folder.ts';
+import type { FileDescription, FoundFile } from '../../volume/folder.ts';
 import { checked, FALLOC_KEEP_SIZE, isDirectory, isRegular, O, PosixError, type Stat } from '../../volume/posix.ts';
-import { statOf } from '../../volume/volume.ts';
+import { statOf, statted } from '../../volume/volume.ts';
 import { answerCreate } from './answer.ts';
 import { type CreateAsk, maximalAccessOf, newAttributes, recordFor, writesThrough } from './ask.ts';
 import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
@@ -20,22 +20,30 @@ export class LookAgain extends Error {
   readonly code = 'LOOK_AGAIN';
 }
 
-type Found = Extract<Lookup, { kind: 'found' }>;
+/** Flags of open(2) that this CREATE will want of a regular file that forbids nothing; undefined: none, or not known. */
+export function expectedIoFlags(ask: CreateAsk): number | undefined {
+  const access = grantedAccess(ask.wire.desiredAccess, ask.request.tree.maximalAccess);
+  return access === undefined ? undefined : openFlags(access, false, writesThrough(ask));
+}
 
 /** Opens a file that is there. Takes over the descriptor of `found`. */
-export async function openExisting(ask: CreateAsk, found: Found): Promise<Reply> {
+export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Reply> {
   const { folder, request, wire } = ask;
-  let decided: { access: number; maximal: number; fileId: Buffer; stored: StoredAttributes };
+  let about: FileDescription;
+  let decided: { access: number; maximal: number };
   try {
-    decided = await decide(ask, found);
+    const described = folder.describe(found);
+    about = described instanceof Promise ? await described : described;
+    decided = decide(ask, found, about.stored);
   } catch (error) {
     await folder.posix.close(found.fd);
     throw error;
   }
+  let { stored } = about;
   const directory = isDirectory(found.stat);
   const truncates = overwrites(wire.createDisposition);
   const record = recordFor(ask, {
-    fileId: decided.fileId,
+    fileId: about.fileId,
     path: found.path,
     isDirectory: directory,
     access: decided.access,
@@ -53,13 +61,15 @@ export async function openExisting(ask: CreateAsk, found: Found): Promise<Reply>
   const through = writesThrough(ask);
   try {
     const want = { access: decided.access, directory, writeThrough: through };
-    const fd = await openForAccess(folder, found.fd, want);
+    const isOpen = found.ioFlags !== undefined && found.ioFlags === openFlags(want.access, directory, through);
+    const fd = isOpen ? found.fd : await openForAccess(folder, found.fd, want);
     try {
-      stat = await statOf(folder.posix, fd);
+      const now = folder.posix.stat(fd);
+      stat = statted(now instanceof Promise ? await now : now);
       if (stat.links === 0) throw new LookAgain('the file was removed while it was opened');
       if (truncates) {
-        await truncate(ask, fd, decided.stored);
-        decided.stored = await folder.attributes(fd);
+        await truncate(ask, fd, stored);
+        stored = await folder.attributes(fd);
         stat = await statOf(folder.posix, fd);
       }
     } catch (error) {
@@ -80,14 +90,13 @@ export async function openExisting(ask: CreateAsk, found: Found): Promise<Reply>
     await giveBack();
     throw error;
   }
-  const facts = factsOf(stat, decided.stored);
+  const facts = factsOf(stat, stored);
   return answerCreate(request, open, ask.wishes, { facts, inode: stat.inode, maximalAccess: decided.maximal });
 }
 
 /** What may be decided before the table is asked. Throws StatusError. */
-async function decide(ask: CreateAsk, found: Found) {
-  const { folder, wire } = ask;
-  const stored = await folder.attributes(found.fd);
+function decide(ask: CreateAsk, found: FoundFile, stored: StoredAttributes): { access: number; maximal: number } {
+  const { wire } = ask;
   const attributes = fileAttributes(found.stat, stored);
   const existing = { isDirectory: isDirectory(found.stat), isRegular: isRegular(found.stat), attributes };
   const refusal = checkExisting(wire, existing);
@@ -98,7 +107,7 @@ async function decide(ask: CreateAsk, found: Found) {
   if (overwrites(wire.createDisposition) && (maximal & Access.writeData) === 0) {
     throw new StatusError(Status.ACCESS_DENIED);
   }
-  return { access, maximal, stored, fileId: await folder.fileId(found.fd, found.stat) };
+  return { access, maximal };
 }
 
 function actionOf(disposition: number): number {
