@@ -66,19 +66,10 @@ export interface Handles {
 
 /** The Handles of a stream. */
 export function handlesOn(stream: HandlesStream): Handles {
-  const plain = async (body: RequestBody, waiter?: Waiter) => decision(await stream.ask(body, waiter), undefined);
-  const open = async (body: RequestBody, waiter?: Waiter) => {
-    const reply = await stream.ask(body, waiter);
-    return decision(reply, reply.body?.$case === 'open' ? reply.body.value : undefined);
-  };
-  const close = async (body: RequestBody) => {
-    const reply = await stream.ask(body);
-    return decision(reply, reply.body?.$case === 'close' ? reply.body.value : undefined);
-  };
-  const fileState = async (body: RequestBody, waiter?: Waiter) => {
-    const reply = await stream.ask(body, waiter);
-    return decision(reply, reply.body?.$case === 'fileState' ? reply.body.value : undefined);
-  };
+  const plain = (body: RequestBody, waiter?: Waiter) => stream.askFor(plainDecision, body, waiter);
+  const open = (body: RequestBody, waiter?: Waiter) => stream.askFor(openDecision, body, waiter);
+  const close = (body: RequestBody) => stream.askFor(closeDecision, body);
+  const fileState = (body: RequestBody, waiter?: Waiter) => stream.askFor(fileStateDecision, body, waiter);
   return {
     findCreate: (value, waiter) => open({ $case: 'findCreate', value }, waiter),
     reserve: (value, waiter) => plain({ $case: 'reserve', value }, waiter),
@@ -103,6 +94,19 @@ export function handlesOn(stream: HandlesStream): Handles {
   };
 }
 
-function decision<T>(reply: Reply, value: T | undefined): Decision<T> {
-  return { outcome: reply.outcome, value };
-}
+const plainDecision = ({ outcome }: Reply): Decision<undefined> => ({ outcome, value: undefined });
+
+const openDecision = ({ outcome, body }: Reply): Decision<OpenReply> => ({
+  outcome,
+  value: body?.$case === 'open' ? body.value : undefined,
+});
+
+const closeDecision = ({ outcome, body }: Reply): Decision<CloseReply> => ({
+  outcome,
+  value: body?.$case === 'close' ? body.value : undefined,
+});
+
+const fileStateDecision = ({ outcome, body }: Reply): Decision<FileState> => ({
+  outcome,
+  value: body?.$case === 'fileState' ? body.value : undefined,
+});

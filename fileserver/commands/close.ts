@@ -11,13 +11,19 @@ export const close = onVolume((request: Request): Reply | Promise<Reply> => {
   const { flags, fileId } = decodeCloseRequest(request.message);
   const open = openOf(request, fileId);
   if (open === undefined) return statusReply(Status.FILE_CLOSED);
-  return closeOpen(request, open, (flags & CloseFlags.POSTQUERY_ATTRIB) !== 0);
+  const wantsFacts = (flags & CloseFlags.POSTQUERY_ATTRIB) !== 0;
+  return wantsFacts ? closeWithFacts(request, open) : closeOpen(request, open);
 });
 
-async function closeOpen(request: Request, open: OpenFile, wantsFacts: boolean): Promise<Reply> {
+async function closeOpen(request: Request, open: OpenFile): Promise<Reply> {
+  await request.services.opens.close(open);
+  return reply(encodeCloseResponse(undefined));
+}
+
+async function closeWithFacts(request: Request, open: OpenFile): Promise<Reply> {
   let facts: CloseResponse | undefined;
   await request.services.opens.close(open, async () => {
-    if (wantsFacts) facts = await factsAtEnd(open);
+    facts = await factsAtEnd(open);
   });
   return reply(encodeCloseResponse(facts));
 }

@@ -50,7 +50,9 @@ export interface HandlesStreamOptions {
 interface Pending {
   readonly body: RequestBody;
   readonly waiter: Waiter | undefined;
-  readonly resolve: (reply: Reply) => void;
+  /** What the one who asks gets of the reply. */
+  readonly read: (reply: Reply) => unknown;
+  readonly resolve: (answer: unknown) => void;
   isCancelled: boolean;
   onAbort: (() => void) | undefined;
 }
@@ -117,11 +119,23 @@ export class HandlesStream {
 
   /** Resolves with the last reply; never rejects. */
   ask(body: RequestBody, waiter?: Waiter): Promise<Reply> {
-    if (this.#isFencing) return Promise.resolve(replyOf(Outcome.FENCED));
-    if (this.#isStopped) return Promise.resolve(replyOf(Outcome.STORE_UNAVAILABLE));
-    return new Promise((resolve) => {
+    return this.askFor(whole, body, waiter);
+  }
+
+  /** Resolves with what `read` makes of the last reply: it must not throw. Never rejects. */
+  askFor<T>(read: (reply: Reply) => T, body: RequestBody, waiter?: Waiter): Promise<T> {
+    if (this.#isFencing) return Promise.resolve(read(replyOf(Outcome.FENCED)));
+    if (this.#isStopped) return Promise.resolve(read(replyOf(Outcome.STORE_UNAVAILABLE)));
+    return new Promise<T>((resolve) => {
       const id = this.#nextId++;
-      this.#pending.set(id, { body, waiter, resolve, isCancelled: false, onAbort: undefined });
+      this.#pending.set(id, {
+        body,
+        waiter,
+        read,
+        resolve: resolve as (answer: unknown) => void,
+        isCancelled: false,
+        onAbort: undefined,
+      });
       if (this.#isAttached) this.#send({ id, body });
       else this.#startAwayTimer();
     });
@@ -265,7 +279,7 @@ export class HandlesStream {
 
   #settle(pending: Pending, reply: Reply): void {
     if (pending.onAbort) pending.waiter?.signal.removeEventListener('abort', pending.onAbort);
-    pending.resolve(reply);
+    pending.resolve(pending.read(reply));
   }
 
   #send(request: Request): void {
@@ -302,13 +316,11 @@ export class HandlesStream {
   }
 
   #takeReply(reply: Reply): void {
-    const own = this.#ownOfStream.get(reply.id);
-    if (own) {
-      own.resolve(reply);
+    const pending = this.#pending.get(reply.id);
+    if (!pending) {
+      this.#ownOfStream.get(reply.id)?.resolve(reply);
       return;
     }
-    const pending = this.#pending.get(reply.id);
-    if (!pending) return;
     if (reply.interim) {
       this.#waits(reply.id, pending);
       return;
@@ -390,6 +402,8 @@ export class HandlesStream {
     this.#scheduleFlush();
   }
 }
+
+const whole = (reply: Reply): Reply => reply;
 
 function replyOf(outcome: Outcome): Reply {
   return { id: 0n, outcome, interim: false, body: undefined };

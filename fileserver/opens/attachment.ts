@@ -18,7 +18,8 @@ const SIZE = 28;
 export const emptyAttachment: Attachment = { createOptions: 0, createAction: 1, mode: 0, position: 0, timeoutMs: 0 };
 
 export function encodeAttachment(attachment: Attachment): Buffer {
-  const bytes = Buffer.alloc(SIZE);
+  // Of the pool, unlike what Buffer.alloc gives.
+  const bytes = Buffer.allocUnsafe(SIZE).fill(0);
   bytes.writeUInt8(VERSION, 0);
   bytes.writeUInt8(attachment.createAction, 1);
   bytes.writeUInt32LE(attachment.createOptions >>> 0, 4);

@@ -106,6 +106,11 @@ export class OpenFile {
     if (this.#idle.length > 0) for (const wake of this.#idle.splice(0)) wake();
   }
 
+  /** An operation is in flight. */
+  get isBusy(): boolean {
+    return this.#inFlight > 0;
+  }
+
   /** Resolves when no operation is in flight. */
   async drained(): Promise<void> {
     while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));

@@ -11,10 +11,11 @@ import type { Share, Shares } from '../shares.ts';
 import { isEmptyDirectory } from '../volume/directory-scan.ts';
 import type { Folder } from '../volume/folder.ts';
 import { Folders } from '../volume/folders.ts';
+import type { Eventually } from '../volume/posix.ts';
 import { diskPathOf } from './adoption.ts';
 import { breakBody } from './break.ts';
 import { OpenFile } from './open-file.ts';
-import { SharedFile } from './shared-file.ts';
+import { keyOf, SharedFile } from './shared-file.ts';
 import { WarmDescriptors } from './warm-descriptors.ts';
 
 export interface OpensOptions {
@@ -45,7 +46,7 @@ export class Opens implements OpenTable {
   readonly #byVolatile = new Map<number, OpenFile>();
   readonly #byPersistent = new Map<bigint, OpenFile>();
   readonly #bySession = new Map<bigint, Set<OpenFile>>();
-  /** By file id as latin1. */
+  /** By keyOf the file id. */
   readonly #files = new Map<string, SharedFile>();
   /** Volatile halves are never used again in the life of the process. */
   #nextVolatile = 1;
@@ -108,7 +109,7 @@ export class Opens implements OpenTable {
   }
 
   #fileOf(record: OpenRecord): SharedFile {
-    const key = record.fileId.toString('latin1');
+    const key = keyOf(record.fileId);
     let file = this.#files.get(key);
     if (!file) {
       file = new SharedFile(record.fileId, diskPathOf(record.path));
@@ -136,17 +137,17 @@ export class Opens implements OpenTable {
     if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
     if (open.session) this.#leaveSession(open, open.session);
     if (--open.file.opens === 0) {
-      const key = open.file.fileId.toString('latin1');
+      const { key } = open.file;
       if (this.#files.get(key) === open.file) this.#files.delete(key);
     }
   }
 
-  async #closeDescriptors(open: OpenFile): Promise<void> {
+  #closeDescriptors(open: OpenFile): Eventually<unknown> {
     const { fd, scan } = open;
     open.fd = -1;
     open.scan = undefined;
-    if (scan) await scan.close();
-    if (fd >= 0) await open.folder.posix.close(fd);
+    const closed = fd < 0 ? undefined : open.folder.posix.close(fd);
+    return scan ? Promise.all([scan.close(), closed]) : closed;
   }
 
   /**
@@ -155,8 +156,7 @@ export class Opens implements OpenTable {
    */
   async close(open: OpenFile, beforeClose?: () => Promise<void>): Promise<void> {
     open.startClosing();
-    const draining = open.drained();
-    await draining;
+    if (open.isBusy) await open.drained();
     try {
       if (beforeClose) await beforeClose();
       if (open.isDirectory && open.record.deleteOnClose) await this.#keepIfFull(open);
@@ -168,7 +168,7 @@ export class Opens implements OpenTable {
         fileId: open.record.fileId,
         openId: open.record.openId,
       });
-      await closed;
+      if (closed instanceof Promise) await closed;
       if (outcome === Outcome.GRANTED && value?.remove) {
         await this.#removeClosed(
           open.record.fileId,
@@ -320,7 +320,7 @@ export class Opens implements OpenTable {
   }
 
   async takeFileState(state: FileState): Promise<void> {
-    const file = this.#files.get(state.fileId.toString('latin1'));
+    const file = this.#files.get(keyOf(state.fileId));
     if (!file) return;
     file.take(state);
     await file.settled();

@@ -17,9 +17,14 @@ export interface PendingIo {
   readonly openId: bigint;
 }
 
+/** A file id as a key of maps. */
+export const keyOf = (fileId: Buffer): string => fileId.toString('latin1');
+
 /** What the opens of one file in this process share: its path, and what READ and WRITE check without asking anybody. */
 export class SharedFile {
   readonly fileId: Buffer;
+  /** The file id as a key of maps. */
+  readonly key: string;
   /** As of the last open or rename that this server knows of. */
   path: DiskPath;
   /** How many opens of this process refer to it. */
@@ -35,6 +40,7 @@ export class SharedFile {
 
   constructor(fileId: Buffer, path: DiskPath) {
     this.fileId = fileId;
+    this.key = keyOf(fileId);
     this.path = path;
   }
 
@@ -43,6 +49,7 @@ export class SharedFile {
     if (state.version < this.#version) return;
     this.#version = state.version;
     this.readCached = state.readCached;
+    if (state.locks.length === 0 && this.#locks.length === 0) return;
     this.#locks = state.locks.map(({ offset, length, exclusive, openId }) => ({
       start: Number(offset),
       end: Number(offset + length),
