@@ -21,6 +21,10 @@ export class TestRedis {
     return redis;
   }
 
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
   get address(): string {
     return `127.0.0.1:${this.port}`;
   }
