@@ -1,10 +1,11 @@
 import { Status } from '../../smb/status.ts';
 import { decodeCreateRequest } from '../../smb/wire/create.ts';
 import { type Reply, type Request, statusReply } from '../session/request.ts';
+import type { Lookup } from '../volume/folder.ts';
 import { splitWirePath } from '../volume/names.ts';
 import type { CreateAsk } from './create/ask.ts';
 import { wishesOf } from './create/contexts.ts';
-import { createNew } from './create/create-new.ts';
+import { createNew, type Missing } from './create/create-new.ts';
 import { expectedIoFlags, LookAgain, openExisting } from './create/open-existing.ts';
 import { checkParameters, createsMissing } from './create/parameters.ts';
 import { reconnect, replayed } from './create/reconnect.ts';
@@ -40,15 +41,22 @@ export const create = onVolume(async (request: Request): Promise<Reply> => {
   }
 });
 
-async function openOrCreate(ask: CreateAsk): Promise<Reply> {
+function openOrCreate(ask: CreateAsk): Promise<Reply> {
   const looked = ask.folder.lookup(ask.names, expectedIoFlags(ask));
-  const found = looked instanceof Promise ? await looked : looked;
+  return looked instanceof Promise ? looked.then((found) => carryOut(ask, found)) : carryOut(ask, looked);
+}
+
+function carryOut(ask: CreateAsk, found: Lookup): Promise<Reply> {
   if (found.kind === 'found') return openExisting(ask, found);
-  if (found.kind === 'no-path') return statusReply(Status.OBJECT_PATH_NOT_FOUND);
+  if (found.kind === 'missing') return createMissing(ask, found);
+  return Promise.resolve(statusReply(Status.OBJECT_PATH_NOT_FOUND));
+}
+
+async function createMissing(ask: CreateAsk, missing: Missing): Promise<Reply> {
   try {
     if (!createsMissing(ask.wire.createDisposition)) return statusReply(Status.OBJECT_NAME_NOT_FOUND);
-    return await createNew(ask, found);
+    return await createNew(ask, missing);
   } finally {
-    await ask.folder.posix.close(found.parentFd);
+    await ask.folder.posix.close(missing.parentFd);
   }
 }

@@ -75,7 +75,8 @@ export class HandlesStream {
   #isFencing = false;
   #isStopped = false;
   #nextId = 1n;
-  readonly #pending = new Map<bigint, Pending>();
+  /** By request id: a number is found much faster than a bigint, and there are fewer than 2^53. */
+  readonly #pending = new Map<number, Pending>();
   #requests: Request[] = [];
   #answers: Answer[] = [];
   #flushIsDue = false;
@@ -128,7 +129,7 @@ export class HandlesStream {
     if (this.#isStopped) return Promise.resolve(read(replyOf(Outcome.STORE_UNAVAILABLE)));
     return new Promise<T>((resolve) => {
       const id = this.#nextId++;
-      this.#pending.set(id, {
+      this.#pending.set(Number(id), {
         body,
         waiter,
         read,
@@ -217,7 +218,7 @@ export class HandlesStream {
       () => this.#send({ id: this.#nextId++, body: { $case: 'heartbeat', value: {} } }),
       Math.max(10, hello.heartbeatIntervalMs),
     );
-    for (const [id, { body }] of this.#pending) this.#send({ id, body });
+    for (const [id, { body }] of this.#pending) this.#send({ id: BigInt(id), body });
   }
 
   /** A request that belongs to this stream only: it is not repeated on another. */
@@ -316,32 +317,33 @@ export class HandlesStream {
   }
 
   #takeReply(reply: Reply): void {
-    const pending = this.#pending.get(reply.id);
+    const id = Number(reply.id);
+    const pending = this.#pending.get(id);
     if (!pending) {
       this.#ownOfStream.get(reply.id)?.resolve(reply);
       return;
     }
     if (reply.interim) {
-      this.#waits(reply.id, pending);
+      this.#waits(id, pending);
       return;
     }
     if (reply.outcome === Outcome.FENCED) {
       void this.fence('a request was refused: fenced');
       return;
     }
-    this.#pending.delete(reply.id);
+    this.#pending.delete(id);
     this.#settle(pending, reply);
   }
 
   /** The decision takes time: the client is told, and may give up from now on. */
-  #waits(id: bigint, pending: Pending): void {
+  #waits(id: number, pending: Pending): void {
     const { waiter } = pending;
     if (!waiter || pending.onAbort) return;
     waiter.goAsync();
     pending.onAbort = () => {
       if (!this.#pending.has(id) || pending.isCancelled) return;
       pending.isCancelled = true;
-      this.#send({ id: this.#nextId++, body: { $case: 'cancel', value: { requestId: id } } });
+      this.#send({ id: this.#nextId++, body: { $case: 'cancel', value: { requestId: BigInt(id) } } });
     };
     if (waiter.signal.aborted) pending.onAbort();
     else waiter.signal.addEventListener('abort', pending.onAbort, { once: true });

@@ -17,7 +17,8 @@ import { type CreateAsk, maximalAccessOf, newAttributes, recordFor, writesThroug
 import { LookAgain, reserveSpace } from './open-existing.ts';
 import { grantedAccess } from './parameters.ts';
 
-type Missing = Extract<Lookup, { kind: 'missing' }>;
+/** A name that is free, in a directory that is there. */
+export type Missing = Extract<Lookup, { kind: 'missing' }>;
 
 /** What a new file is to be, decided before anything is touched. */
 interface Plan {
