@@ -109,11 +109,13 @@ export class Ownership {
       if (member.asking.has(openId) || (now && now.record !== record)) return RECLAIMED_HERE;
       const dropped = await this.#drop(member, record);
       if (!dropped) return { ok: false, reason: 'the file server did not let go in time' };
-      const version = record.ownershipVersion;
       const outcomes = await this.#is.table.letGo(member.identity, shardOfOpen(record), [record], undefined);
       const outcome = typeof outcomes === 'number' ? outcomes : (outcomes[0] ?? 0);
       if (outcome === Outcome.GRANTED || outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
-        if (record.ownershipVersion === version) member.remove(openId);
+        // While the file server dropped it, its client may have got it back here: then the table found another version.
+        const held = member.opens.get(openId);
+        if (held && held.record !== record) return RECLAIMED_HERE;
+        member.remove(openId);
         return { ok: true, reason: '' };
       }
       return { ok: false, reason: `the table answered ${outcome}` };
