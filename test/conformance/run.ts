@@ -49,20 +49,24 @@ const serving = await Serving.start({ flags: ['--min-dialect', '2.0.2', '--signi
 const results: Result[] = [];
 let regressions = 0;
 try {
-  const queue = [...names];
+  // Tests of one suite use the same files: they run one after another, suites side by side.
+  const suites = Object.values(Object.groupBy(names, (name) => name.split('.', 2).join('.')));
   const work = async () => {
-    for (let test = queue.shift(); test !== undefined; test = queue.shift()) {
-      const result = await settled(test, serving);
-      results.push(result);
-      const before = expected.get(test)?.outcome;
-      if (before === 'success' && result.outcome !== 'success') {
-        regressions++;
-        console.log(`REGRESSION ${test}: ${result.outcome} ${result.reason}`);
-      } else if (all && (wanted.length > 0 || (before !== 'success' && result.outcome === 'success'))) {
-        console.log(`${result.outcome}\t${test}\t${result.seconds}\t${result.reason}`);
-      }
-      if (results.length % 50 === 0) console.log(`${results.length} of ${names.length} tests`);
+    for (let suite = suites.shift(); suite !== undefined; suite = suites.shift()) {
+      for (const test of suite) await one(test);
     }
+  };
+  const one = async (test: string) => {
+    const result = await settled(test, serving);
+    results.push(result);
+    const before = expected.get(test)?.outcome;
+    if (before === 'success' && result.outcome !== 'success') {
+      regressions++;
+      console.log(`REGRESSION ${test}: ${result.outcome} ${result.reason}`);
+    } else if (all && (wanted.length > 0 || (before !== 'success' && result.outcome === 'success'))) {
+      console.log(`${result.outcome}\t${test}\t${result.seconds}\t${result.reason}`);
+    }
+    if (results.length % 50 === 0) console.log(`${results.length} of ${names.length} tests`);
   };
   await Promise.all(Array.from({ length: IN_PARALLEL }, work));
 } finally {
