@@ -98,7 +98,8 @@ profile: build ## a CPU profile of a benchmark run (PROFILE=fileserver|sidecar|c
 	$(node) bench/run.ts $(or $(BENCH),rates --only open-close --against holdfast) --profile $(or $(PROFILE),fileserver)
 
 .PHONY: test-e2e
-test-e2e: image cluster-up ## the chart on the three-node cluster
+test-e2e: $(if $(HOLDFAST_KUBECONFIG),build,image cluster-up) ## the chart on the three-node cluster (or HOLDFAST_KUBECONFIG= IMAGE=)
+	$(if $(HOLDFAST_KUBECONFIG),,test/cluster/load-image.sh build/holdfast-image.tar)
 	$(jest) --outputFile=out/tests/e2e.json --json --runInBand --roots test/e2e
 
 .PHONY: bench

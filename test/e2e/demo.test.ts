@@ -22,13 +22,15 @@ interface DemoResult {
 }
 
 const DEMO_TIMEOUT_MS = 15 * 60_000;
+/** On a cluster that is not our own no process is killed and no node cut off. */
+const OWN_STEPS = process.env.HOLDFAST_KUBECONFIG ? [] : ['file server killed', 'node cut off'];
+const STEPS = ['node drained', 'rolling upgrade', ...OWN_STEPS];
 
 describe('the demo on the three-node cluster', () => {
   let result: DemoResult;
 
   beforeAll(async () => {
     await run(process.execPath, [join(ROOT, 'test/demo/main.ts')], {
-      env: { ...process.env, HOLDFAST_KUBECONFIG: '', IMAGE: '' },
       timeoutMs: DEMO_TIMEOUT_MS,
       onLine: (line) => process.stderr.write(`${line}\n`),
     });
@@ -36,12 +38,7 @@ describe('the demo on the three-node cluster', () => {
   }, DEMO_TIMEOUT_MS);
 
   test('went through drain, upgrade, kill and the loss of a node', () => {
-    expect(result.steps.map((step) => step.name)).toEqual([
-      'node drained',
-      'rolling upgrade',
-      'file server killed',
-      'node cut off',
-    ]);
+    expect(result.steps.map((step) => step.name)).toEqual(STEPS);
   });
 
   test('lost no block: every acknowledged one was read back, or overwritten by a later acknowledged one', () => {
@@ -50,23 +47,22 @@ describe('the demo on the three-node cluster', () => {
     expect(result.verifiedBlocks + result.overwrittenBlocks).toBe(result.ackedBlocks);
   });
 
-  test.each(['node drained', 'rolling upgrade', 'file server killed', 'node cut off'])(
-    '%s: no caller saw an error',
-    (name) => {
-      const step = result.steps.find((one) => one.name === name);
-      expect(step?.handles).toBe(24);
-      expect(step?.callerErrors).toBe(0);
-      expect(step?.expired).toBe(0);
-    },
-  );
+  test.each(STEPS)('%s: no caller saw an error', (name) => {
+    const step = result.steps.find((one) => one.name === name);
+    expect(step?.handles).toBe(24);
+    expect(step?.callerErrors).toBe(0);
+    expect(step?.expired).toBe(0);
+  });
 
   test.each(['node drained', 'rolling upgrade'])('%s: the operator moved handles before their pods went', (name) => {
     expect(result.steps.find((one) => one.name === name)?.moved).toBeGreaterThan(0);
   });
 
-  test.each(['file server killed', 'node cut off'])('%s: handles were reclaimed elsewhere', (name) => {
-    expect(result.steps.find((one) => one.name === name)?.reclaimed).toBeGreaterThan(0);
-  });
+  for (const name of OWN_STEPS) {
+    test(`${name}: handles were reclaimed elsewhere`, () => {
+      expect(result.steps.find((one) => one.name === name)?.reclaimed).toBeGreaterThan(0);
+    });
+  }
 
   test('drew its picture', () => {
     const page = readFileSync(join(ROOT, 'out/demo.html'), 'utf8');
