@@ -19,6 +19,11 @@ export interface WritersPlan {
   image?: string;
 }
 
+/** Runs the writer until somebody touches /report/stop, then leaves /report/done behind. */
+const IN_POD = `/app/bin/holdfast "$@" & writer=$!
+while [ ! -e /report/stop ] && kill -0 $writer; do sleep 0.2; done
+kill -TERM $writer; wait $writer; touch /report/done; sleep 900`;
+
 /** Connects to the pods themselves: the headless Service's name gives all their addresses. */
 const HOST = `${CLUSTER}-servers.${NAMESPACE}.svc.cluster.local`;
 
@@ -101,14 +106,8 @@ export class Writers {
           {
             name,
             image: this.#plan.image,
-            // The pod stays until its report was fetched.
-            command: [
-              'sh',
-              '-c',
-              '/app/bin/holdfast "$@"; touch /report/done; sleep 600',
-              'sh',
-              ...this.#flags(name, '/report'),
-            ],
+            // The writer stops when it is told to; the pod stays until its report was fetched and the blocks were compared.
+            command: ['sh', '-c', IN_POD, 'sh', ...this.#flags(name, '/report')],
             securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
             volumeMounts: [
               { name: 'report', mountPath: '/report' },
@@ -139,6 +138,11 @@ export class Writers {
     ];
   }
 
+  /** A node that has to be left alone because writers run there; undefined where they run on this machine. */
+  get quietNode(): string | undefined {
+    return this.#cluster.embedded ? undefined : this.#plan.node;
+  }
+
   /** Throws when a writer has ended by itself. */
   check(): void {
     for (const [name, child] of this.#children) {
@@ -157,17 +161,7 @@ export class Writers {
   async stop(): Promise<{ reports: WriterReport[]; files: string[] }> {
     for (const [name, child] of this.#children) {
       if (this.#cluster.embedded) child.kill('SIGTERM');
-      else
-        await this.#cluster.kubectl([
-          'exec',
-          '-n',
-          NAMESPACE,
-          name,
-          '--',
-          'sh',
-          '-c',
-          'kill -TERM $(pgrep -f write-through | tail -1)',
-        ]);
+      else await this.#inside(name, ['touch', '/report/stop']);
     }
     const files: string[] = [];
     for (const [name, child] of this.#children) {
@@ -180,20 +174,25 @@ export class Writers {
     return { files, reports: files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as WriterReport) };
   }
 
-  async #fetch(pod: string): Promise<string> {
-    const script = 'until [ -e /report/done ]; do sleep 0.2; done; cat /report/*.json';
-    return this.#cluster.kubectl(['exec', '-n', NAMESPACE, pod, '--', 'sh', '-c', script]);
+  /** Runs a program in a writer's pod. */
+  #inside(pod: string, command: string[]): Promise<string> {
+    return this.#cluster.kubectl(['exec', '-n', NAMESPACE, pod, '-c', pod, '--', ...command]);
   }
 
-  /** Reads every acknowledged block back from the volume's folder, or over SMB where that is not on this machine. */
-  async verify(file: string, folder: string | undefined): Promise<Verdict> {
-    const where = folder
-      ? ['--dir', folder]
-      : ['--address', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', join(this.#folder, 'password')];
+  #fetch(pod: string): Promise<string> {
+    return this.#inside(pod, ['sh', '-c', 'until [ -e /report/done ]; do sleep 0.2; done; cat /report/*.json']);
+  }
+
+  /** Reads every acknowledged block back: from the volume's folder, or over SMB in the writer's pod where that is not on this machine. */
+  async verify(report: WriterReport, file: string, folder: string | undefined): Promise<Verdict> {
     try {
-      return JSON.parse(
-        await run(join(ROOT, 'bin/holdfast'), ['verify-blocks', '--report', file, ...where]),
-      ) as Verdict;
+      const text = folder
+        ? await run(join(ROOT, 'bin/holdfast'), ['verify-blocks', '--report', file, '--dir', folder])
+        : await this.#inside(report.writer, [
+            ...['/app/bin/holdfast', 'verify-blocks', '--report', `/report/${report.writer}.json`],
+            ...['--address', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', '/report/password'],
+          ]);
+      return JSON.parse(text) as Verdict;
     } catch (error) {
       // It fails when something is lost, and says what on standard output all the same.
       if (error instanceof CommandError && error.stdout.startsWith('{')) return JSON.parse(error.stdout) as Verdict;

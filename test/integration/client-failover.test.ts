@@ -73,11 +73,21 @@ function failover(client: Client): Promise<{ durationMs: number; reclaimed: numb
   return new Promise((resolve) => client.once('failoverEnded', resolve));
 }
 
-function expectNothingLost({ report, verdict }: { report: WriterReport; verdict: Verdict }): void {
+/**
+ * Writes that a stopped process' pool threads stood before (UV_THREADPOOL_SIZE, by default 4): each may reach the volume when it wakes
+ * up, after newer ones through another server. User space cannot rule that out; nothing else may be stale.
+ */
+const POOL_THREADS = 4;
+
+/** @param stale how many blocks an older one of the same writer may stand in for */
+function expectNothingLost({ report, verdict }: { report: WriterReport; verdict: Verdict }, stale = 0): void {
   expect(report.handles.flatMap((handle) => handle.errors)).toEqual([]);
   expect(report.handles.map((handle) => handle.durability)).toEqual(new Array(HANDLES).fill('persistent'));
-  expect(verdict).toMatchObject({ lost: 0, torn: 0, problems: [] });
-  expect(verdict.verified).toBe(verdict.ackedSlots);
+  if (stale === 0) expect(verdict).toMatchObject({ lost: 0, torn: 0, problems: [] });
+  expect(verdict.torn).toBe(0);
+  expect(verdict.lost).toBeLessThanOrEqual(stale);
+  for (const problem of verdict.problems) expect(problem).toMatch(new RegExp(`holds block \\d+ of ${report.writer}/`));
+  expect(verdict.verified + verdict.lost).toBe(verdict.ackedSlots);
   expect(verdict.verified).toBeGreaterThan(100);
 }
 
@@ -117,7 +127,7 @@ describe('writing through', () => {
         serving.signal(stopped, 'SIGCONT');
       }
     });
-    expectNothingLost(outcome);
+    expectNothingLost(outcome, POOL_THREADS);
   });
 });
 
