@@ -5,6 +5,9 @@ import { Internal, type LockDecision } from '../table/table.ts';
 import type { Components, Pending } from './components.ts';
 import type { Member, OwnOpen } from './member.ts';
 
+/** How often a LOCK looks up the number of the open's last operation before it gives up. */
+const CATCH_UPS = 3;
+
 /** Byte-range locks: decided by the table, answered after every server that has the file open knows of them. */
 export class Locks {
   readonly #is: Components;
@@ -24,8 +27,9 @@ export class Locks {
     if (elements.length === 0 || elements.length > MAX_LOCK_ELEMENTS || request.sequenceNumber > 255)
       return { outcome: Outcome.INVALID };
     const mayWait = elements.some((element) => !element.unlock && !element.failImmediately);
-    for (;;) {
+    for (let behind = 0; ; ) {
       const decision = await member.inTurn(open, () => this.#attempt(member, open, request, mayWait));
+      if (decision.outcome === Internal.STALE && behind++ < CATCH_UPS && (await this.#catchUp(member, open))) continue;
       if (decision.outcome !== Outcome.LOCK_NOT_GRANTED || !mayWait)
         return this.#follow(member, open, request, decision);
       if (pending.cancelled) return { outcome: Outcome.CANCELLED };
@@ -54,6 +58,19 @@ export class Locks {
     }
     await this.#is.delivery.breakReadCaching(fileId, breaks);
     return state ? { outcome, state: member.takeState(state) } : { outcome };
+  }
+
+  /**
+   * The table has seen a later operation of this open than this process knows of: one that a sidecar which died had sent, and that was
+   * carried out after its successor had loaded the open. @returns whether to try again, above that number
+   */
+  async #catchUp(member: Member, open: OwnOpen): Promise<boolean> {
+    const { fileId, openId } = open.record;
+    const found = await this.#is.table.find(member.identity, fileId, Buffer.alloc(0), openId);
+    const owner = found.record?.owner;
+    if (!owner || `${owner.serverId}@${owner.epoch}` !== member.owner) return false;
+    open.operation = Math.max(open.operation, found.operation);
+    return true;
   }
 
   #attempt(member: Member, open: OwnOpen, request: Lock, wait: boolean): Promise<LockDecision> {
