@@ -372,7 +372,7 @@ async function main(): Promise<number> {
     const good = await demo.finish();
     say(
       good
-        ? `nothing was lost. ${USER}'s share ${SHARE} is still there: make cluster-down takes all away`
+        ? `nothing was lost. ${USER}'s share ${SHARE} is still there${cluster.embedded ? ': make cluster-down takes all away' : `, in the namespace ${NAMESPACE}`}`
         : 'SOMETHING WAS LOST: see above',
     );
     return good ? 0 : 1;

@@ -24,6 +24,9 @@ const IN_POD = `/app/bin/holdfast "$@" & writer=$!
 while [ ! -e /report/stop ] && kill -0 $writer; do sleep 0.2; done
 kill -TERM $writer; wait $writer; touch /report/done; sleep 900`;
 
+/** What kubectl says to people whenever it attaches. */
+const KUBECTL_ADVICE = /^(All commands and output from this session|If you don't see a command prompt)/;
+
 /** Connects to the pods themselves: the headless Service's name gives all their addresses. */
 const HOST = `${CLUSTER}-servers.${NAMESPACE}.svc.cluster.local`;
 
@@ -72,7 +75,9 @@ export class Writers {
         this.#messages.push(`${name}: ${line}`);
       }
     });
-    createInterface({ input: child.stderr }).on('line', (line) => this.#messages.push(`${name}: ${line}`));
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      if (!KUBECTL_ADVICE.test(line)) this.#messages.push(`${name}: ${line}`);
+    });
   }
 
   #flags(name: string, folder: string): string[] {
