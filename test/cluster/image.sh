@@ -40,7 +40,7 @@ base_image() {
     root=$(mktemp -d "$cache/base.XXXXXX")
     # shellcheck disable=SC2064
     trap "rm -rf --one-file-system '$root'" EXIT
-    debootstrap --variant=minbase "$release" "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$log" 2>&1 || { tail -n 20 "$log" >&2; fail "debootstrap failed; the whole log is in $log"; }
+    debootstrap --variant=minbase "$release" "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} > "$log" 2>&1 || { tail -n 20 "$log" >&2; fail "debootstrap failed; the whole log is in $log"; }
     # As the official slim image: no documentation, no translations, no caches, no service started by an installation.
     rm -rf "$root"/usr/share/{doc,man,info,locale,lintian,bug}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/debootstrap
     printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$root/etc/dpkg/dpkg.cfg.d/slim"
