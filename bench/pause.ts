@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { Client, type File } from '../client/index.ts';
 import { eventually } from '../test/cluster/shell.ts';
 import { PASSWORD, type Serving, USER } from '../test/serving.ts';
+import { SidecarControl } from '../test/sidecar-control.ts';
 import { startServing } from './contestants.ts';
-import { SidecarControl } from './control.ts';
 import { describeMachine, machineText } from './machine.ts';
 import { type BenchOptions, figure, printTable, saveResults, say } from './report.ts';
 import { histogram, quantile } from './statistics.ts';
@@ -245,7 +245,9 @@ class Stage {
   async migrate(server: number): Promise<void> {
     const control = this.#controls.get(server);
     if (!control) throw new Error(`there is no sidecar ${server}`);
-    const progress = await control.migrate(`bench-${this.#migrationPrefix}-${this.#migrations++}`);
+    const migrationId = `bench-${this.#migrationPrefix}-${this.#migrations++}`;
+    const progress = await control.migrate({ migrationId });
+    if (progress.phase !== 'Done') throw new Error(`a migration ended in ${progress.phase}: ${progress.message}`);
     if (Number(progress.moved) + Number(progress.released) === 0) {
       throw new Error(`a migration moved nothing: ${JSON.stringify(progress)}`);
     }

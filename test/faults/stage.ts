@@ -5,8 +5,8 @@ import { Client, type ClientOptions } from '../../client/index.ts';
 import { eventually } from '../cluster/shell.ts';
 import type { History } from '../history/history.ts';
 import { type LogLine, PASSWORD, Serving, USER } from '../serving.ts';
+import { SidecarControl } from '../sidecar-control.ts';
 import { RawClient, type RawOptions } from './raw-client.ts';
-import { SidecarControl } from './sidecar-control.ts';
 
 export const SHARE = 'share';
 /** Short, so that what has to wait for a lease does not wait long. */

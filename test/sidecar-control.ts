@@ -1,11 +1,11 @@
 import { join } from 'node:path';
-import { readTlsMaterial, sidecarChannel } from '../../common/tls.ts';
+import { readTlsMaterial, sidecarChannel } from '../common/tls.ts';
 import {
   ControlClient,
   type MigrateRequest,
   type MigrationProgress,
   type StatusReply,
-} from '../../proto/generated/control.ts';
+} from '../proto/generated/control.ts';
 
 const CONNECT_WITHIN_MS = 10_000;
 const MIGRATE_WITHIN_MS = 20_000;
