@@ -141,8 +141,10 @@ export class Sidecar {
       drain: (timeoutMs) => this.handoff.drain(timeoutMs),
       reported: (member) => {
         this.#reconciler
-          .endUnknown(member)
-          .catch((error: unknown) => log.warn({ err: error }, 'lost closes are not made up for'));
+          .settleOwned(member)
+          .then(() => this.#reconciler.resume(member))
+          .catch((error: unknown) => log.warn({ err: error }, 'what a file server holds does not fit the table yet'))
+          .finally(() => member.hasSettled());
       },
     });
     const limits = {

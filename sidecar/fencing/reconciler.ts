@@ -3,6 +3,7 @@ import type { StoreConfig } from '../../common/config.ts';
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs, monotonicNs } from '../../common/time.ts';
+import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { SHARDS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import type { ClusterView } from '../services/cluster.ts';
@@ -16,6 +17,7 @@ import type { Registry } from './registry.ts';
 const RETRY_MS = 200;
 const LOOK_MS = 50;
 const RESTORING_AT_ONCE = 256;
+const RELEASE_TIMEOUT_MS = 10_000;
 
 export interface ReconcilerParts {
   store: Store;
@@ -203,27 +205,74 @@ export class Reconciler {
       for (const [sessionId, session] of member.sessions) {
         await this.#is.table.session(member.identity, 'store', sessionId, session.user, session.clientGuid);
       }
-      if (member.reportsExpected === 0) await this.endUnknown(member);
+      if (member.reportsExpected === 0) await this.settleOwned(member);
     }
   }
 
   /** Ends opens that the table has for a server and the server does not know: their close was lost. */
-  async endUnknown(member: Member): Promise<void> {
-    const { table, log } = this.#is;
+  /**
+   * Compares what a file server holds with what the table has for it, after answers may have been lost: what only the table has is
+   * closed, what has another owner by now is released (its sidecar died between the transfer and the release).
+   */
+  async settleOwned(member: Member): Promise<void> {
+    const owned = new Set<bigint>();
     for (let shard = 0; shard < SHARDS; shard++) {
-      for await (const page of table.owned(shard, member.owner)) {
+      for await (const page of this.#is.table.owned(shard, member.owner)) {
         for (const { openId, fileId } of page) {
-          if (member.opens.has(openId) || member.asking.has(openId)) continue;
-          const found = await table.find(member.identity, fileId, Buffer.alloc(0), openId);
-          if (!found.record || member.opens.has(openId) || member.asking.has(openId)) continue;
-          if (found.record.state !== 0 && found.record.durability !== 0) continue; // came by a transfer, waits for its client
-          log.info(
-            { openId: openId.toString(16), server: member.owner },
-            'an open that its server does not know is closed',
-          );
-          await table.close(member.identity, fileId, openId);
+          owned.add(openId);
+          if (!member.opens.has(openId)) await this.#endUnknown(member, fileId, openId);
         }
       }
     }
+    await this.#releaseForeign(member, owned);
   }
+
+  async #endUnknown(member: Member, fileId: Buffer, openId: bigint): Promise<void> {
+    const { table, log } = this.#is;
+    const isKnown = () => member.opens.has(openId) || member.asking.has(openId);
+    if (isKnown()) return;
+    const { record } = await table.find(member.identity, fileId, Buffer.alloc(0), openId);
+    if (!record || isKnown()) return;
+    const isDurable = record.durability !== Durability.NOT_DURABLE;
+    if (isDurable && record.state !== OpenState.ACTIVE) return; // came by a transfer, waits for its client
+    log.info({ openId: openId.toString(16), server: member.owner }, 'an open that its server does not know is closed');
+    const { outcome } = await table.close(member.identity, fileId, openId);
+    if (outcome === Outcome.GRANTED) table.forget(record);
+  }
+
+  async #releaseForeign(member: Member, owned: ReadonlySet<bigint>): Promise<void> {
+    const { table, log } = this.#is;
+    const foreign: OpenRecord[] = [];
+    for (const { record } of [...member.opens.values()]) {
+      const { openId, fileId } = record;
+      if (owned.has(openId) || member.asking.has(openId)) continue;
+      const found = await table.find(member.identity, fileId, Buffer.alloc(0), openId);
+      // FENCED and the like say nothing about the open.
+      if (found.outcome !== Outcome.GRANTED && found.outcome !== Outcome.NOT_FOUND) continue;
+      if (!found.record || ownerOf(found.record) !== member.owner) foreign.push(record);
+    }
+    // From here to the command nothing waits: a client that gets its open back here meanwhile has another record, or is answered later.
+    const gone = foreign.filter(({ openId }) => !member.asking.has(openId));
+    const openIds = gone
+      .filter((record) => member.opens.get(record.openId)?.record === record)
+      .map(({ openId }) => openId);
+    if (openIds.length === 0) return;
+    const sessionIds = [...new Set(gone.map(({ sessionId }) => sessionId))].filter((id) => member.sessions.has(id));
+    for (const openId of openIds) member.remove(openId);
+    for (const sessionId of sessionIds) member.sessions.delete(sessionId);
+    log.info(
+      { server: member.owner, opens: openIds.length, sessions: sessionIds.length },
+      'opens that went to other servers are released',
+    );
+    await member.stream?.ask({ $case: 'release', value: { openIds, sessionIds } }, RELEASE_TIMEOUT_MS);
+  }
+
+  /** A handoff that died with its sidecar left sessions quiesced. Whoever wants the handles away asks again. */
+  async resume(member: Member): Promise<void> {
+    if (!member.draining) await member.stream?.ask({ $case: 'resume', value: { sessionIds: [] } }, RELEASE_TIMEOUT_MS);
+  }
+}
+
+function ownerOf(record: OpenRecord): string {
+  return `${record.owner?.serverId}@${record.owner?.epoch}`;
 }

@@ -133,6 +133,7 @@ export class Migration {
   async #leave(member: Member): Promise<void> {
     this.#members.add(member);
     if (member.over) return;
+    await member.settled; // after a restart of this sidecar: what is resumed then must not be what is quiesced here
     if (this.#leaving) {
       member.draining = true;
       await this.#is.registry.set(member.identity, { state: 'draining', leaving: true });

@@ -1,5 +1,5 @@
-import type { CloseReply } from '../../proto/generated/handles.ts';
-import type { CloseDecision } from '../table/table.ts';
+import { type CloseReply, Durability, OpenState, Outcome } from '../../proto/generated/handles.ts';
+import { type CloseDecision, Internal } from '../table/table.ts';
 import type { Components } from './components.ts';
 import type { Member } from './member.ts';
 
@@ -25,8 +25,8 @@ export class Endings {
   ): Promise<{ outcome: number; close: CloseReply }> {
     const open = member.opens.get(openId);
     const decision = await this.#is.table.disconnect(member.identity, fileId, openId);
-    if (open && open.record.durability !== 0 && decision.outcome === 1) {
-      open.record.state = 1;
+    if (open && open.record.durability !== Durability.NOT_DURABLE && decision.outcome === Outcome.GRANTED) {
+      open.record.state = OpenState.DISCONNECTED;
       open.record.oplock = 0;
       if (decision.state) member.takeState(decision.state);
       this.#follow(fileId, decision);
@@ -42,7 +42,7 @@ export class Endings {
   async expire(member: Member, fileId: Uint8Array, openId: bigint, why: 'due' | 'fenced' | 'purge'): Promise<number> {
     const { table, cluster, metrics, log } = this.#is;
     const decision = await table.expire(member.identity, fileId, openId, why);
-    if (decision.outcome !== 1) return decision.mayWaitTicks;
+    if (decision.outcome !== Outcome.GRANTED) return decision.mayWaitTicks;
     if (why !== 'fenced' || decision.createGuid.length > 0) metrics.expired.inc();
     if (decision.createGuid.length > 0) {
       table.forget({ durability: 2, createGuid: decision.createGuid, clientGuid: decision.clientGuid, openId });
@@ -85,7 +85,12 @@ export class Endings {
   }
 
   #ended(member: Member, fileId: Uint8Array, openId: bigint, decision: CloseDecision) {
-    if (decision.outcome === 1 || decision.outcome === 4) {
+    // It went to another server, and with it the hint that leads there: only this server forgets it.
+    if (decision.outcome === Internal.ELSEWHERE) {
+      member.remove(openId);
+      return { outcome: Outcome.NOT_FOUND, close: decision.close };
+    }
+    if (decision.outcome === Outcome.GRANTED || decision.outcome === Outcome.NOT_FOUND) {
       const open = member.remove(openId);
       if (open) this.#is.table.forget(open.record);
       if (decision.state && member.hasFile(fileId)) member.takeState(decision.state);

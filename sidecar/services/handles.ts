@@ -146,6 +146,7 @@ export class HandlesService {
           request.body?.$case === 'hello'
             ? this.#is.registration.hello(request.body.value, stream).then((result): Decided => {
                 member = result.member;
+                if (member?.isSettling && member.reportsExpected === 0) this.#is.reported(member); // it holds nothing
                 return {
                   outcome: result.outcome,
                   ...(result.reply ? { body: { $case: 'hello', value: result.reply } } : {}),

@@ -56,6 +56,9 @@ export class Member {
   #over = false;
   /** Opens that a resuming file server still has to report. */
   reportsExpected = 0;
+  /** After a restart of this sidecar: what the file server holds was reported and compared with the table, or it is over. */
+  settled: Promise<void> = Promise.resolve();
+  #hasSettled: (() => void) | undefined;
   /** Opens with a change that had not returned when their session was quiesced, by what waits for them. */
   readonly unfinished = new Map<bigint, () => void>();
 
@@ -73,8 +76,26 @@ export class Member {
     return this.#over;
   }
 
+  /** Nothing may be moved until what the file server holds is known. */
+  expectReports(opens: number): void {
+    this.reportsExpected = opens;
+    this.settled = new Promise((resolve) => {
+      this.#hasSettled = resolve;
+    });
+  }
+
+  get isSettling(): boolean {
+    return this.#hasSettled !== undefined;
+  }
+
+  hasSettled(): void {
+    this.#hasSettled?.();
+    this.#hasSettled = undefined;
+  }
+
   end(): void {
     this.#over = true;
+    this.hasSettled();
     this.stream?.giveUp();
   }
 

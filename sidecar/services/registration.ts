@@ -97,7 +97,7 @@ export class Registration {
     );
     member.deadlineNs = this.#lease.deadlineNs(sentNs);
     member.draining = resumed.state === 'draining';
-    member.reportsExpected = Number(hello.opensFollow);
+    member.expectReports(Number(hello.opensFollow));
     member.counter = await this.#counterOf(identity);
     log.info(
       { server: member.owner, opens: member.reportsExpected },

@@ -89,7 +89,8 @@ export class Model {
   close(me: string, openId: bigint): { outcome: number; remove: boolean } {
     if (this.isFenced(me)) return { outcome: Outcome.FENCED, remove: false };
     const open = this.opens.get(openId);
-    if (open?.owner !== me) return { outcome: Outcome.NOT_FOUND, remove: false };
+    if (!open) return { outcome: Outcome.NOT_FOUND, remove: false };
+    if (open.owner !== me) return { outcome: Internal.ELSEWHERE, remove: false };
     return { outcome: Outcome.GRANTED, remove: this.#end(open) };
   }
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { MigrateRequest, MigrationProgress, StatusReply } from '../../proto/generated/control.ts';
-import { Outcome } from '../../proto/generated/handles.ts';
+import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
 import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import type { TestFileServer } from '../../sidecar/testing/file-server.ts';
@@ -175,6 +175,29 @@ describe('a migration that the operator drives', () => {
     if (!record) throw new Error('no record');
     expect((await three.reclaim(record)).outcome).toBe(Outcome.GRANTED);
     expect(two.got('dropOpen')).toMatchObject([{ openId: record.openId }]);
+  }, 20_000);
+
+  test('a source whose sidecar dies before the release lets go of what it gave away, and of nothing that leads there', async () => {
+    const records = await openMany(one, [611n], 3);
+    one.onCommand = (command) => (command.$case === 'release' ? new Promise(() => {}) : true);
+    void migrate(cluster.pod(0), { targetPods: ['pod-1'], leaving: false }).catch(() => {});
+    await until(() => one.got('release').some(({ sessionIds }) => sessionIds.includes(611n)));
+    one.onCommand = () => undefined;
+    cluster.pod(0).sidecar?.halt();
+    one.detach();
+    await cluster.pod(0).startSidecar();
+    const before = one.got('release').length;
+    await one.resume();
+    // Its client has gone already: that must not end what another server has, nor the way to it.
+    const [first, ...others] = records as [OpenRecord, ...OpenRecord[]];
+    expect((await one.disconnect(first)).outcome).toBe(Outcome.NOT_FOUND);
+    await until(() => one.got('resume').length > 0);
+    const released = one.got('release').slice(before);
+    expect(released.flatMap(({ sessionIds }) => sessionIds)).toContain(611n);
+    expect(released.flatMap(({ openIds }) => openIds)).toEqual(
+      expect.arrayContaining(others.map(({ openId }) => openId)),
+    );
+    for (const record of records) expect((await three.reclaim(record)).outcome).toBe(Outcome.GRANTED);
   }, 20_000);
 
   test('says what a sidecar has', async () => {

@@ -3,6 +3,7 @@
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 repeated (1: the answer to the same request may have been lost)
+-- ELSEWHERE: it has another owner, so nothing ends here; it is not the same as an open that is gone.
 -- Returns {outcome, remove, share, path, owners to push the file state to, owners whose lock waiters may try again, file state}
 local no = refused()
 if no then return { no } end
@@ -13,6 +14,6 @@ if not file.open then
   if unlinking and unlinking[1] == id then return { GRANTED, 1, unlinking[2], unlinking[3], {}, {}, file_state(file) } end
   return { ARGV[4] == '1' and GRANTED or NOT_FOUND, 0, '', '', {}, {}, file_state(file) }
 end
-if file.open[O_OWNER] ~= self then return { NOT_FOUND, 0, '', '', {}, {}, file_state(file) } end
+if file.open[O_OWNER] ~= self then return { ELSEWHERE, 0, '', '', {}, {}, file_state(file) } end
 local remove, share, path, push, wake = end_open(file, id, file.open)
 return { GRANTED, remove, share, path, push, wake, file_state(file) }

@@ -15,7 +15,7 @@ if not open then
   if unlinking and unlinking[1] == id then return { GRANTED, 1, unlinking[2], unlinking[3], {}, {}, file_state(file) } end
   return { ARGV[4] == '1' and GRANTED or NOT_FOUND, 0, '', '', {}, {}, file_state(file) }
 end
-if open[O_OWNER] ~= self then return { NOT_FOUND, 0, '', '', {}, {}, file_state(file) } end
+if open[O_OWNER] ~= self then return { ELSEWHERE, 0, '', '', {}, {}, file_state(file) } end
 if open[O_DURABILITY] == NOT_DURABLE then
   local remove, share, path, push, wake = end_open(file, id, open)
   return { GRANTED, remove, share, path, push, wake, file_state(file) }
