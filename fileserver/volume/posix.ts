@@ -63,6 +63,11 @@ export const AT = { FDCWD: -100, SYMLINK_NOFOLLOW: 0x100, REMOVEDIR: 0x200, EMPT
 
 export const RENAME_NOREPLACE = 1;
 export const FALLOC_KEEP_SIZE = 1;
+export const FALLOC_PUNCH_HOLE = 2;
+export const FALLOC_ZERO_RANGE = 0x10;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const FICLONERANGE = 0x4020_940d;
 
 /** RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH: a name leads nowhere but below the descriptor, on its mount. */
 const RESOLVE_BENEATH = 0x01 | 0x02 | 0x08;
@@ -95,6 +100,7 @@ const native = {
   access: libc.func('int access(const char *path, int mode)'),
   lseek: libc.func('int64_t lseek(int fd, int64_t offset, int whence)'),
   close: libc.func('int close(int fd)'),
+  ioctl: libc.func('int ioctl(int fd, unsigned long request, uint8_t *argument)'),
 };
 
 // preadv2 takes its buffer through an iovec; the address of a buffer's memory is asked for once.
@@ -518,6 +524,21 @@ export class Posix {
     offsets.writeBigInt64LE(BigInt(toOffset), 8);
     const args = [from, offsets.subarray(0, 8), to, offsets.subarray(8), length, 0];
     return this.#pooled(true, (done) => callAsync(native.copyFileRange, args, done));
+  }
+
+  /** Lets a range of one file share the blocks of another's, where the file system can; 0 or -errno. */
+  cloneRange(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number> {
+    const range = Buffer.alloc(32);
+    range.writeBigInt64LE(BigInt(from), 0);
+    range.writeBigUInt64LE(BigInt(fromOffset), 8);
+    range.writeBigUInt64LE(BigInt(length), 16);
+    range.writeBigUInt64LE(BigInt(toOffset), 24);
+    return this.#pooled(true, (done) => callAsync(native.ioctl, [to, FICLONERANGE, range], done));
+  }
+
+  /** Where data (or a hole) begins at `offset` or behind it; -ENXIO when there is none up to the end of the file. */
+  seek(fd: number, offset: number, what: 'data' | 'hole'): Eventually<number> {
+    return this.#call(native.lseek, fd, offset, what === 'data' ? SEEK_DATA : SEEK_HOLE);
   }
 
   statFileSystem(fd: number): Promise<FileSystemStat | number> {
