@@ -15,7 +15,6 @@ export const setInfo = onVolume((request: Request): Reply | Promise<Reply> => {
   if (input.length > request.connection.maxTransactSize || !request.paysFor(input.length)) {
     return statusReply(Status.INVALID_PARAMETER);
   }
-  if (!open.admits(request.channelSequence, request.isReplay)) return statusReply(Status.FILE_NOT_AVAILABLE);
   return change(request, open, wanted);
 });
 

@@ -23,7 +23,6 @@ export const write = onVolume((request: Request): Reply | Promise<Reply> => {
   const open = openOf(request, wanted.fileId);
   if (open === undefined) return statusReply(Status.FILE_CLOSED);
   const { data, offset } = wanted;
-  if (!open.admits(request.channelSequence, request.isReplay)) return statusReply(Status.FILE_NOT_AVAILABLE);
   if (data.length > request.connection.maxWriteSize || !request.paysFor(data.length)) {
     return statusReply(Status.INVALID_PARAMETER);
   }

@@ -6,6 +6,7 @@ import type { TreeConnect } from '../session/tree-connect.ts';
 import type { DirectoryScan } from '../volume/directory-scan.ts';
 import type { Folder } from '../volume/folder.ts';
 import { type Attachment, decodeAttachment } from './attachment.ts';
+import { ChannelSequence } from './channel-sequence.ts';
 import type { SharedFile } from './shared-file.ts';
 
 export interface OpenFileInit {
@@ -18,6 +19,8 @@ export interface OpenFileInit {
   writesThrough: boolean;
   session: Session;
   tree: TreeConnect;
+  /** Of the CREATE that makes it or brings it here. */
+  channelSequence: number;
 }
 
 /** An Open (MS-SMB2 3.3.1.10) in this process. */
@@ -42,7 +45,7 @@ export class OpenFile {
   /** Times that SET_INFO froze with -1: READ and WRITE do not change them (MS-FSCC 2.4.7). */
   frozenWriteTime: bigint | undefined;
   frozenAccessTime: bigint | undefined;
-  readonly #channel = new ChannelSequence();
+  readonly channel: ChannelSequence;
   #inFlight = 0;
   #changes = 0;
   readonly #idle: (() => void)[] = [];
@@ -57,6 +60,7 @@ export class OpenFile {
     this.writesThrough = init.writesThrough;
     this.session = init.session;
     this.tree = init.tree;
+    this.channel = new ChannelSequence(init.channelSequence);
     this.attachment = { ...decodeAttachment(init.record.attachment) };
   }
 
@@ -131,30 +135,5 @@ export class OpenFile {
   startClosing(): void {
     this.closing = true;
     this.#abort?.abort();
-  }
-
-  /** MS-SMB2 3.3.5.2.10; false: the request comes from before a failover and must not be done. */
-  admits(channelSequence: number, isReplay: boolean): boolean {
-    return this.#channel.admits(channelSequence, isReplay, this.#changes);
-  }
-}
-
-/** The channel sequence of an open, and the rule of MS-SMB2 3.3.5.2.10. */
-class ChannelSequence {
-  #current = 0;
-  #known = false;
-
-  admits(sequence: number, isReplay: boolean, outstanding: number): boolean {
-    if (!this.#known) {
-      this.#known = true;
-      this.#current = sequence;
-      return true;
-    }
-    const ahead = (sequence - this.#current) & 0xffff;
-    if (ahead === 0) return true;
-    if (ahead > 0x7fff) return false;
-    this.#current = sequence;
-    // A replay may not overtake what it repeats: the client tries again.
-    return !(isReplay && outstanding > 0);
   }
 }

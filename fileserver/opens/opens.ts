@@ -33,6 +33,7 @@ export interface NewOpen {
   writesThrough: boolean;
   session: Session;
   tree: TreeConnect;
+  channelSequence: number;
   fileState: FileState | undefined;
 }
 

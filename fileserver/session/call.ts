@@ -2,6 +2,7 @@ import { Dialect, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
 import { creditChargeOf, type Header } from '../../smb/wire/header.ts';
+import type { ChannelSequence } from '../opens/channel-sequence.ts';
 import type { ConnectionHost } from './host.ts';
 import { type Request, type Services, StatusError } from './request.ts';
 import type { Session, TreeConnect } from './session.ts';
@@ -47,6 +48,7 @@ export class Call implements Request {
   creditsWanted: number;
   asyncId = 0n;
   isCancelled = false;
+  channel: ChannelSequence | undefined;
   /** Its session was told that it waits. */
   countsAsWaiting = false;
   /** The response is signed whatever the request was: the last of SESSION_SETUP. */

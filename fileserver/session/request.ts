@@ -7,6 +7,7 @@ import type { IoctlRequest } from '../../smb/wire/ioctl.ts';
 import type { Waiter } from '../handles/waiter.ts';
 import type { Handles } from '../handles.ts';
 import type { Metrics } from '../metrics.ts';
+import type { ChannelSequence } from '../opens/channel-sequence.ts';
 import type { Opens } from '../opens/opens.ts';
 import type { Settings } from '../settings.ts';
 import type { Shares } from '../shares.ts';
@@ -33,8 +34,10 @@ export interface Request extends Waiter {
   readonly services: Services;
   /** SMB2_FLAGS_REPLAY_OPERATION of a 3.x dialect (MS-SMB2 3.3.5.2.3 and following); false in older dialects. */
   readonly isReplay: boolean;
-  /** ChannelSequence of a 3.x dialect, 0 in older ones: WRITE, IOCTL and SET_INFO check it (3.3.5.2.10). */
+  /** ChannelSequence of a 3.x dialect, 0 in older ones: checked where the open of a request is looked up (3.3.5.2.10). */
   readonly channelSequence: number;
+  /** Of the open that the request is about: it is counted there while it is under way. */
+  channel: ChannelSequence | undefined;
   /** Aborted by CANCEL, by the end of the connection or session. Made at first use: do not touch it where nothing waits. */
   readonly signal: AbortSignal;
   /** Sends the interim response STATUS_PENDING, once; later calls do nothing (MS-SMB2 3.3.4.2). */

@@ -384,12 +384,17 @@ export class ServerConnection implements CallHost {
     session?.begun();
     this.#pending.add(call);
     this.#inFlightBytes += weightOf(call);
+    // 3.3.5.2.10: a request that was answered at once was never outstanding.
+    const { channel } = call;
+    const generation = channel?.begin() ?? 0;
     result.then(
       (reply) => {
+        channel?.end(generation);
         this.#settled(call, session);
         if (this.isOpen) then(reply);
       },
       (error) => {
+        channel?.end(generation);
         this.#settled(call, session);
         const reply = this.#replyTo(error, call);
         if (reply && this.isOpen) then(reply);

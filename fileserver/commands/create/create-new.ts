@@ -67,6 +67,7 @@ export async function createNew(ask: CreateAsk, missing: Missing): Promise<Reply
         writesThrough: writesThrough(ask),
         session: request.session,
         tree: request.tree,
+        channelSequence: ask.request.channelSequence,
         fileState: decision.value.fileState,
       });
       const stored = { ...noAttributes, attributes: plan.attributes };

@@ -84,6 +84,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
       writesThrough: through,
       session,
       tree,
+      channelSequence: ask.request.channelSequence,
       fileState: value.fileState,
     });
   } catch (error) {

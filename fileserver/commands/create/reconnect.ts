@@ -95,7 +95,8 @@ async function adopt(
     directory: record.isDirectory,
     writeThrough,
   });
-  return opens.add({ record, folder, fd, writesThrough: writeThrough, session, tree, fileState });
+  const { channelSequence } = request;
+  return opens.add({ record, folder, fd, writesThrough: writeThrough, session, tree, channelSequence, fileState });
 }
 
 async function answer(request: Request, open: OpenFile, wishes: Wishes): Promise<Reply> {
