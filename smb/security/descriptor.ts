@@ -1,5 +1,4 @@
 import { WireError } from '../wire/errors.ts';
-import { FileAccess, mapGenericAccess } from './access-mask.ts';
 import { decodeSid, encodeSid, type Sid, wellKnownSids } from './sid.ts';
 
 /** ACE types that are understood (MS-DTYP 2.4.4.1); others are kept as they are and do not take part in decisions. */
@@ -47,7 +46,16 @@ export const DescriptorControl = {
 } as const;
 
 /** AdditionalInformation of QUERY_INFO and SET_INFO for security (MS-SMB2 2.2.37). */
-export const SecurityInfo = { owner: 0x1, group: 0x2, dacl: 0x4, sacl: 0x8 } as const;
+export const SecurityInfo = {
+  owner: 0x1,
+  group: 0x2,
+  dacl: 0x4,
+  sacl: 0x8,
+  label: 0x10,
+  attribute: 0x20,
+  scope: 0x40,
+  backup: 0x10000,
+} as const;
 
 export interface SecurityDescriptor {
   /** DescriptorControl. */
@@ -196,59 +204,4 @@ export function plainDescriptor(owner: Sid, group: Sid, grants: readonly Grant[]
     sid,
   }));
   return { control: DescriptorControl.selfRelative, owner, group, dacl: { revision: 2, aces } };
-}
-
-/**
- * What a new file or directory gets from its parent (MS-DTYP 2.5.3.4, without object types). When nothing is inherited the
- * owner alone, and the system, get everything, as Windows' default DACL of a token has it.
- */
-export function inheritedDescriptor(
-  parent: SecurityDescriptor,
-  child: { directory: boolean; owner: Sid; group: Sid },
-): SecurityDescriptor {
-  const { owner, group } = child;
-  if (parent.dacl === null) return { control: DescriptorControl.selfRelative, owner, group, dacl: null };
-  const aces = (parent.dacl?.aces ?? []).flatMap((ace) => inheritedAces(ace, child));
-  if (aces.length === 0) {
-    const all = { mask: FileAccess.all, flags: 0 };
-    return plainDescriptor(owner, group, [
-      { sid: owner, ...all },
-      { sid: wellKnownSids.localSystem, ...all },
-    ]);
-  }
-  return {
-    control: DescriptorControl.selfRelative | DescriptorControl.daclAutoInherited,
-    owner,
-    group,
-    dacl: { revision: parent.dacl?.revision ?? 2, aces },
-  };
-}
-
-function inheritedAces(ace: Ace, child: { directory: boolean; owner: Sid; group: Sid }): Ace[] {
-  const inheritance = AceFlag.objectInherit | AceFlag.containerInherit | AceFlag.noPropagateInherit;
-  const auditFlags = ace.flags & ~(inheritance | AceFlag.inheritOnly);
-  const toObjects = (ace.flags & AceFlag.objectInherit) !== 0;
-  const toContainers = (ace.flags & AceFlag.containerInherit) !== 0;
-  if (!child.directory) return toObjects ? [effectiveAce(ace, auditFlags, child)] : [];
-  const goesOn = (ace.flags & AceFlag.noPropagateInherit) === 0;
-  if (!toContainers) {
-    if (!toObjects || !goesOn) return [];
-    return [{ ...ace, flags: (ace.flags & inheritance) | auditFlags | AceFlag.inheritOnly | AceFlag.inherited }];
-  }
-  const effective = effectiveAce(ace, auditFlags, child);
-  if (!goesOn) return [effective];
-  const handedOn = (ace.flags & inheritance) | auditFlags | AceFlag.inherited;
-  // CREATOR OWNER and generic rights stand for something else here than below: both forms are kept.
-  if (effective.sid !== ace.sid || effective.mask !== ace.mask) {
-    return [effective, { ...ace, flags: handedOn | AceFlag.inheritOnly }];
-  }
-  return [{ ...ace, flags: handedOn }];
-}
-
-/** The ACE as it applies to the child itself. */
-function effectiveAce(ace: Ace, flags: number, child: { owner: Sid; group: Sid }): Ace {
-  let sid = ace.sid;
-  if (sid === wellKnownSids.creatorOwner) sid = child.owner;
-  else if (sid === wellKnownSids.creatorGroup) sid = child.group;
-  return { ...ace, flags: flags | AceFlag.inherited, mask: mapGenericAccess(ace.mask), sid };
 }

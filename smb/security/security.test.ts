@@ -8,7 +8,6 @@ import {
   DescriptorControl,
   decodeSecurityDescriptor,
   encodeSecurityDescriptor,
-  inheritedDescriptor,
   plainDescriptor,
   type SecurityDescriptor,
   SecurityInfo,
@@ -19,7 +18,7 @@ const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex'
 const alice = 'S-1-5-21-1-2-3-1001';
 const bob = 'S-1-5-21-1-2-3-1002';
 const staff = 'S-1-5-21-1-2-3-2001';
-const { everyone, creatorOwner, ownerRights, localSystem, users } = wellKnownSids;
+const { everyone, creatorOwner, ownerRights, users } = wellKnownSids;
 
 describe('SIDs', () => {
   test.each([
@@ -179,39 +178,5 @@ describe('accessCheck', () => {
     expect(accessCheck(dacl([allow, bob, 0xffffffff]), userToken(bob), Access.accessSystemSecurity).allowed).toBe(
       false,
     );
-  });
-});
-
-describe('inheritedDescriptor', () => {
-  const { objectInherit, containerInherit, inheritOnly, noPropagateInherit, inherited } = AceFlag;
-  const both = objectInherit | containerInherit;
-  const child = (flags: number, directory: boolean, sid: string = everyone, mask: number = FileAccess.read) =>
-    inheritedDescriptor(plainDescriptor(bob, users, [{ sid, mask, flags }]), { directory, owner: alice, group: users })
-      .dacl?.aces;
-
-  test('files get what is for objects, with no flags left but INHERITED', () => {
-    expect(child(both, false)).toEqual([{ type: 0, flags: inherited, mask: FileAccess.read, sid: everyone }]);
-  });
-
-  test('directories keep handing on', () => {
-    expect(child(both, true)).toEqual([{ type: 0, flags: both | inherited, mask: FileAccess.read, sid: everyone }]);
-    expect(child(objectInherit, true)?.[0]?.flags).toBe(objectInherit | inheritOnly | inherited);
-    expect(child(both | noPropagateInherit, true)?.[0]?.flags).toBe(inherited);
-    expect(child(both | inheritOnly, true)?.[0]?.flags).toBe(both | inherited);
-  });
-
-  test('CREATOR OWNER becomes the owner here, and stays itself for what comes below', () => {
-    expect(child(both, false, creatorOwner)).toMatchObject([{ sid: alice, flags: inherited }]);
-    expect(child(both, true, creatorOwner)).toMatchObject([
-      { sid: alice, flags: inherited },
-      { sid: creatorOwner, flags: both | inheritOnly | inherited },
-    ]);
-  });
-
-  test('with nothing to inherit the owner and the system have it', () => {
-    expect(child(0, false)).toMatchObject([
-      { sid: alice, mask: FileAccess.all },
-      { sid: localSystem, mask: FileAccess.all },
-    ]);
   });
 });
