@@ -9,7 +9,7 @@ import {
   type StoredAttributes,
 } from './attributes.ts';
 import { type KnownFile, KnownFiles } from './known-files.ts';
-import { isReserved } from './names.ts';
+import { isReserved, splitStreamPath } from './names.ts';
 import {
   checked,
   Errno,
@@ -186,6 +186,7 @@ export class Folder {
       let keep = false;
       try {
         const actual = await this.#nameIn(parentFd, name);
+        if (i === 0 && actual !== undefined && isReserved(actual)) throw new PosixError(Errno.EACCES, 'lookup');
         if (actual !== undefined) {
           onDisk.push(actual);
         } else if (i < names.length - 1) {
@@ -317,28 +318,56 @@ export class Folder {
   }
 
   /**
-   * Removes `path` if it still is the file `fileId`. True when the file is not there any more, also if it was gone before.
-   * Throws PosixError (ENOTEMPTY among others).
+   * Removes `path` (of a file, directory or stream) if it still is `fileId`. A file's last name takes its streams along. True
+   * when it is not there any more, also if it was gone before. Throws PosixError (ENOTEMPTY among others).
    */
   async removeIfSame(path: DiskPath, fileId: Buffer, sync: boolean): Promise<boolean> {
     if (path === '.') return false;
-    const fd = await this.open(path, O.PATH);
+    const { file, stream } = splitStreamPath(path);
+    const fd = await this.open(file, O.PATH);
     if (NOT_FOUND.has(fd)) return true;
     checked(fd, 'openat2');
     try {
       const stat = await statOf(this.posix, fd);
-      if (!(await this.fileId(fd, stat)).equals(fileId)) return true;
-      const parentFd = await this.openParent(path);
-      try {
-        const result = await this.remove(parentFd, lastNameOf(path), isDirectory(stat));
-        if (!NOT_FOUND.has(result)) checked(result, 'unlinkat');
-        if (sync) await this.syncDirectory(parentFd);
-        return true;
-      } finally {
-        await this.posix.close(parentFd);
-      }
+      const found = await this.fileId(fd, stat);
+      if (stream !== undefined) return await this.#removeStream(found, stream, fileId, sync);
+      if (!found.equals(fileId)) return true;
+      await this.#removeName(file, { fd, stat, fileId }, sync);
+      return true;
     } finally {
       await this.posix.close(fd);
+    }
+  }
+
+  async #removeName(path: DiskPath, file: { fd: number; stat: Stat; fileId: Buffer }, sync: boolean): Promise<void> {
+    const directory = isDirectory(file.stat);
+    const parentFd = await this.openParent(path);
+    try {
+      const condemned = directory || file.stat.links <= 1 ? await this.volume.side.condemn(file.fileId) : undefined;
+      const result = await this.remove(parentFd, lastNameOf(path), directory);
+      if (condemned !== undefined) {
+        // The name may have been a symbolic link, or a directory that is not empty: then the file is still there.
+        const now = await this.posix.stat(file.fd);
+        if (now instanceof Stat && now.links > 0) await this.volume.side.spare(condemned);
+        else await this.volume.side.clear(condemned);
+      }
+      if (!NOT_FOUND.has(result)) checked(result, 'unlinkat');
+      if (sync) await this.syncDirectory(parentFd);
+    } finally {
+      await this.posix.close(parentFd);
+    }
+  }
+
+  async #removeStream(ofFile: Buffer, name: string, fileId: Buffer, sync: boolean): Promise<boolean> {
+    const stream = await this.volume.streams.find(ofFile, name);
+    if (stream === undefined) return true;
+    try {
+      if (!(await this.fileId(stream.fd, await statOf(this.posix, stream.fd))).equals(fileId)) return true;
+      const result = await this.volume.streams.remove(ofFile, stream.name, sync);
+      if (!NOT_FOUND.has(result)) checked(result, 'unlinkat');
+      return true;
+    } finally {
+      await this.posix.close(stream.fd);
     }
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { diskName, splitWirePath, wireName, wirePath } from './names.ts';
+import { diskName, parseWirePath, splitStreamPath, splitWirePath, streamPath, wireName, wirePath } from './names.ts';
 
 describe('names', () => {
   test('that Windows forbids appear as private-use characters and come back', () => {
@@ -26,12 +26,39 @@ describe('names', () => {
     ['a/b', 'name-invalid'],
     ['a*', 'name-invalid'],
     ['a\0', 'name-invalid'],
-    ['a:stream', 'stream'],
-    ['a:stream:$DATA', 'stream'],
+    ['a:stream', 'name-invalid'],
+    ['a:stream:$DATA', 'name-invalid'],
     ['x'.repeat(256), 'name-invalid'],
     ['\ud800', 'name-invalid'],
   ])('%j is split into %j', (path, expected) => {
     expect(splitWirePath(path)).toEqual(expected);
+  });
+
+  test.each([
+    ['a:s', { names: ['a'], stream: 's', type: 'data' }],
+    ['d\\a:?s*.\x05:$DaTa', { names: ['d', 'a'], stream: '?s*.\x05', type: 'data' }],
+    [':s', { names: [], stream: 's', type: 'data' }],
+    ['a::$DATA', { names: ['a'], stream: undefined, type: 'data' }],
+    ['a::$INDEX_ALLOCATION', { names: ['a'], stream: undefined, type: 'index' }],
+    ['a:$I30:$INDEX_ALLOCATION', { names: ['a'], stream: undefined, type: 'index' }],
+    ['a:', 'name-invalid'],
+    ['a::', 'name-invalid'],
+    ['a:s:', 'name-invalid'],
+    ['a:s:$FOO', 'name-invalid'],
+    ['a:s:$DATA:x', 'name-invalid'],
+    ['a:s/x', 'name-invalid'],
+    ['a:s\\x', 'name-invalid'],
+    ['d\\:s', 'name-invalid'],
+    ['a*:s', 'name-invalid'],
+    [`a:${'s'.repeat(256)}`, 'name-invalid'],
+  ])('the stream of %j is %j', (path, expected) => {
+    expect(parseWirePath(path)).toEqual(expected);
+  });
+
+  test('the path of a stream is taken apart again', () => {
+    expect(splitStreamPath(streamPath('a/b:c', 's//t'))).toEqual({ file: 'a/b:c', stream: 's//t' });
+    expect(splitStreamPath('a/b:c')).toEqual({ file: 'a/b:c', stream: undefined });
+    expect(wirePath(streamPath('a/b', 's'))).toBe('a\\b:s');
   });
 
   test('never lead out, whatever a client sends', () => {

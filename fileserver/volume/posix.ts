@@ -128,9 +128,9 @@ function filetime(seconds: number, nanoseconds: number): bigint {
 export class Stat {
   /** S_IF* and permission bits. */
   readonly mode: number;
-  readonly size: number;
+  size: number;
   /** Bytes that the file takes on the volume. */
-  readonly allocated: number;
+  allocated: number;
   readonly links: number;
   readonly hasBirthTime: boolean;
   readonly #inodeLow: number;
@@ -162,6 +162,13 @@ export class Stat {
     this.#changeNs = word(words, 104);
     this.#writeS = seconds(words, 112);
     this.#writeNs = word(words, 120);
+  }
+
+  /** Takes over the size of a stream of the file; everything else is the file's (MS-FSA 2.1.1.4, 2.1.1.5). */
+  takeData(stream: Stat): this {
+    this.size = stream.size;
+    this.allocated = stream.allocated;
+    return this;
   }
 
   /** Whether both are of one file: inodes are used again, but not within one instant of the file system's clock. */

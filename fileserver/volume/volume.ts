@@ -13,7 +13,9 @@ import {
   RENAME_NOREPLACE,
   type Stat,
 } from './posix.ts';
+import { SideStore } from './side-store.ts';
 import type { ThreadSlots } from './slots.ts';
+import { Streams } from './streams.ts';
 
 /** How a volume's files are told apart: by the file system's own handles, or by inode and creation time where it gives none. */
 type FileIdKind = 'handle' | 'inode';
@@ -56,6 +58,9 @@ export class Volume {
   readonly posix: Posix;
   readonly rootFd: number;
   readonly names: NameCache;
+  /** What belongs to files and has no place in them. */
+  readonly side: SideStore;
+  readonly streams: Streams;
   /** Whether a change made on one node is seen at once on the others (handle-state.md, "Between pods"). */
   readonly coherent: boolean;
   /** Local, and a file whose change time is the same has not changed: what was read of it may be kept. */
@@ -78,6 +83,8 @@ export class Volume {
     this.showsChanges = !opened.posix.blocking && changeTimeTypes.has(opened.type);
     this.#identity = opened.identity;
     this.names = new NameCache(opened.posix);
+    this.side = new SideStore(opened.posix, opened.rootFd);
+    this.streams = new Streams(this.side);
     this.coherent = config.coherent ?? coherentTypes.has(opened.type);
   }
 
