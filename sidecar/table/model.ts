@@ -251,8 +251,14 @@ function arbitrates(access: number): boolean {
 
 /** MS-FSA 2.1.5.1.2.2: what one wants and the other does not share, either way round. */
 function conflict(a: { access: number; shareAccess: number }, b: { access: number; shareAccess: number }): boolean {
+  if (keepsFile(a.access) && deletes(b.access)) return true;
+  if (keepsFile(b.access) && deletes(a.access)) return true;
   if (!arbitrates(a.access) || !arbitrates(b.access)) return false;
   const denies = (wants: number, shares: number) =>
     kinds(wants).some((wanted, i) => wanted && (shares & (1 << i)) === 0);
   return denies(a.access, b.shareAccess) || denies(b.access, a.shareAccess);
 }
+
+/** The open stands for one of a stream that does not share deleting (scripts/common.lua, KEEPS_FILE). */
+const keepsFile = (access: number): boolean => (access & 0x80_0000) !== 0;
+const deletes = (access: number): boolean => (access & 0x1_0000) !== 0;

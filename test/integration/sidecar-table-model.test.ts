@@ -27,7 +27,7 @@ const FILES = ['a', 'b'];
 const SERVERS = 3;
 const server = fc.nat(SERVERS - 1);
 const which = fc.nat(30); // picks among the opens made so far
-const access = fc.constantFrom(0x1, 0x2, 0x3, 0x10000, 0x10003, 0x80);
+const access = fc.constantFrom(0x1, 0x2, 0x3, 0x10000, 0x10003, 0x80, 0x80_0000);
 const share = fc.constantFrom(0, 1, 3, 5, 7, 7, 7, 7, 7, 7, 7, 7);
 const step = fc.oneof(
   {

@@ -76,6 +76,10 @@ local function arbitrated(access)
   return read, write, delete
 end
 
+-- A bit of the access mask that no client can ask for: the open stands for one of a stream of the file that does not share deleting.
+-- It keeps the file from being opened to be deleted, and is kept out by such an open (MS-FSA 2.1.5.1.2.2), and arbitrates nothing else.
+local KEEPS_FILE = 0x800000
+
 -- Counts of one owner and class: {opens, readers, writers, deleters, deny read, deny write, deny delete}
 local function count(counts, open, by)
   local owner, class = open[O_OWNER], class_of(open)
@@ -92,6 +96,7 @@ local function count(counts, open, by)
     if bit.band(share, 2) == 0 then c[6] = c[6] + by end
     if bit.band(share, 4) == 0 then c[7] = c[7] + by end
   end
+  if bit.band(open[O_ACCESS], KEEPS_FILE) ~= 0 then c[7] = c[7] + by end
   classes[class] = c[1] > 0 and c or nil
   counts[owner] = next(classes) and classes or nil
 end

@@ -22,11 +22,12 @@ if file.meta[M_UNLINKING] or file.meta[M_DELETE_PENDING] == 1 then return { DELE
 
 local access, share = tonumber(ARGV[4]), tonumber(ARGV[5])
 local read, write, delete = arbitrated(access)
+local keeps_file = bit.band(access, KEEPS_FILE) ~= 0
 local waiting, purge = false, false
 for owner, classes in pairs(file.counts) do
   local state = standing(owner)
   for class, c in pairs(classes) do
-    local clash = conflicts(c, read, write, delete, share)
+    local clash = conflicts(c, read, write, delete, share) or (keeps_file and c[4] > 0)
     if state == 'valid' and (class == 'n' or class == 'd' or class == 'p') then
       if clash then return { SHARING_VIOLATION } end
     elseif class == 'p' or class == 'wp' then
