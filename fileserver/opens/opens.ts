@@ -72,6 +72,13 @@ export class Opens implements OpenTable {
     return open.record.openId === fileId.persistent ? open : undefined;
   }
 
+  /** An open of a session, on whatever tree connect of it: the source of a server-side copy (3.3.5.15.6). */
+  ofSession(fileId: FileId, session: Session): OpenFile | undefined {
+    const open = this.#byVolatile.get(Number(fileId.volatile));
+    if (open === undefined || open.session !== session || open.closing) return undefined;
+    return open.record.openId === fileId.persistent ? open : undefined;
+  }
+
   /** An open by its id in the table, connected or not. */
   byId(openId: bigint): OpenFile | undefined {
     return this.#byPersistent.get(openId);

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { constants, openSync } from 'node:fs';
 import type { VolumeConfig } from '../../common/config.ts';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
+import { canClone } from './clone-probe.ts';
 import { NameCache } from './name-cache.ts';
 import {
   type ChangeGate,
@@ -67,19 +68,29 @@ export class Volume {
   readonly showsChanges: boolean;
   /** Of statfs(2). */
   readonly type: number;
+  /** Files may share blocks (FICLONERANGE). */
+  readonly clonesExtents: boolean;
   /** FILETIME. */
   readonly createdAt: bigint;
   readonly #identity: Identity;
 
   private constructor(
     config: VolumeConfig,
-    opened: { posix: Posix; rootFd: number; type: number; identity: Identity; createdAt: bigint },
+    opened: {
+      posix: Posix;
+      rootFd: number;
+      type: number;
+      identity: Identity;
+      createdAt: bigint;
+      clonesExtents: boolean;
+    },
   ) {
     this.name = config.name;
     this.posix = opened.posix;
     this.rootFd = opened.rootFd;
     this.type = opened.type;
     this.createdAt = opened.createdAt;
+    this.clonesExtents = opened.clonesExtents;
     this.showsChanges = !opened.posix.blocking && changeTimeTypes.has(opened.type);
     this.#identity = opened.identity;
     this.names = new NameCache(opened.posix);
@@ -105,7 +116,8 @@ export class Volume {
       const identity = await identify(posix, rootFd, config.name);
       const root = await statOf(posix, rootFd);
       const createdAt = root.birthTime === 0n ? root.changeTime : root.birthTime;
-      return new Volume(config, { posix, rootFd, type, identity, createdAt });
+      const clonesExtents = await canClone(posix, rootFd, type);
+      return new Volume(config, { posix, rootFd, type, identity, createdAt, clonesExtents });
     } catch (error) {
       throw new HoldfastError(
         'VOLUME',
