@@ -2,19 +2,26 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { Dialect, Fsctl, IoctlFlags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
-import { decodeIoctlRequest, encodeIoctlResponse, type IoctlRequest } from '../../smb/wire/ioctl.ts';
+import { decodeIoctlRequest, type IoctlRequest } from '../../smb/wire/ioctl.ts';
 import {
   decodeValidateNegotiateInfoRequest,
   encodeNetworkInterfaceInfo,
   encodeValidateNegotiateInfoResponse,
 } from '../../smb/wire/ioctl-payloads.ts';
-import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
+import type { OpenFile } from '../opens/open-file.ts';
+import { type Reply, type Request, statusReply } from '../session/request.ts';
+import { copychunk, requestResumeKey } from './ioctl/copychunk.ts';
+import { duplicateExtents } from './ioctl/duplicate-extents.ts';
+import { ioctlReply } from './ioctl/reply.ts';
+import { enumerateSnapshots, getCompression, objectId, setCompression } from './ioctl/small.ts';
+import { fileLevelTrim, queryAllocatedRanges, setSparse, setZeroData } from './ioctl/sparse.ts';
 import { chooseDialect } from './negotiate.ts';
+import { onVolume, openOf } from './open-of.ts';
 
 /** Bits a second, where nothing is known of the interface: clients take it as a weight among several. */
 const LINK_SPEED = 10_000_000_000n;
 
-export function ioctl(request: Request): Reply | Promise<Reply> {
+export const ioctl = onVolume((request: Request): Reply | Promise<Reply> => {
   const ioctl = decodeIoctlRequest(request.message);
   const { connection, services } = request;
   // 3.3.5.15: anything but an FSCTL.
@@ -38,23 +45,45 @@ export function ioctl(request: Request): Reply | Promise<Reply> {
       break;
   }
   if (request.tree.share.isPipe) return services.pipes.ioctl(request, ioctl);
-  return statusReply(hasOpen(request, ioctl) ? refusalOf(ioctl.ctlCode) : Status.FILE_CLOSED);
-}
+  const open = openOf(request, ioctl.fileId);
+  return open === undefined ? statusReply(Status.FILE_CLOSED) : onOpen(request, open, ioctl);
+});
 
-function hasOpen(request: Request, { fileId }: IoctlRequest): boolean {
-  return request.services.opens.find(request.fileIdOf(fileId), request.tree) !== undefined;
-}
-
-/** What Windows answers for controls that the file system does not know, and for those that it has switched off. */
-function refusalOf(ctlCode: number): number {
-  switch (ctlCode) {
-    case Fsctl.LMR_REQUEST_RESILIENCY:
+/** The controls that are about an open. */
+function onOpen(request: Request, open: OpenFile, ioctl: IoctlRequest): Reply | Promise<Reply> {
+  switch (ioctl.ctlCode) {
+    case Fsctl.SRV_REQUEST_RESUME_KEY:
+      return requestResumeKey(open, ioctl);
     case Fsctl.SRV_COPYCHUNK:
     case Fsctl.SRV_COPYCHUNK_WRITE:
-    case Fsctl.SRV_REQUEST_RESUME_KEY:
-      return Status.NOT_SUPPORTED;
+      return copychunk(request, open, ioctl);
+    case Fsctl.SET_SPARSE:
+      return setSparse(open, ioctl);
+    case Fsctl.SET_ZERO_DATA:
+      return setZeroData(request, open, ioctl);
+    case Fsctl.QUERY_ALLOCATED_RANGES:
+      return queryAllocatedRanges(open, ioctl);
+    case Fsctl.FILE_LEVEL_TRIM:
+      return fileLevelTrim(request, open, ioctl);
+    case Fsctl.DUPLICATE_EXTENTS_TO_FILE:
+      return duplicateExtents(request, open, ioctl);
+    case Fsctl.GET_COMPRESSION:
+      return getCompression(ioctl);
+    case Fsctl.SET_COMPRESSION:
+      return setCompression(open, ioctl);
+    case Fsctl.GET_OBJECT_ID:
+    case Fsctl.CREATE_OR_GET_OBJECT_ID:
+      return objectId(open, ioctl);
+    case Fsctl.GET_REPARSE_POINT:
+      // Symbolic links on the volume are followed: what is open is never one itself.
+      return statusReply(Status.NOT_A_REPARSE_POINT);
+    case Fsctl.SRV_ENUMERATE_SNAPSHOTS:
+      return enumerateSnapshots(ioctl);
+    case Fsctl.LMR_REQUEST_RESILIENCY:
+      return statusReply(Status.NOT_SUPPORTED);
     default:
-      return Status.INVALID_DEVICE_REQUEST;
+      // What the file system does not know (MS-FSA 2.1.5.10), or has switched off.
+      return statusReply(Status.INVALID_DEVICE_REQUEST);
   }
 }
 
@@ -99,9 +128,4 @@ function queryNetworkInterfaces(request: Request, ioctl: IoctlRequest): Reply {
   const output = encodeNetworkInterfaceInfo([{ ifIndex: 1, capability: 0, linkSpeed: LINK_SPEED, address }]);
   if (ioctl.maxOutputResponse < output.length) return statusReply(Status.BUFFER_TOO_SMALL);
   return ioctlReply(ioctl, output);
-}
-
-/** The response of an IOCTL that has done what it was asked. */
-export function ioctlReply({ ctlCode, fileId }: IoctlRequest, output: Buffer, status: number = Status.SUCCESS): Reply {
-  return reply(encodeIoctlResponse({ ctlCode, fileId, input: Buffer.alloc(0), output, flags: 0 }), status);
 }

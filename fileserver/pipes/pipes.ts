@@ -19,7 +19,7 @@ import { encodeOutputBuffer } from '../../smb/wire/output-buffer.ts';
 import { decodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
 import { decodeReadRequest, encodeReadResponse } from '../../smb/wire/read.ts';
 import { decodeWriteRequest, encodeWriteResponse } from '../../smb/wire/write.ts';
-import { ioctlReply } from '../commands/ioctl.ts';
+import { ioctlReply } from '../commands/ioctl/reply.ts';
 import { type PipeService, type Reply, type Request, reply, statusReply } from '../session/request.ts';
 import type { TreeConnect } from '../session/session.ts';
 import type { Shares } from '../shares.ts';

@@ -1,0 +1,44 @@
+import { Status } from '../../../smb/status.ts';
+import type { OpenFile } from '../../opens/open-file.ts';
+import { type Request, StatusError } from '../../session/request.ts';
+import { checked } from '../../volume/posix.ts';
+import { breakReadCaching } from '../write.ts';
+
+/**
+ * Does a change to a file's data that an IOCTL asks for, in the way of WRITE: others' read caching is broken, byte-range locks
+ * are kept to, and on opens that write through it is stable before it is answered.
+ * Throws StatusError and PosixError.
+ */
+export async function changeData<T>(
+  request: Request,
+  open: OpenFile,
+  range: { offset: number; length: number },
+  change: () => Promise<T>,
+): Promise<T> {
+  open.begin(true);
+  try {
+    refuseLocked(open, range, true);
+    if (open.file.readCached) await breakReadCaching(request, open);
+    const io = open.file.begin(range.offset, range.length, true, open.record.openId);
+    try {
+      // Locks may have come while caching was broken.
+      refuseLocked(open, range, true);
+      if (!open.writesThrough) open.unstable = true;
+      return await change();
+    } finally {
+      open.file.end(io);
+    }
+  } finally {
+    open.end(true);
+  }
+}
+
+/** Makes stable what an open that writes through has changed other than by writing. Throws PosixError. */
+export async function stabilize(open: OpenFile): Promise<void> {
+  if (open.writesThrough) checked(await open.folder.posix.sync(open.fd), 'fsync');
+}
+
+/** Throws StatusError where a byte-range lock forbids to read (or write) the range. */
+export function refuseLocked(open: OpenFile, { offset, length }: { offset: number; length: number }, write: boolean) {
+  if (open.file.isLocked(offset, length, write, open.record.openId)) throw new StatusError(Status.FILE_LOCK_CONFLICT);
+}
