@@ -1,10 +1,18 @@
 import { FileAttribute } from '../../smb/fscc/constants.ts';
+import { decodeSid, encodeSid, type Sid } from '../../smb/security/sid.ts';
+import { WireError } from '../../smb/wire/errors.ts';
 import { isDirectory, type Stat } from './posix.ts';
 
-/** The extended attribute that holds what POSIX has no place for. */
-export const ATTRIBUTE_NAME = 'user.holdfast';
-/** Large enough for any version of it; a file system's own limit is 64 KiB. */
+/** What POSIX has no place for and every query asks for, packed. Large enough for any version of it. */
 export const ATTRIBUTE_MAXIMUM_SIZE = 4096;
+
+/** A change time that a client set; POSIX sets its own with every change. */
+export interface SetChangeTime {
+  /** FILETIME. */
+  value: bigint;
+  /** The file's write time when it was set, FILETIME: it holds until the data changes. */
+  atWriteTime: bigint;
+}
 
 /** What the attribute holds. A field that is undefined was never set: the default is derived from the file. */
 export interface StoredAttributes {
@@ -12,40 +20,120 @@ export interface StoredAttributes {
   attributes: number | undefined;
   /** FILETIME. */
   creationTime: bigint | undefined;
-  /** What a newer version wrote behind, kept as it is. */
+  changeTime: SetChangeTime | undefined;
+  /** A security descriptor was set on the file, or inherited by it: it is in an attribute of its own. */
+  hasDescriptor: boolean;
+  /** Who created the file; a descriptor that was set says it anew. */
+  owner: Sid | undefined;
+  /** EaSize of the information classes, bytes; above 0: extended attributes are in an attribute of their own. */
+  eaSize: number;
+  /** Flags and fields that a newer version wrote, kept as they are. */
+  otherFlags: number;
   rest: Buffer;
 }
 
 const VERSION = 1;
 const HAS_ATTRIBUTES = 0x1;
 const HAS_CREATION_TIME = 0x2;
+const HAS_CHANGE_TIME = 0x4;
+const HAS_DESCRIPTOR = 0x8;
+const HAS_OWNER = 0x10;
+const HAS_EXTENDED_ATTRIBUTES = 0x20;
+const KNOWN_FLAGS = 0x3f;
 const FIXED_SIZE = 16;
 const NOTHING = Buffer.alloc(0);
 
-export const noAttributes: StoredAttributes = { attributes: undefined, creationTime: undefined, rest: NOTHING };
+export const noAttributes: StoredAttributes = {
+  attributes: undefined,
+  creationTime: undefined,
+  changeTime: undefined,
+  hasDescriptor: false,
+  owner: undefined,
+  eaSize: 0,
+  otherFlags: 0,
+  rest: NOTHING,
+};
 
-/** Layout: version 1 byte, flags 1, reserved 2, attributes 4, creation time 8, then what later versions add. */
+/**
+ * Layout: version 1 byte, flags 1, reserved 2, attributes 4, creation time 8; then what the flags name: change time and the
+ * write time it goes with 16, owner's SID (its length says itself), EaSize 4; then what later versions add.
+ */
 export function decodeAttributes(bytes: Buffer): StoredAttributes {
   if (bytes.length < FIXED_SIZE || bytes[0] !== VERSION) return noAttributes;
   const flags = bytes.readUInt8(1);
-  return {
-    attributes: (flags & HAS_ATTRIBUTES) !== 0 ? bytes.readUInt32LE(4) : undefined,
-    creationTime: (flags & HAS_CREATION_TIME) !== 0 ? bytes.readBigInt64LE(8) : undefined,
-    rest: bytes.length === FIXED_SIZE ? NOTHING : Buffer.from(bytes.subarray(FIXED_SIZE)),
+  const attributes = (flags & HAS_ATTRIBUTES) !== 0 ? bytes.readUInt32LE(4) : undefined;
+  const creationTime = (flags & HAS_CREATION_TIME) !== 0 ? bytes.readBigInt64LE(8) : undefined;
+  if ((flags & ~(HAS_ATTRIBUTES | HAS_CREATION_TIME)) === 0 && bytes.length === FIXED_SIZE) {
+    return { ...noAttributes, attributes, creationTime };
+  }
+  return { ...decodeVariable(bytes, flags), attributes, creationTime };
+}
+
+function decodeVariable(bytes: Buffer, flags: number): StoredAttributes {
+  const stored: StoredAttributes = {
+    ...noAttributes,
+    hasDescriptor: (flags & HAS_DESCRIPTOR) !== 0,
+    otherFlags: flags & ~KNOWN_FLAGS,
   };
+  let at = FIXED_SIZE;
+  try {
+    if ((flags & HAS_CHANGE_TIME) !== 0) {
+      stored.changeTime = { value: bytes.readBigInt64LE(at), atWriteTime: bytes.readBigInt64LE(at + 8) };
+      at += 16;
+    }
+    if ((flags & HAS_OWNER) !== 0) {
+      const { sid, size } = decodeSid(bytes, at);
+      stored.owner = sid;
+      at += size;
+    }
+    if ((flags & HAS_EXTENDED_ATTRIBUTES) !== 0) {
+      stored.eaSize = bytes.readUInt32LE(at);
+      at += 4;
+    }
+  } catch (error) {
+    // Cut off, by whatever wrote it: what was read so far holds.
+    if (!(error instanceof RangeError) && !(error instanceof WireError)) throw error;
+    return stored;
+  }
+  if (at < bytes.length) stored.rest = Buffer.from(bytes.subarray(at));
+  return stored;
 }
 
 export function encodeAttributes(stored: StoredAttributes): Buffer {
-  const bytes = Buffer.alloc(FIXED_SIZE + stored.rest.length);
-  bytes.writeUInt8(VERSION, 0);
-  const flags =
-    (stored.attributes === undefined ? 0 : HAS_ATTRIBUTES) |
-    (stored.creationTime === undefined ? 0 : HAS_CREATION_TIME);
-  bytes.writeUInt8(flags, 1);
-  bytes.writeUInt32LE((stored.attributes ?? 0) >>> 0, 4);
-  bytes.writeBigInt64LE(stored.creationTime ?? 0n, 8);
-  stored.rest.copy(bytes, FIXED_SIZE);
-  return bytes;
+  const { attributes, creationTime, changeTime, owner, eaSize } = stored;
+  const fixed = Buffer.alloc(FIXED_SIZE);
+  const parts: Buffer[] = [fixed];
+  let flags = stored.otherFlags & ~KNOWN_FLAGS;
+  fixed.writeUInt8(VERSION, 0);
+  if (attributes !== undefined) {
+    flags |= HAS_ATTRIBUTES;
+    fixed.writeUInt32LE(attributes >>> 0, 4);
+  }
+  if (creationTime !== undefined) {
+    flags |= HAS_CREATION_TIME;
+    fixed.writeBigInt64LE(creationTime, 8);
+  }
+  if (stored.hasDescriptor) flags |= HAS_DESCRIPTOR;
+  if (changeTime !== undefined) {
+    flags |= HAS_CHANGE_TIME;
+    const times = Buffer.alloc(16);
+    times.writeBigInt64LE(changeTime.value, 0);
+    times.writeBigInt64LE(changeTime.atWriteTime, 8);
+    parts.push(times);
+  }
+  if (owner !== undefined) {
+    flags |= HAS_OWNER;
+    parts.push(encodeSid(owner));
+  }
+  if (eaSize > 0) {
+    flags |= HAS_EXTENDED_ATTRIBUTES;
+    const size = Buffer.alloc(4);
+    size.writeUInt32LE(eaSize, 0);
+    parts.push(size);
+  }
+  fixed.writeUInt8(flags, 1);
+  if (stored.rest.length > 0) parts.push(stored.rest);
+  return parts.length === 1 ? fixed : Buffer.concat(parts);
 }
 
 /** Attributes that a client may set (MS-FSCC 2.6); the others follow from the file. */
@@ -58,15 +146,23 @@ export const settableAttributes =
   FileAttribute.offline |
   FileAttribute.notContentIndexed;
 
+/** Attributes that are kept: those, and the one that FSCTL_SET_SPARSE sets. */
+const keptAttributes = settableAttributes | FileAttribute.sparse;
+
 /** What a file has that nobody set attributes on: every new file is due for archiving (MS-FSA 2.1.5.1.1). */
 export function defaultAttributes(stat: Stat): number {
   if (isDirectory(stat)) return 0;
   return FileAttribute.archive | ((stat.mode & 0o222) === 0 ? FileAttribute.readonly : 0);
 }
 
+/** What is kept of a file after a client has set `wanted` (MS-FSA 2.1.5.15.2): FILE_ATTRIBUTE_NORMAL takes all others away. */
+export function attributesAfter(stored: StoredAttributes, wanted: number): number {
+  return (wanted & settableAttributes) | ((stored.attributes ?? 0) & FileAttribute.sparse);
+}
+
 /** The attributes as clients see them. */
 export function fileAttributes(stat: Stat, stored: StoredAttributes): number {
-  const own = (stored.attributes ?? defaultAttributes(stat)) & settableAttributes;
+  const own = (stored.attributes ?? defaultAttributes(stat)) & keptAttributes;
   if (isDirectory(stat)) return own | FileAttribute.directory;
   return own === 0 ? FileAttribute.normal : own;
 }
@@ -77,4 +173,9 @@ export function creationTime(stat: Stat, stored: StoredAttributes): bigint {
   if (stat.birthTime !== 0n) return stat.birthTime;
   if (stat.writeTime < stat.changeTime) return stat.writeTime;
   return stat.changeTime;
+}
+
+/** FILETIME. */
+export function changeTime(stat: Stat, { changeTime: set }: StoredAttributes): bigint {
+  return set !== undefined && set.atWriteTime === stat.writeTime ? set.value : stat.changeTime;
 }

@@ -1,6 +1,6 @@
 import { FileAttribute } from '../../smb/fscc/constants.ts';
 import type { FileFacts } from '../../smb/wire/create.ts';
-import { creationTime, fileAttributes, type StoredAttributes } from './attributes.ts';
+import { changeTime, creationTime, fileAttributes, type StoredAttributes } from './attributes.ts';
 import { isDirectory, type Stat } from './posix.ts';
 
 const CLUSTER_SIZE = 4096;
@@ -12,7 +12,7 @@ export function factsOf(stat: Stat, stored: StoredAttributes): FileFacts {
     creationTime: creationTime(stat, stored),
     lastAccessTime: stat.accessTime,
     lastWriteTime: stat.writeTime,
-    changeTime: stat.changeTime,
+    changeTime: changeTime(stat, stored),
     allocationSize: allocationSize(stat, attributes),
     endOfFile: isDirectory(stat) ? 0 : stat.size,
     fileAttributes: attributes,

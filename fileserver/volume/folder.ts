@@ -1,14 +1,21 @@
 import { readlinkSync } from 'node:fs';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
+import { type FullEa, fileFullEaInformation } from '../../smb/fscc/ea.ts';
+import {
+  decodeSecurityDescriptor,
+  encodeSecurityDescriptor,
+  type SecurityDescriptor,
+} from '../../smb/security/descriptor.ts';
+import { WireError } from '../../smb/wire/errors.ts';
 import {
   ATTRIBUTE_MAXIMUM_SIZE,
-  ATTRIBUTE_NAME,
   decodeAttributes,
   encodeAttributes,
   noAttributes,
   type StoredAttributes,
 } from './attributes.ts';
 import { type KnownFile, KnownFiles } from './known-files.ts';
+import { type Described, MetadataName } from './metadata.ts';
 import { isReserved, splitStreamPath } from './names.ts';
 import {
   checked,
@@ -52,6 +59,8 @@ export type Lookup =
 export interface FileDescription {
   readonly fileId: Buffer;
   readonly stored: StoredAttributes;
+  /** Undefined: nobody set one on the file, and it inherited none. */
+  readonly descriptor: SecurityDescriptor | undefined;
 }
 
 const joined = (names: readonly string[]): DiskPath => (names.length === 0 ? '.' : names.join('/'));
@@ -170,8 +179,9 @@ export class Folder {
 
   async #describe(fd: number, stat: Stat, path: DiskPath, fileId: Buffer | undefined): Promise<FileDescription> {
     const stored = await this.attributes(fd);
-    const description = { stored, fileId: fileId ?? (await this.fileId(fd, stat)) };
-    this.#known?.learn(path, stat, description.fileId, stored);
+    const descriptor = stored.hasDescriptor ? await this.descriptor(fd) : undefined;
+    const description = { stored, descriptor, fileId: fileId ?? (await this.fileId(fd, stat)) };
+    this.#known?.learn(path, stat, description);
     return description;
   }
 
@@ -243,21 +253,81 @@ export class Folder {
     return this.volume.fileId(fd, stat);
   }
 
+  /** Throws PosixError. */
   async attributes(fd: number): Promise<StoredAttributes> {
-    const bytes = await this.posix.getAttribute(fd, ATTRIBUTE_NAME, ATTRIBUTE_MAXIMUM_SIZE);
-    return typeof bytes === 'number' ? noAttributes : decodeAttributes(bytes);
+    const bytes = await this.posix.getAttribute(fd, MetadataName.attributes, ATTRIBUTE_MAXIMUM_SIZE);
+    if (typeof bytes !== 'number') return decodeAttributes(bytes);
+    return bytes === -Errno.ENODATA ? noAttributes : this.#otherAttributes(fd);
   }
 
+  /** Of a name in a directory; a symbolic link is not followed. Throws PosixError. */
   async attributesAt(dirFd: number, name: string): Promise<StoredAttributes> {
-    const bytes = await this.posix.getAttributeAt(dirFd, name, ATTRIBUTE_NAME, ATTRIBUTE_MAXIMUM_SIZE);
-    return typeof bytes === 'number' ? noAttributes : decodeAttributes(bytes);
+    const bytes = await this.posix.getAttributeAt(dirFd, name, MetadataName.attributes, ATTRIBUTE_MAXIMUM_SIZE);
+    if (typeof bytes !== 'number') return decodeAttributes(bytes);
+    if (bytes === -Errno.ENODATA) return noAttributes;
+    const fd = await this.posix.openBeneath(dirFd, name, O.PATH | O.NOFOLLOW);
+    if (fd < 0) return noAttributes;
+    try {
+      return await this.#otherAttributes(fd);
+    } finally {
+      await this.posix.close(fd);
+    }
   }
 
-  /** Throws PosixError; where the volume has no extended attributes, nothing is stored and nothing is wrong. */
-  async setAttributes(fd: number, stored: StoredAttributes): Promise<void> {
-    const result = await this.posix.setAttribute(fd, ATTRIBUTE_NAME, encodeAttributes(stored));
-    if (result === -Errno.EOPNOTSUPP) return;
-    checked(result, 'setxattr');
+  /** Where the volume keeps no extended attributes; nothing of a file that this process must not read. */
+  async #otherAttributes(fd: number): Promise<StoredAttributes> {
+    try {
+      const bytes = await this.volume.metadata.read(this.#described(fd), MetadataName.attributes, false);
+      return bytes === undefined ? noAttributes : decodeAttributes(bytes);
+    } catch (error) {
+      if (error instanceof PosixError && (error.code === 'EACCES' || error.code === 'EPERM')) return noAttributes;
+      throw error;
+    }
+  }
+
+  #described(fd: number): Described {
+    return { fd, fileId: async () => this.fileId(fd, await statOf(this.posix, fd)) };
+  }
+
+  /** Throws PosixError. */
+  async setAttributes(fd: number, stored: StoredAttributes, sync = false): Promise<void> {
+    await this.volume.metadata.write(this.#described(fd), MetadataName.attributes, encodeAttributes(stored), sync);
+  }
+
+  /** Of a file whose attributes say that it has one. Throws PosixError, also when it is damaged or gone: nobody gets in then. */
+  async descriptor(fd: number): Promise<SecurityDescriptor> {
+    const bytes = await this.volume.metadata.read(this.#described(fd), MetadataName.descriptor, true);
+    try {
+      if (bytes !== undefined) return decodeSecurityDescriptor(bytes);
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+    }
+    throw new PosixError(Errno.EIO, 'a security descriptor');
+  }
+
+  /** To be followed by setAttributes with hasDescriptor. Throws PosixError. */
+  async setDescriptor(fd: number, descriptor: SecurityDescriptor, sync = false): Promise<void> {
+    const bytes = encodeSecurityDescriptor(descriptor);
+    await this.volume.metadata.write(this.#described(fd), MetadataName.descriptor, bytes, sync);
+  }
+
+  /** Of a file whose attributes have an eaSize. Throws PosixError. */
+  async extendedAttributes(fd: number): Promise<FullEa[]> {
+    const bytes = await this.volume.metadata.read(this.#described(fd), MetadataName.extendedAttributes, true);
+    try {
+      return bytes === undefined ? [] : fileFullEaInformation.decode(bytes);
+    } catch (error) {
+      if (error instanceof WireError) throw new PosixError(Errno.EIO, 'extended attributes');
+      throw error;
+    }
+  }
+
+  /** An empty list takes them away. To go with setAttributes and their eaSize. Throws PosixError. */
+  async setExtendedAttributes(fd: number, list: FullEa[], sync = false): Promise<void> {
+    const file = this.#described(fd);
+    const { metadata } = this.volume;
+    if (list.length === 0) return metadata.remove(file, MetadataName.extendedAttributes, sync);
+    return metadata.write(file, MetadataName.extendedAttributes, fileFullEaInformation.encode(list), sync);
   }
 
   /** Creates a regular file and opens it with `flags`; -EEXIST when the name is taken. Throws PosixError. */

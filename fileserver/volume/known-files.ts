@@ -1,4 +1,4 @@
-import type { StoredAttributes } from './attributes.ts';
+import type { FileDescription } from './folder.ts';
 import { isRegular, type Stat } from './posix.ts';
 
 /** Files that one folder knows; some 500 bytes each. */
@@ -10,16 +10,14 @@ const MAXIMUM_FILES = 16_384;
 const SETTLED_AFTER_MS = 2000;
 
 /** What was read of a regular file. */
-export interface KnownFile {
-  readonly fileId: Buffer;
-  readonly stored: StoredAttributes;
-  /** Taken before the two were read. */
+export interface KnownFile extends FileDescription {
+  /** Taken before the rest was read. */
   readonly stat: Stat;
 }
 
 /**
  * Regular files that were opened before, by their path: their identity as long as inode and time of birth are the same, their
- * stored attributes as long as the change time is the same too. Only for file systems whose change time every node sees at
+ * stored attributes and descriptor as long as the change time is the same too. Only for file systems whose change time every node sees at
  * once and that set it with every change of an attribute. Nothing here is believed without a fresh Stat, but that a path
  * names a regular file: who opens it for that reason looks at the Stat of what was opened.
  */
@@ -31,12 +29,12 @@ export class KnownFiles {
   }
 
   /** `stat` must have been taken before the identity and the attributes were read. */
-  learn(path: string, stat: Stat, fileId: Buffer, stored: StoredAttributes): void {
+  learn(path: string, stat: Stat, description: FileDescription): void {
     if (!isRegular(stat) || !stat.hasBirthTime) return;
     const age = Date.now() - stat.changedAtMs;
     if (age < SETTLED_AFTER_MS) return;
     if (this.#byPath.size >= MAXIMUM_FILES && !this.#byPath.has(path)) this.#forgetOldest();
-    this.#byPath.set(path, { fileId, stored, stat });
+    this.#byPath.set(path, { ...description, stat });
   }
 
   #forgetOldest(): void {

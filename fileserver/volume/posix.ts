@@ -86,6 +86,7 @@ const native = {
   ),
   getxattr: libc.func('long getxattr(const char *path, const char *name, uint8_t *value, size_t size)'),
   lgetxattr: libc.func('long lgetxattr(const char *path, const char *name, uint8_t *value, size_t size)'),
+  removexattr: libc.func('int removexattr(const char *path, const char *name)'),
   setxattr: libc.func('int setxattr(const char *path, const char *name, uint8_t *value, size_t size, int flags)'),
   renameat2: libc.func('int renameat2(int fromDir, const char *from, int toDir, const char *to, uint32_t flags)'),
   linkat: libc.func('int linkat(int fromDir, const char *from, int toDir, const char *to, int flags)'),
@@ -421,9 +422,9 @@ export class Posix {
     return this.#call(native.access, procPath(fd), mode);
   }
 
-  /** A copy of the attribute, or -ENODATA. `fd` may be O_PATH; `maximumSize` at most 4096. */
+  /** A copy of the attribute, -ENODATA, or -ERANGE where it is larger than `maximumSize`. `fd` may be O_PATH. */
   getAttribute(fd: number, name: string, maximumSize: number): Eventually<Buffer | number> {
-    const out = this.blocking ? Buffer.allocUnsafe(maximumSize) : scratch;
+    const out = this.blocking || maximumSize > scratch.length ? Buffer.allocUnsafe(maximumSize) : scratch;
     return then(this.#call(native.getxattr, procPath(fd), name, out, maximumSize), (r) =>
       r < 0 ? r : Buffer.from(out.subarray(0, r)),
     );
@@ -439,6 +440,10 @@ export class Posix {
 
   setAttribute(fd: number, name: string, value: Buffer): Eventually<number> {
     return this.#change(native.setxattr, procPath(fd), name, value, value.length, 0);
+  }
+
+  removeAttribute(fd: number, name: string): Eventually<number> {
+    return this.#change(native.removexattr, procPath(fd), name);
   }
 
   /** `flags`: RENAME_NOREPLACE or 0. */

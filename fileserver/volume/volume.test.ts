@@ -104,7 +104,12 @@ describe('a share of a volume', () => {
     const { fd, stat } = found(await folder.lookup(['Docs', 'Report.TXT']));
     expect(fileAttributes(stat, await folder.attributes(fd))).toBe(FileAttribute.archive);
     const created = creationTime(stat, noAttributes);
-    await folder.setAttributes(fd, { attributes: FileAttribute.hidden, creationTime: 42n, rest: Buffer.from('later') });
+    await folder.setAttributes(fd, {
+      ...noAttributes,
+      attributes: FileAttribute.hidden,
+      creationTime: 42n,
+      rest: Buffer.from('later'),
+    });
     const stored = await folder.attributes(fd);
     expect(fileAttributes(stat, stored)).toBe(FileAttribute.hidden);
     expect(creationTime(stat, stored)).toBe(42n);

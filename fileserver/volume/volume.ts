@@ -3,6 +3,7 @@ import { constants, openSync } from 'node:fs';
 import type { VolumeConfig } from '../../common/config.ts';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import { canClone } from './clone-probe.ts';
+import { Metadata } from './metadata.ts';
 import { NameCache } from './name-cache.ts';
 import {
   type ChangeGate,
@@ -59,6 +60,7 @@ export class Volume {
   readonly posix: Posix;
   readonly rootFd: number;
   readonly names: NameCache;
+  readonly metadata: Metadata;
   /** What belongs to files and has no place in them. */
   readonly side: SideStore;
   readonly streams: Streams;
@@ -95,6 +97,7 @@ export class Volume {
     this.#identity = opened.identity;
     this.names = new NameCache(opened.posix);
     this.side = new SideStore(opened.posix, opened.rootFd);
+    this.metadata = new Metadata(opened.posix, this.side);
     this.streams = new Streams(this.side);
     this.coherent = config.coherent ?? coherentTypes.has(opened.type);
   }
