@@ -44,7 +44,7 @@ export class Handoff implements SidecarCommands {
     this.#server.services.log.info('on the way out: new connections are reset');
     this.#server.stopAccepting();
     for (const connection of [...this.#server.connections]) {
-      if (connection.sessions.size === 0) connection.close('on the way out', true);
+      if (connection.channels.size === 0) connection.close('on the way out', true);
     }
     return true;
   }
@@ -107,7 +107,8 @@ export class Handoff implements SidecarCommands {
 
   #connectionsOf(sessionIds: readonly bigint[], sessions: readonly Session[]): Iterable<ServerConnection> {
     if (sessionIds.length === 0) return [...this.#server.connections];
-    return new Set(sessions.flatMap(({ connection }) => (connection instanceof ServerConnection ? [connection] : [])));
+    const all = sessions.flatMap(({ channels }) => channels.map(({ connection }) => connection));
+    return new Set(all.filter((connection) => connection instanceof ServerConnection));
   }
 }
 

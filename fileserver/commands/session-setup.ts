@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { AuthError } from '../../smb/auth/errors.ts';
 import { NtlmServer, type NtlmServerStep } from '../../smb/auth/server.ts';
-import { Dialect, Flags, SecurityMode, SessionFlags, SessionSetupFlags } from '../../smb/constants.ts';
+import { Dialect, SecurityMode, SessionFlags, SessionSetupFlags } from '../../smb/constants.ts';
 import { createCipher } from '../../smb/crypto/cipher.ts';
 import { deriveSessionKeys } from '../../smb/crypto/kdf.ts';
 import { preauthHashUpdate } from '../../smb/crypto/preauth.ts';
@@ -16,10 +16,11 @@ import {
   type SessionSetupRequest,
 } from '../../smb/wire/session-setup.ts';
 import { statusOfOutcome } from '../handles.ts';
+import { refusalToBind } from '../session/binding.ts';
 import type { Call } from '../session/call.ts';
 import type { ConnectionHost, SessionSetup } from '../session/host.ts';
 import { type Reply, reply, statusReply } from '../session/request.ts';
-import { Session, type User } from '../session/session.ts';
+import { type Channel, Session, type User } from '../session/session.ts';
 
 /** Sessions of one connection: a client has one a user. */
 const MAX_SESSIONS_PER_CONNECTION = 64;
@@ -33,17 +34,15 @@ export function sessionSetup(call: Call): Reply | Promise<Reply> {
     connection.close('on its way out: no sessions are set up', true);
     return statusReply(Status.SERVER_UNAVAILABLE);
   }
-  // Channels are not bound yet; the answer is that of a server without multichannel (3.3.5.5).
-  if ((request.flags & SessionSetupFlags.BINDING) !== 0) return statusReply(Status.REQUEST_NOT_ACCEPTED);
   if (call.header.sessionId === 0n) return begin(call, request);
-  const session = connection.sessions.get(call.header.sessionId);
-  if (!session || session.state === 'Ended') return statusReply(Status.USER_SESSION_DELETED);
-  if (session.state === 'Valid') {
-    const refusal = checkReauthentication(call, session);
-    if (refusal !== undefined) return statusReply(refusal);
-    call.session = session;
-  } else {
-    call.sessionId = session.id;
+  const isBinding = (request.flags & SessionSetupFlags.BINDING) !== 0;
+  const channel = connection.channels.get(call.header.sessionId);
+  if (!channel) return isBinding ? bind(call, request) : elsewhere(call);
+  const { session } = channel;
+  if (session.state !== 'InProgress') {
+    if (!isFromClient(call, channel)) return statusReply(Status.ACCESS_DENIED);
+    call.enter(channel);
+    if (isBinding) return statusReply(Status.REQUEST_NOT_ACCEPTED);
   }
   return step(call, request, session);
 }
@@ -52,29 +51,60 @@ export function sessionSetup(call: Call): Reply | Promise<Reply> {
 function begin(call: Call, request: SessionSetupRequest): Reply | Promise<Reply> {
   const { connection } = call;
   const id = connection.server.nextSessionId();
-  if (id === undefined || connection.sessions.size >= MAX_SESSIONS_PER_CONNECTION) {
+  if (id === undefined || connection.channels.size >= MAX_SESSIONS_PER_CONNECTION) {
     return statusReply(Status.INSUFFICIENT_RESOURCES);
   }
   const session = new Session(id, connection);
   session.signingRequired = false;
-  connection.sessions.set(id, session);
+  const [channel] = session.channels;
+  if (channel) connection.channels.set(id, channel);
   call.sessionId = id;
   return step(call, request, session);
 }
 
 /** 3.3.5.2.4 for a session that is valid already and authenticates again (3.3.5.5.2). */
-function checkReauthentication(call: Call, session: Session): number | undefined {
-  if (call.sealedBy) return call.sealedBy === session ? undefined : Status.ACCESS_DENIED;
-  const isSigned = (call.header.flags & Flags.SIGNED) !== 0;
-  if (isSigned ? session.signer?.verify(call.message) : !session.signingRequired) return undefined;
-  return Status.ACCESS_DENIED;
+function isFromClient(call: Call, { session, signer }: Channel): boolean {
+  if (call.sealedBy) return call.sealedBy === session;
+  return call.isSigned ? signer?.verify(call.message) === true : !session.signingRequired;
+}
+
+/** A session that this connection is no channel of. Its client gets an answer that it can believe. */
+function elsewhere(call: Call): Reply {
+  const session = call.connection.server.sessions.get(call.header.sessionId);
+  if (session) proves(call, session);
+  return statusReply(Status.USER_SESSION_DELETED);
+}
+
+/** Whether the request is signed with Session.SigningKey; then so is the answer. */
+function proves(call: Call, session: Session): boolean {
+  if (!call.isSigned || !session.signer?.verify(call.message)) return false;
+  call.signing = session;
+  return true;
+}
+
+/** One more channel for a session that is established (3.3.5.5). */
+function bind(call: Call, request: SessionSetupRequest): Reply | Promise<Reply> {
+  const { connection } = call;
+  const session = connection.server.sessions.get(call.header.sessionId);
+  if (!session || session.state === 'Ended' || !connection.negotiated) return statusReply(Status.USER_SESSION_DELETED);
+  const isProven = proves(call, session);
+  const refusal = refusalToBind({
+    session: session.security,
+    isExpired: session.state === 'Expired',
+    isAnonymous: session.isAnonymous,
+    channels: session.channels.length,
+    connection: connection.negotiated,
+    isSigned: call.isSigned,
+  });
+  if (refusal !== undefined) return statusReply(refusal);
+  return isProven ? step(call, request, session, true) : statusReply(Status.ACCESS_DENIED);
 }
 
 /** One message of the exchange. */
-function step(call: Call, request: SessionSetupRequest, session: Session): Reply | Promise<Reply> {
+function step(call: Call, request: SessionSetupRequest, session: Session, isBinding = false): Reply | Promise<Reply> {
   const { connection } = call;
-  const setup = connection.setups.get(session.id) ?? newSetup(connection);
-  if (setup.isBusy) return statusReply(Status.REQUEST_NOT_ACCEPTED);
+  const setup = connection.setups.get(session.id) ?? newSetup(connection, isBinding);
+  if (setup.isBusy || setup.isBinding !== isBinding) return statusReply(Status.REQUEST_NOT_ACCEPTED);
   connection.setups.set(session.id, setup);
   if (connection.dialect === Dialect.SMB_3_1_1) setup.preauthHash = preauthHashUpdate(setup.preauthHash, call.message);
   let progress: NtlmServerStep;
@@ -99,7 +129,7 @@ function step(call: Call, request: SessionSetupRequest, session: Session): Reply
   return establish(call, request, session, setup, user, progress);
 }
 
-function newSetup(connection: ConnectionHost): SessionSetup {
+function newSetup(connection: ConnectionHost, isBinding: boolean): SessionSetup {
   const { server } = connection;
   const { settings } = server.services;
   const ntlm = new NtlmServer({
@@ -108,10 +138,10 @@ function newSetup(connection: ConnectionHost): SessionSetup {
     lookup: (user) => server.users.ntHashOf(user),
     nowFiletime: () => filetimeFromUnixNs(BigInt(Date.now()) * 1_000_000n),
   });
-  return { ntlm, preauthHash: connection.preauthHash, isBusy: false };
+  return { ntlm, preauthHash: connection.preauthHash, isBusy: false, isBinding };
 }
 
-/** The exchange failed: the session is gone, also one that was valid before (3.3.5.5.3). */
+/** The exchange failed: the session is gone, also one that was valid before (3.3.5.5.3), unless a channel was to be added to it. */
 async function refuse(call: Call, session: Session, setup: SessionSetup, error: AuthError): Promise<Reply> {
   const { connection, services } = call;
   setup.isBusy = true;
@@ -119,9 +149,13 @@ async function refuse(call: Call, session: Session, setup: SessionSetup, error: 
   connection.log.info({ user: error.user, reason: error.message }, 'logon refused');
   if (error.code === 'LOGON_FAILURE') await sleep(FAILED_LOGON_DELAY_MS, undefined, { ref: false });
   connection.setups.delete(session.id);
-  if (session.state === 'Valid') void connection.server.endSession(session, 'authentication failed');
-  else connection.sessions.delete(session.id);
+  if (!setup.isBinding) discard(connection, session);
   return statusReply(Status[error.code]);
+}
+
+function discard(connection: ConnectionHost, session: Session): void {
+  if (session.state === 'InProgress') connection.channels.delete(session.id);
+  else void connection.server.endSession(session, 'authentication failed', 0, connection);
 }
 
 /** The user is who he says: 3.3.5.5.3. Nothing is answered before the session is stored and its predecessor has ended. */
@@ -139,15 +173,22 @@ async function establish(
     return reply(encodeSessionSetupResponse({ sessionFlags, securityBuffer: progress.token }));
   };
   connection.setups.delete(session.id);
-  if (session.state === 'Valid') {
+  if (setup.isBinding) {
+    if (session.user?.sid !== user.sid) return statusReply(Status.ACCESS_DENIED);
+    return addChannel(call, session, setup, progress.sessionKey) ? success() : statusReply(Status.USER_SESSION_DELETED);
+  }
+  if (session.state !== 'InProgress') {
     // Authenticated again: the same keys stay (3.3.5.5.3). Another user would be another session.
-    if (session.user?.sid === user.sid) return success();
-    void connection.server.endSession(session, 'authenticated again as another user');
-    return statusReply(Status.ACCESS_DENIED);
+    if (session.user?.sid !== user.sid) {
+      discard(connection, session);
+      return statusReply(Status.ACCESS_DENIED);
+    }
+    if (session.state === 'Expired') session.state = 'Valid';
+    return success();
   }
   const refusal = await settle(call, request, session, user);
   if (refusal !== undefined || !connection.isOpen) {
-    connection.sessions.delete(session.id);
+    connection.channels.delete(session.id);
     if (refusal === undefined) void call.services.handles.endSession(session.id);
     return statusReply(refusal ?? Status.CONNECTION_DISCONNECTED);
   }
@@ -157,7 +198,8 @@ async function establish(
   session.signingRequired =
     security.signing === 'Required' || (request.securityMode & SecurityMode.SIGNING_REQUIRED) !== 0;
   session.state = 'Valid';
-  call.session = session;
+  const [channel] = session.channels;
+  if (channel) call.enter(channel);
   // The last response is signed by the new key even where the client did not ask for signing: it proves the exchange.
   call.mustSign = true;
   connection.server.sessions.set(session.id, session);
@@ -194,9 +236,30 @@ function setKeys(session: Session, connection: ConnectionHost, setup: SessionSet
   if (!negotiated) return;
   const { cipherId, signingAlgorithm } = negotiated;
   const keys = deriveSessionKeys({ dialect, sessionKey, preauthHash: setup.preauthHash, cipherId });
+  session.security = { dialect, signingAlgorithm, cipherId };
   session.signer = createSigner(signingAlgorithm, keys.signingKey);
+  for (const channel of session.channels) channel.signer = session.signer;
   if (cipherId !== undefined && keys.serverToClientKey && keys.clientToServerKey) {
     session.sealer = createCipher(cipherId, keys.serverToClientKey);
     session.opener = createCipher(cipherId, keys.clientToServerKey);
   }
+}
+
+/**
+ * 3.3.5.5.3: the channel's key comes from its own exchange; encryption keys stay those of the session. False: the session has ended
+ * meanwhile, or the connection has.
+ */
+function addChannel(call: Call, session: Session, setup: SessionSetup, sessionKey: Buffer): boolean {
+  const { connection } = call;
+  const { negotiated, dialect } = connection;
+  if (!negotiated || !connection.isOpen || session.state === 'Ended') return false;
+  const { signingKey } = deriveSessionKeys({ dialect, sessionKey, preauthHash: setup.preauthHash });
+  const channel: Channel = { session, connection, signer: createSigner(negotiated.signingAlgorithm, signingKey) };
+  session.channels.push(channel);
+  connection.channels.set(session.id, channel);
+  connection.loggedOn();
+  call.enter(channel);
+  call.mustSign = true;
+  connection.log.info({ session: session.id.toString(16), channels: session.channels.length }, 'channel added');
+  return true;
 }

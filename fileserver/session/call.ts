@@ -1,11 +1,12 @@
 import { Dialect, Flags } from '../../smb/constants.ts';
+import type { Signer } from '../../smb/crypto/signer.ts';
 import { Status } from '../../smb/status.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
 import { creditChargeOf, type Header } from '../../smb/wire/header.ts';
 import type { ChannelSequence } from '../opens/channel-sequence.ts';
 import type { ConnectionHost } from './host.ts';
 import { type Request, type Services, StatusError } from './request.ts';
-import type { Session, TreeConnect } from './session.ts';
+import type { Channel, Session, TreeConnect } from './session.ts';
 
 /** The messages of one compound, worked on one after the other (MS-SMB2 3.3.5.2.7). */
 export interface Chain {
@@ -18,11 +19,21 @@ export interface Chain {
   sessionId: bigint;
   treeId: number;
   fileId: FileId | undefined;
+  /** Whether the one before had a session and, if its command needs one, a tree connect. */
+  isAdrift: boolean;
   /** Status of the one before, and its command. */
   status: number;
   command: number;
-  /** Responses that wait for the rest, not signed yet. */
-  responses: { message: Buffer; session: Session | undefined }[];
+  /** Status of the CREATE that should have made the open that is meant now; 0 where there is none, or it succeeded. */
+  createStatus: number;
+  /** Responses that wait for the rest; they are signed where `signing` says with what. */
+  responses: { message: Buffer; signing: Signing | undefined }[];
+}
+
+/** Where the key lies that a response is signed with: a channel, or a session that a channel is added to. */
+export interface Signing {
+  /** Undefined when the keys were freed. */
+  readonly signer: Signer | undefined;
 }
 
 /** What a call needs of its connection beyond what commands see. */
@@ -53,6 +64,8 @@ export class Call implements Request {
   countsAsWaiting = false;
   /** The response is signed whatever the request was: the last of SESSION_SETUP. */
   mustSign = false;
+  /** What the response is signed with, if it is. */
+  signing: Signing | undefined;
   /** Called with the response message before it is signed: SESSION_SETUP hashes it. */
   onResponse: ((message: Buffer) => void) | undefined;
   #session: Session | undefined;
@@ -86,19 +99,39 @@ export class Call implements Request {
     return (this.header.flags & Flags.RELATED_OPERATIONS) !== 0;
   }
 
-  /** The session if there is one; what the response is signed with. */
+  /** The session if there is one. */
   get knownSession(): Session | undefined {
     return this.#session;
+  }
+
+  get hasTree(): boolean {
+    return this.#tree !== undefined;
+  }
+
+  get isSigned(): boolean {
+    return (this.header.flags & Flags.SIGNED) !== 0;
+  }
+
+  /** The last of its compound, or the only one. */
+  get isLast(): boolean {
+    return this.chain === undefined || this.chain.index === this.chain.parts.length - 1;
+  }
+
+  /** Whether the response is to be signed: as the request was, or the session wants it (3.3.4.1.1). */
+  get wantsSignature(): boolean {
+    return this.mustSign || this.isSigned || this.#session?.signingRequired === true;
+  }
+
+  /** It belongs to the session of this channel. */
+  enter(channel: Channel): void {
+    this.#session = channel.session;
+    this.sessionId = channel.session.id;
+    this.signing = channel;
   }
 
   get session(): Session {
     if (!this.#session) throw new StatusError(Status.USER_SESSION_DELETED);
     return this.#session;
-  }
-
-  set session(session: Session) {
-    this.#session = session;
-    this.sessionId = session.id;
   }
 
   get tree(): TreeConnect {

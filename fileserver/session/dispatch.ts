@@ -1,12 +1,12 @@
 // What is checked before a command's handler sees a request (MS-SMB2 3.3.5.2).
-import { Command, Flags } from '../../smb/constants.ts';
+import { Command } from '../../smb/constants.ts';
 import { isError, Status } from '../../smb/status.ts';
 import { handlers } from '../commands/index.ts';
 import type { Call } from './call.ts';
 import { type Reply, statusReply } from './request.ts';
 
 /** Commands that are about a tree connect. */
-const needsTree = new Set<number>([
+export const needsTree: ReadonlySet<number> = new Set<number>([
   Command.TREE_DISCONNECT,
   Command.CREATE,
   Command.CLOSE,
@@ -36,6 +36,9 @@ const needsFileId = new Set<number>([
   Command.SET_INFO,
 ]);
 
+/** What is still done for a session that has expired (3.3.5.2.9): ends of things, and signs of life. */
+const whenExpired = new Set<number>([Command.LOGOFF, Command.CLOSE, Command.LOCK, Command.ECHO]);
+
 /** On IPC$ these go the usual way; everything else is about a pipe. */
 const notOfPipes = new Set<number>([Command.TREE_DISCONNECT, Command.IOCTL]);
 
@@ -54,24 +57,27 @@ export function dispatch(call: Call): Reply | Promise<Reply> {
   return handler ? handler(call) : statusReply(Status.INVALID_PARAMETER);
 }
 
-/** A related request takes session, tree and open from the one before it, and fails with it (3.3.5.2.7.2). */
+/**
+ * A related request takes session, tree and open from the one before it (3.3.5.2.7.2). It fails with the CREATE that did not make the
+ * open that it means; any other failure before it is no reason not to try, as Windows does.
+ */
 function fromCompound(call: Call): number | undefined {
   const { chain, header } = call;
-  if (!chain || !call.isRelated) return undefined;
+  if (!chain) return undefined;
+  if (!call.isRelated) {
+    chain.fileId = undefined;
+    chain.createStatus = 0;
+    return undefined;
+  }
   if (chain.index === 0) return Status.INVALID_PARAMETER;
+  // What comes after a session or tree connect that is not there, or was not made, has none.
+  const isAdrift = chain.isAdrift || (chain.command === Command.TREE_CONNECT && isError(chain.status));
   call.sessionId = chain.sessionId;
   call.treeId = chain.treeId;
-  if (!isError(chain.status)) {
-    return needsFileId.has(header.command) && !chain.fileId ? Status.INVALID_HANDLE : undefined;
-  }
-  if (needsFileId.has(header.command)) {
-    const hadFileId = chain.command === Command.CREATE || needsFileId.has(chain.command);
-    return hadFileId ? chain.status : Status.INVALID_HANDLE;
-  }
-  // What comes after a session or tree connect that was not made has none.
-  return chain.command === Command.TREE_CONNECT || chain.command === Command.SESSION_SETUP
-    ? Status.INVALID_PARAMETER
-    : undefined;
+  if (isAdrift) return Status.INVALID_PARAMETER;
+  if (!needsFileId.has(header.command)) return undefined;
+  if (chain.createStatus !== 0) return chain.createStatus;
+  return chain.fileId ? undefined : Status.INVALID_HANDLE;
 }
 
 /** 3.3.5.2.4 and 3.3.5.2.9. */
@@ -79,17 +85,19 @@ function checkSession(call: Call): number | undefined {
   const { header, connection } = call;
   // ECHO may be about the connection alone.
   if (header.command === Command.ECHO && call.sessionId === 0n) return undefined;
-  const session = connection.sessions.get(call.sessionId);
-  if (!session || session.state === 'Ended') return Status.USER_SESSION_DELETED;
+  const channel = connection.channels.get(call.sessionId);
+  if (!channel || channel.session.state === 'Ended') return Status.USER_SESSION_DELETED;
+  const { session } = channel;
   if (session.state === 'InProgress') return Status.ACCESS_DENIED;
-  call.session = session;
-  if (call.sealedBy) return call.sealedBy === session ? undefined : Status.ACCESS_DENIED;
-  if ((header.flags & Flags.SIGNED) !== 0) {
-    if (!session.signer?.verify(call.message)) return Status.ACCESS_DENIED;
-  } else if (session.signingRequired) {
+  call.enter(channel);
+  if (call.sealedBy) {
+    if (call.sealedBy !== session) return Status.ACCESS_DENIED;
+  } else if (call.isSigned) {
+    if (!channel.signer?.verify(call.message) || session.encryptData) return Status.ACCESS_DENIED;
+  } else if (session.signingRequired || session.encryptData) {
     return Status.ACCESS_DENIED;
   }
-  return session.encryptData ? Status.ACCESS_DENIED : undefined;
+  return session.state === 'Expired' && !whenExpired.has(header.command) ? Status.NETWORK_SESSION_EXPIRED : undefined;
 }
 
 /** 3.3.5.2.11 */

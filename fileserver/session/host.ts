@@ -3,7 +3,7 @@ import type { Logger } from '../../common/logging.ts';
 import type { NtlmServer } from '../../smb/auth/server.ts';
 import type { Users } from '../users.ts';
 import type { Services } from './request.ts';
-import type { Connection, Session, User } from './session.ts';
+import type { Channel, Connection, Session, User } from './session.ts';
 
 /** What NEGOTIATE agreed on for a connection (MS-SMB2 3.3.1.7). */
 export interface Negotiated {
@@ -28,6 +28,8 @@ export interface SessionSetup {
   preauthHash: Buffer;
   /** Another message of this exchange is being worked on. */
   isBusy: boolean;
+  /** It adds a channel to a session that is established elsewhere. */
+  readonly isBinding: boolean;
 }
 
 /** A connection, from within. */
@@ -35,8 +37,8 @@ export interface ConnectionHost extends Connection {
   readonly services: Services;
   readonly server: ServerHost;
   readonly log: Logger;
-  /** By id, also those that are being set up. */
-  readonly sessions: Map<bigint, Session>;
+  /** Connection.SessionTable, by session id: the sessions that may be used here, also those that are being set up. */
+  readonly channels: Map<bigint, Channel>;
   /** Authentication exchanges that have begun, by session. */
   readonly setups: Map<bigint, SessionSetup>;
   readonly negotiated: Negotiated | undefined;
@@ -58,6 +60,6 @@ export interface ServerHost {
   /** On its way out: connections are reset, sessions not set up any more. */
   readonly isStopping: boolean;
   nextSessionId(): bigint | undefined;
-  endSession(session: Session, reason: string, own?: number): Promise<void>;
+  endSession(session: Session, reason: string, own?: number, by?: ConnectionHost): Promise<void>;
   endPreviousSession(sessionId: bigint, user: User): Promise<boolean>;
 }

@@ -4,7 +4,7 @@ import type { Logger } from '../../common/logging.ts';
 import { Capabilities, Command, Dialect, Flags } from '../../smb/constants.ts';
 import { CryptoError } from '../../smb/crypto/errors.ts';
 import { preauthHashStart, preauthHashUpdate } from '../../smb/crypto/preauth.ts';
-import { Status } from '../../smb/status.ts';
+import { isError, Status } from '../../smb/status.ts';
 import { WireError } from '../../smb/wire/errors.ts';
 import { FrameReader } from '../../smb/wire/framing.ts';
 import {
@@ -23,7 +23,7 @@ import { answerSmb1Negotiate, negotiate } from '../commands/negotiate.ts';
 import { sessionSetup } from '../commands/session-setup.ts';
 import { Call, type CallHost, type Chain } from './call.ts';
 import { FencedError } from './deadline-gate.ts';
-import { dispatch } from './dispatch.ts';
+import { dispatch, needsTree } from './dispatch.ts';
 import type { Negotiated, ServerHost, SessionSetup } from './host.ts';
 import {
   LOGON_TIMEOUT_MS,
@@ -40,10 +40,11 @@ import { replyBuffers } from './reply-buffers.ts';
 import { type Reply, type Services, StatusError, statusReply } from './request.ts';
 import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
 import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
-import type { Session } from './session.ts';
+import type { Channel, Session } from './session.ts';
 
 /** The server that a connection belongs to. */
 export interface ConnectionOwner extends ServerHost {
+  endSession(session: Session, reason: string, own?: number, by?: ServerConnection): Promise<void>;
   connectionClosed(connection: ServerConnection): void;
 }
 
@@ -54,7 +55,7 @@ export class ServerConnection implements CallHost {
   readonly localAddress: string;
   readonly services: Services;
   readonly server: ConnectionOwner;
-  readonly sessions = new Map<bigint, Session>();
+  readonly channels = new Map<bigint, Channel>();
   /** Authentication exchanges that have begun, by session. */
   readonly setups = new Map<bigint, SessionSetup>();
   readonly log: Logger;
@@ -151,7 +152,7 @@ export class ServerConnection implements CallHost {
   }
 
   endSession(session: Session, reason: string, own: number): Promise<void> {
-    return this.server.endSession(session, reason, own);
+    return this.server.endSession(session, reason, own, this);
   }
 
   close(reason: string, reset = false): void {
@@ -249,7 +250,7 @@ export class ServerConnection implements CallHost {
   /** 3.3.5.2.1.1 */
   #takeSealed(frame: Buffer): void {
     const { sessionId, flags } = decodeTransformHeader(frame);
-    const session = this.sessions.get(sessionId);
+    const session = this.channels.get(sessionId)?.session;
     if (flags !== 1 || !session?.opener || session.state === 'Ended') {
       this.close('an encrypted message of no session');
       return;
@@ -298,8 +299,10 @@ export class ServerConnection implements CallHost {
       sessionId: 0n,
       treeId: 0,
       fileId: undefined,
+      isAdrift: false,
       status: 0,
       command: -1,
+      createStatus: 0,
       responses: [],
     });
   }
@@ -336,10 +339,9 @@ export class ServerConnection implements CallHost {
   /** 3.3.5.16: no response, no credits. The request that waits gets its own answer. */
   #cancel(call: Call): void {
     const { header } = call;
-    const session = this.sessions.get(header.sessionId);
-    if (!call.sealedBy && session?.state === 'Valid') {
-      const isSigned = (header.flags & Flags.SIGNED) !== 0;
-      if (isSigned ? !session.signer?.verify(call.message) : session.signingRequired) return;
+    const channel = this.channels.get(header.sessionId);
+    if (channel && !call.sealedBy && channel.session.state !== 'InProgress') {
+      if (call.isSigned ? !channel.signer?.verify(call.message) : channel.session.signingRequired) return;
     }
     for (const pending of this.#pending) {
       const matches =
@@ -464,6 +466,8 @@ export class ServerConnection implements CallHost {
     chain.command = call.header.command;
     chain.sessionId = call.sessionId;
     chain.treeId = call.treeId;
+    chain.isAdrift = !call.knownSession || (needsTree.has(call.header.command) && !call.hasTree);
+    if (call.header.command === Command.CREATE) chain.createStatus = isError(reply.status) ? reply.status : 0;
     if (call.asyncId !== 0n) {
       // The client has had its interim response by itself; so comes the final one.
       this.#sendChain(chain);
@@ -472,7 +476,10 @@ export class ServerConnection implements CallHost {
     }
     const out = outgoing(call, reply, this.#creditsFor(call));
     this.#count(call, reply.status);
-    chain.responses.push({ message: out.bytes.subarray(out.at), session: call.knownSession });
+    chain.responses.push({
+      message: out.bytes.subarray(out.at),
+      signing: call.wantsSignature ? call.signing : undefined,
+    });
   }
 
   #sendChain(chain: Chain): void {
@@ -490,8 +497,7 @@ export class ServerConnection implements CallHost {
     }
     let at = lead;
     parts.forEach((part, i) => {
-      const session = responses[i]?.session;
-      if (session?.signer && session.state !== 'InProgress') session.signer.sign(bytes, at, part.length);
+      responses[i]?.signing?.signer?.sign(bytes, at, part.length);
       at += part.length;
     });
     this.#push(framed(bytes, lead));
@@ -507,9 +513,13 @@ export class ServerConnection implements CallHost {
     this.#protectAndPush(call, out, true);
   }
 
-  /** STATUS_PENDING (3.3.4.2): carries the credits, and is not signed. */
+  /**
+   * STATUS_PENDING (3.3.4.2): carries the credits, and is not signed. Of a compound only the last request may wait for long; what comes
+   * after it would wait too (3.3.5.2.7, as Windows does it: a CREATE that waits for a break is let).
+   */
   sendInterim(call: Call): void {
     if (!this.isOpen) return;
+    if (!call.isLast && call.header.command !== Command.CREATE) throw new StatusError(Status.INTERNAL_ERROR);
     if (this.#asyncCount >= MAX_ASYNC) throw new StatusError(Status.INSUFFICIENT_RESOURCES);
     this.#asyncCount++;
     call.asyncId = this.#nextAsyncId++;
@@ -517,21 +527,20 @@ export class ServerConnection implements CallHost {
       call.countsAsWaiting = true;
       call.knownSession.waits();
     }
+    // What is done of its compound does not wait for it.
+    if (call.chain) this.#sendChain(call.chain);
     const out = outgoing(call, statusReply(Status.PENDING), this.#creditsFor(call));
     this.#protectAndPush(call, out, false);
     this.#scheduleFlush();
   }
 
   #protectAndPush(call: Call, out: Outgoing, sign: boolean): void {
-    const { sealedBy, knownSession } = call;
+    const { sealedBy } = call;
     if (sealedBy?.sealer) {
       this.#push(sealedFrame(out, sealedBy));
       return;
     }
-    const wantsSignature = call.mustSign || knownSession?.signingRequired || (call.header.flags & Flags.SIGNED) !== 0;
-    if (sign && wantsSignature && knownSession?.signer && knownSession.state !== 'InProgress') {
-      knownSession.signer.sign(out.bytes, out.at);
-    }
+    if (sign && call.wantsSignature) call.signing?.signer?.sign(out.bytes, out.at);
     this.#push(framed(out.bytes, out.at));
   }
 
@@ -605,6 +614,12 @@ export class ServerConnection implements CallHost {
   }
 
   // ---- life --------------------------------------------------------------------------------------------------------
+
+  /** The session has ended, or its client has not become one. */
+  dropChannel(sessionId: bigint): void {
+    this.channels.delete(sessionId);
+    this.setups.delete(sessionId);
+  }
 
   /** Somebody has logged on: larger messages and more credits from now on. */
   loggedOn(): void {

@@ -104,44 +104,47 @@ export class Server implements ConnectionOwner {
    * Ends a session: what waits on its behalf is aborted, what runs finishes, its opens are disconnected or closed, the sidecar
    * is told. Safe to call again: the same promise.
    * @param own 1 when a request of the session itself asks for its end
+   * @param by the connection that asks: it still signs its answer
    */
-  endSession(session: Session, reason: string, own = 0): Promise<void> {
-    session.ending ??= this.#end(session, reason, own);
+  endSession(session: Session, reason: string, own = 0, by?: ServerConnection): Promise<void> {
+    session.ending ??= this.#end(session, reason, own, by);
     return session.ending;
   }
 
-  async #end(session: Session, reason: string, own: number): Promise<void> {
-    const connection = this.#forget(session);
-    connection?.abortPending(session);
+  async #end(session: Session, reason: string, own: number, by: ServerConnection | undefined): Promise<void> {
+    const connections = this.#forget(session);
+    for (const connection of connections) connection.abortPending(session);
     await session.whenIdle(own);
     await this.services.opens.endSession(session);
     await this.services.handles.endSession(session.id);
     this.sessions.delete(session.id);
     session.trees.clear();
-    connection?.retire(session);
+    const last = by ?? connections[0];
+    if (last) last.retire(session);
+    else session.closeKeys();
     this.services.log.info({ session: session.id.toString(16), user: session.user?.name, reason }, 'session ended');
   }
 
-  /** No more requests for the session. */
-  #forget(session: Session): ServerConnection | undefined {
+  /** No more requests for the session. @returns the connections of its channels */
+  #forget(session: Session): ServerConnection[] {
     session.state = 'Ended';
-    const connection = session.connection instanceof ServerConnection ? session.connection : undefined;
-    connection?.sessions.delete(session.id);
-    return connection;
+    const connections = connectionsOf(session);
+    for (const connection of connections) connection.dropChannel(session.id);
+    return connections;
   }
 
   /**
    * The session and its opens belong to another server now: nothing is said to the sidecar about them, and the client's
-   * connection is reset.
+   * connections are reset.
    */
   async releaseSession(session: Session): Promise<void> {
     if (session.ending) return session.ending;
-    const connection = this.#forget(session);
+    const connections = this.#forget(session);
     this.sessions.delete(session.id);
     session.ending = this.services.opens.dropSession(session);
-    connection?.abortPending(session);
+    for (const connection of connections) connection.abortPending(session);
     await session.ending;
-    session.connection.close('its handles moved to another server', true);
+    for (const connection of connections) connection.close('its handles moved to another server', true);
     session.closeKeys();
   }
 
@@ -157,19 +160,24 @@ export class Server implements ConnectionOwner {
     return true;
   }
 
-  /** Ends a session, and its connection unless another session lives on it. */
+  /** Ends a session, and its connections unless another session lives on them. */
   async dropSession(session: Session, reason: string): Promise<void> {
+    const connections = connectionsOf(session);
     await this.endSession(session, reason);
-    const { connection } = session;
-    if (connection instanceof ServerConnection && connection.sessions.size === 0) connection.close(reason);
+    for (const connection of connections) if (connection.channels.size === 0) connection.close(reason);
   }
 
   connectionClosed(connection: ServerConnection): void {
     this.connections.delete(connection);
     connection.log.debug('disconnected');
-    for (const session of [...connection.sessions.values()]) {
-      if (session.state === 'Valid') void this.endSession(session, 'its connection is gone');
-    }
+    for (const { session } of [...connection.channels.values()]) this.#lostChannel(session, connection);
+  }
+
+  /** 3.3.7.1: a session lives as long as one of its channels does. */
+  #lostChannel(session: Session, connection: ServerConnection): void {
+    if (session.state === 'InProgress' || session.state === 'Ended') return;
+    if (session.channels.length > 1) session.removeChannel(connection);
+    else void this.endSession(session, 'its connection is gone');
   }
 
   /** Fenced: resets every connection, lets go of every open, tells nobody. Resolves when nothing is with the kernel any more. */
@@ -198,4 +206,8 @@ export class Server implements ConnectionOwner {
     for (const connection of [...this.connections]) connection.close('the server stops');
     await Promise.race([Promise.all(endings), timeout]);
   }
+}
+
+function connectionsOf(session: Session): ServerConnection[] {
+  return session.channels.flatMap(({ connection }) => (connection instanceof ServerConnection ? [connection] : []));
 }

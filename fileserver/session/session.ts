@@ -48,22 +48,45 @@ export interface User {
   readonly token: AccessToken;
 }
 
-/** MS-SMB2 3.3.1.8 Session.State; Ended: logged off or cut off, waiting for its last operations to return. */
-export type SessionState = 'InProgress' | 'Valid' | 'Ended';
+/**
+ * MS-SMB2 3.3.1.8 Session.State. Expired: its user has to prove again who he is before anything but an end is done for it. Ended: logged
+ * off or cut off, waiting for its last operations to return.
+ */
+export type SessionState = 'InProgress' | 'Valid' | 'Expired' | 'Ended';
 
-/** MS-SMB2 3.3.1.8. */
+/** MS-SMB2 3.3.1.14: a connection that a session is used on. */
+export interface Channel {
+  readonly session: Session;
+  readonly connection: Connection;
+  /** Channel.SigningKey. Undefined while the session is in progress, and when the keys are freed. */
+  signer: Signer | undefined;
+}
+
+/** What the connection that made a session had agreed on: a channel that is added must fit it (3.3.5.5). */
+export interface SessionSecurity {
+  readonly dialect: number;
+  readonly signingAlgorithm: number;
+  readonly cipherId: number | undefined;
+}
+
+/** MS-SMB2 3.3.1.8. Its requests, opens and locks are the session's, whichever channel they came by. */
 export class Session {
   /** Carries the epoch of this server, unique in the cluster; never 0 or all ones. */
   readonly id: bigint;
-  readonly connection: Connection;
+  /** Session.ChannelList: the first is the one that made it, until that connection is lost. */
+  readonly channels: Channel[];
+  readonly #made: Connection;
   state: SessionState = 'InProgress';
   /** Set when authentication has succeeded; a Valid session has one. */
   user: User | undefined;
+  /** Session.IsAnonymous: nothing but IPC$ is open to it, and it has no key worth the name. */
+  isAnonymous = false;
   signingRequired = true;
   /** Session.EncryptData: every request must come encrypted. */
   encryptData = false;
-  /** Set when authentication has succeeded. */
+  /** Session.SigningKey, with the algorithm of the connection that made it. Set when authentication has succeeded. */
   signer: Signer | undefined;
+  security: SessionSecurity | undefined;
   /** What encrypts for the client and decrypts what it sends; undefined where dialect or client cannot. */
   sealer: Cipher | undefined;
   opener: Cipher | undefined;
@@ -78,7 +101,35 @@ export class Session {
 
   constructor(id: bigint, connection: Connection) {
     this.id = id;
-    this.connection = connection;
+    this.#made = connection;
+    this.channels = [{ session: this, connection, signer: undefined }];
+  }
+
+  /** One that the session can be reached by, if there is any left. */
+  get connection(): Connection {
+    for (const { connection } of this.channels) if (connection.isOpen) return connection;
+    return this.#made;
+  }
+
+  /**
+   * Sends an OPLOCK_BREAK notification by any channel that is there (MS-SMB2 3.3.4.6, 3.3.4.7).
+   * @param preferred the connection to take if it is one of them
+   * @returns false: there is none
+   */
+  sendBreak(body: Buffer, preferred?: Connection): boolean {
+    const open = this.channels.filter(({ connection }) => connection.isOpen);
+    const channel = open.find(({ connection }) => connection === preferred) ?? open[0];
+    channel?.connection.sendBreak(this, body);
+    return channel !== undefined;
+  }
+
+  /** The connection is lost. @returns how many channels are left */
+  removeChannel(connection: Connection): number {
+    const at = this.channels.findIndex((channel) => channel.connection === connection);
+    const [channel] = at < 0 ? [] : this.channels.splice(at, 1);
+    if (channel?.signer !== this.signer) channel?.signer?.close();
+    if (channel) channel.signer = undefined;
+    return this.channels.length;
   }
 
   nextTreeId(): number {
@@ -87,6 +138,10 @@ export class Session {
 
   /** Frees the keys; nothing may be signed or opened any more. */
   closeKeys(): void {
+    for (const channel of this.channels) {
+      if (channel.signer !== this.signer) channel.signer?.close();
+      channel.signer = undefined;
+    }
     this.signer?.close();
     this.sealer?.close();
     this.opener?.close();
