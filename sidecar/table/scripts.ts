@@ -24,6 +24,13 @@ export const SCRIPT_NAMES = [
 ] as const;
 export type ScriptName = (typeof SCRIPT_NAMES)[number];
 
+/** Scripts that may run as parts of one call (batch.lua): those that every CREATE and CLOSE needs. */
+const BATCHED: readonly ScriptName[] = ['open', 'close'];
+
+export function mayBatch(name: ScriptName): boolean {
+  return name === 'open' || name === 'close';
+}
+
 export interface LoadedScript {
   text: string;
   sha: string;
@@ -36,19 +43,38 @@ const sources = new Map<string, string>();
  * other, and a decision cannot be made on state that was not put back.
  * @param store "run_id:generation"
  */
-export function scriptsFor(store: string): Record<ScriptName, LoadedScript> {
+export function scriptsFor(store: string): Record<ScriptName | 'batch', LoadedScript> {
   if (!/^[\w:.-]+$/.test(store)) throw new RangeError(`"${store}" cannot name a store`);
-  const result = {} as Record<ScriptName, LoadedScript>;
-  for (const name of SCRIPT_NAMES) {
-    const text = `local STORE = '${store}'\n${common(source(name))}\n${source(name)}`;
-    result[name] = { text, sha: createHash('sha1').update(text).digest('hex') };
-  }
+  const result = {} as Record<ScriptName | 'batch', LoadedScript>;
+  const head = `local STORE = '${store}'\n`;
+  for (const name of SCRIPT_NAMES) result[name] = loaded(`${head}${common(usesOf(name))}\n${source(name)}`);
+  result.batch = loaded(head + batch());
   return result;
 }
 
-/** The parts of common.lua that a script names in its head. */
-function common(script: string): string {
-  const uses = new Set(/^-- Uses: (.*)$/m.exec(script)?.[1]?.split(' ') ?? []);
+function loaded(text: string): LoadedScript {
+  return { text, sha: createHash('sha1').update(text).digest('hex') };
+}
+
+/** batch.lua with the decisions as functions; KEYS and ARGV are theirs, one after the other. */
+function batch(): string {
+  const uses = new Set(BATCHED.flatMap((name) => [...usesOf(name)]));
+  const decisions = BATCHED.map((name) => `decisions['${name}'] = function()\n${source(name)}\nend`);
+  return [
+    "local CALLS, KEYS, ARGV = ARGV, {}, { '', '' }",
+    common(uses),
+    'local decisions = {}',
+    ...decisions,
+    source('batch'),
+  ].join('\n');
+}
+
+/** The sections of common.lua that a script names in its head. */
+function usesOf(name: ScriptName): Set<string> {
+  return new Set(/^-- Uses: (.*)$/m.exec(source(name))?.[1]?.split(' ') ?? []);
+}
+
+function common(uses: ReadonlySet<string>): string {
   const [head = '', ...parts] = source('common').split(/^--\[\[ section (\w+) \]\]\n/m);
   const chosen: string[] = [head];
   for (let i = 0; i + 1 < parts.length; i += 2) if (uses.has(parts[i] ?? '')) chosen.push(parts[i + 1] ?? '');

@@ -4,7 +4,8 @@ import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import { type Connection, connect, parseInfo } from './connection.ts';
-import { type LoadedScript, SCRIPT_NAMES, type ScriptName, scriptsFor } from './scripts.ts';
+import { type Call, packCall, unpack } from './packed.ts';
+import { type LoadedScript, mayBatch, type ScriptName, scriptsFor } from './scripts.ts';
 
 export type Argument = string | number | Buffer;
 /** What a script returns: numbers, bytes, and lists of them. */
@@ -12,6 +13,10 @@ export type Answer = (number | Buffer | null | Answer)[];
 
 /** The first number of every answer that says: this shard's state was written under another Redis process or life. */
 const CLOSED = 100;
+/** The first number of an answer within a batch that says: the script failed, and how. */
+const FAILED = 106;
+/** Decisions in one call: enough to share its cost, few enough that Redis serves others in between. */
+const MOST_IN_BATCH = 32;
 
 /** Redis did not answer in the time that the caller could wait. The decision may still be made: see `onLate`. */
 export class StoreUnavailableError extends HoldfastError {
@@ -27,8 +32,8 @@ export interface RunOptions {
   onLate?: (answer: Answer) => void;
   /** Index of the argument that becomes '1' when the call is repeated after a lost answer. */
   repeatedAt?: number;
-  /** Sent ahead of each attempt, on the same connection. */
-  before?: (connection: Connection) => Promise<unknown>;
+  /** A key that is set ahead of each attempt. */
+  hint?: { key: string; value: Buffer } | undefined;
   /** Runs although the shards are closed (fencing, putting back). */
   whileClosed?: boolean;
 }
@@ -36,6 +41,15 @@ export interface RunOptions {
 /** EVALSHA with its answer as bytes: ioredis has it, its types do not. */
 interface RawScripts {
   evalshaBuffer(sha: string, keys: number, ...rest: Argument[]): Promise<unknown>;
+}
+
+type Scripts = Record<ScriptName | 'batch', LoadedScript>;
+
+/** A decision that waits for the batch of this turn to leave. */
+interface Batched {
+  packed: Buffer;
+  resolve(answer: Answer): void;
+  reject(error: unknown): void;
 }
 
 interface Waiting {
@@ -54,8 +68,9 @@ export class Store {
   readonly #log: Logger;
   readonly #metrics: SidecarMetrics;
   readonly #waiting = new Set<Waiting>();
+  #batch: Batched[] = [];
   readonly #sweep: NodeJS.Timeout;
-  #scripts: Record<ScriptName, LoadedScript> | undefined;
+  #scripts: Scripts | undefined;
   #open = false;
   #opened = Promise.withResolvers<void>();
   #barrier: Promise<void> = Promise.resolve();
@@ -82,17 +97,19 @@ export class Store {
   }
 
   /** The scripts of this Redis process are known and its shards are open: decisions may go on. */
-  openWith(scripts: Record<ScriptName, LoadedScript>): void {
+  openWith(scripts: Scripts): void {
     this.#scripts = scripts;
     this.#open = true;
     this.#opened.resolve();
   }
 
   /** Loads the scripts for a Redis process and a life of the data; they are used for calls with `whileClosed` from now on. */
-  async load(store: string): Promise<Record<ScriptName, LoadedScript>> {
+  async load(store: string): Promise<Scripts> {
     const scripts = scriptsFor(store);
     const nodes = 'nodes' in this.data ? this.data.nodes('master') : [this.data];
-    for (const node of nodes) await Promise.all(SCRIPT_NAMES.map((name) => node.script('LOAD', scripts[name].text)));
+    for (const node of nodes) {
+      await Promise.all(Object.values(scripts).map(({ text }) => node.script('LOAD', text)));
+    }
     this.#scripts = scripts;
     return scripts;
   }
@@ -170,16 +187,7 @@ export class Store {
       const beganMs = performance.now();
       try {
         progress.sending();
-        const ahead = options.before?.(this.data);
-        if (ahead && 'nodes' in this.data)
-          await ahead; // another slot may be another connection
-        else ahead?.catch(() => {}); // lost together with the script's own answer, and sent again with it
-        const answer = (await (this.data as unknown as RawScripts).evalshaBuffer(
-          scripts[name].sha,
-          keys.length,
-          ...keys,
-          ...args,
-        )) as Answer;
+        const answer = await this.#call(scripts, { script: name, keys, args, hint: options.hint });
         if (Array.isArray(answer) && answer[0] === CLOSED) {
           if (options.whileClosed) throw new StoreUnavailableError(name, 'the shard is closed');
           this.close();
@@ -202,6 +210,50 @@ export class Store {
         }
       }
     }
+  }
+
+  /** Sends one call: with others of this turn where that may be, alone otherwise. In the order in which they are made. */
+  async #call(scripts: Scripts, call: Call): Promise<Answer> {
+    const name = call.script as ScriptName;
+    const isCluster = 'nodes' in this.data;
+    if (!isCluster && mayBatch(name)) {
+      return new Promise((resolve, reject) => {
+        if (this.#batch.length === 0) process.nextTick(() => this.#sendBatch());
+        this.#batch.push({ packed: packCall(call), resolve, reject });
+        if (this.#batch.length === MOST_IN_BATCH) this.#sendBatch();
+      });
+    }
+    this.#sendBatch();
+    if (call.hint) {
+      const ahead = this.data.set(call.hint.key, call.hint.value);
+      if (isCluster)
+        await ahead; // another slot may be another connection
+      else ahead.catch(() => {}); // lost together with the script's own answer, and sent again with it
+    }
+    const raw = this.data as unknown as RawScripts;
+    return (await raw.evalshaBuffer(scripts[name].sha, call.keys.length, ...call.keys, ...call.args)) as Answer;
+  }
+
+  #sendBatch(): void {
+    const batch = this.#batch;
+    const sha = this.#scripts?.batch.sha;
+    if (batch.length === 0) return;
+    this.#batch = [];
+    const raw = this.data as unknown as RawScripts;
+    raw
+      .evalshaBuffer(sha ?? '', 0, ...batch.map(({ packed }) => packed))
+      .then((packed) => {
+        const answers = unpack(packed as Buffer);
+        batch.forEach(({ resolve, reject }, i) => {
+          const answer = answers[i];
+          if (!Array.isArray(answer)) reject(new Error('a batch of decisions was answered with something else'));
+          else if (answer[0] === FAILED) reject(new Error(String(answer[1])));
+          else resolve(answer);
+        });
+      })
+      .catch((error: unknown) => {
+        for (const { reject } of batch) reject(error);
+      });
   }
 
   /** Reads something outside of a script, and waits for the store as a decision does. */

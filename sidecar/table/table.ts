@@ -7,7 +7,6 @@ import {
   Outcome,
   type Reclaim,
 } from '../../proto/generated/handles.ts';
-import type { Connection } from './connection.ts';
 import { bytesId, hex, type Identity, idBytes, identityText, type Keys, NOBODY, shardOf, shardOfId } from './keys.ts';
 import {
   bodyOf,
@@ -120,9 +119,9 @@ export class Table {
     ];
     const read = (answer: Answer) => readGrant(answer, me, record);
     const options: Partial<RunOptions> = {};
-    if (record.durability !== 0) options.before = (connection) => this.#hint(connection, record);
+    if (record.durability !== 0) options.hint = this.#hint(record);
     if (onLate) options.onLate = (answer) => onLate(read(answer));
-    return read(await this.#file('open', me, fileId, args, options));
+    return read(await this.#file('open', me, fileId, args, options, shardOfId(record.openId)));
   }
 
   async reclaim(me: Identity, fileId: Uint8Array, request: Reclaim): Promise<OpenDecision & { owner: string }> {
@@ -153,11 +152,13 @@ export class Table {
   }
 
   async close(me: Identity, fileId: Uint8Array, openId: bigint): Promise<CloseDecision> {
-    return readClose(await this.#file('close', me, fileId, [idBytes(openId), '0'], { repeatedAt: 3 }), fileId);
+    const args = [idBytes(openId), '0'];
+    return readClose(await this.#file('close', me, fileId, args, { repeatedAt: 3 }, shardOfId(openId)), fileId);
   }
 
   async disconnect(me: Identity, fileId: Uint8Array, openId: bigint): Promise<CloseDecision> {
-    return readClose(await this.#file('disconnect', me, fileId, [idBytes(openId), '0'], { repeatedAt: 3 }), fileId);
+    const args = [idBytes(openId), '0'];
+    return readClose(await this.#file('disconnect', me, fileId, args, { repeatedAt: 3 }, shardOfId(openId)), fileId);
   }
 
   async expire(
@@ -285,7 +286,7 @@ export class Table {
     return numberAt(
       await this.#file('restore', me, record.fileId, args, {
         whileClosed: true,
-        before: (connection) => this.#hint(connection, record),
+        hint: this.#hint(record),
       }),
       0,
     );
@@ -357,9 +358,9 @@ export class Table {
   }
 
   /** Where the open is going to be; the truth is in the file's record. */
-  #hint(connection: Connection, record: OpenRecord): Promise<unknown> {
+  #hint(record: OpenRecord): { key: string; value: Buffer } {
     const key = this.keys.create(record.createGuid, record.clientGuid, record.openId);
-    return connection.set(key, asBuffer(record.fileId));
+    return { key, value: asBuffer(record.fileId) };
   }
 
   #file(
@@ -368,8 +369,8 @@ export class Table {
     fileId: Uint8Array,
     args: Argument[],
     options?: Partial<RunOptions>,
+    shard = shardOf(fileId),
   ): Promise<Answer> {
-    const shard = shardOf(fileId);
     const keys = [
       this.keys.store(shard),
       this.keys.fence(shard),
