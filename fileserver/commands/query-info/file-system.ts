@@ -58,7 +58,12 @@ export async function queryFileSystem(open: OpenFile, infoClass: number): Promis
     case FsInfoClass.attribute:
       return encoded(fileFsAttributeInformation, {
         fileSystemAttributes:
-          FsAttribute.caseSensitiveSearch | FsAttribute.casePreservedNames | FsAttribute.unicodeOnDisk,
+          FsAttribute.caseSensitiveSearch |
+          FsAttribute.casePreservedNames |
+          FsAttribute.unicodeOnDisk |
+          FsAttribute.supportsSparseFiles |
+          FsAttribute.supportsObjectIds |
+          (volume.clonesExtents ? FsAttribute.supportsBlockRefcounting : 0),
         maximumComponentNameLength: maximumComponentLength,
         // What programs look for before they use a share like a local disk.
         fileSystemName: 'NTFS',
@@ -74,7 +79,11 @@ export async function queryFileSystem(open: OpenFile, infoClass: number): Promis
         physicalBytesPerSectorForAtomicity: PHYSICAL_SECTOR_SIZE,
         physicalBytesPerSectorForPerformance: PHYSICAL_SECTOR_SIZE,
         effectivePhysicalBytesPerSectorForAtomicity: PHYSICAL_SECTOR_SIZE,
-        flags: SectorSizeFlag.alignedDevice | SectorSizeFlag.partitionAlignedOnDevice,
+        // File systems on local disks give back what FSCTL_FILE_LEVEL_TRIM names.
+        flags:
+          SectorSizeFlag.alignedDevice |
+          SectorSizeFlag.partitionAlignedOnDevice |
+          (volume.posix.blocking ? 0 : SectorSizeFlag.trimEnabled),
         byteOffsetForSectorAlignment: 0,
         byteOffsetForPartitionAlignment: 0,
       });
