@@ -1,7 +1,8 @@
 // IOCTL (MS-SMB2 3.3.5.15).
 import { isIPv4, isIPv6 } from 'node:net';
-import { Dialect, Fsctl, IoctlFlags } from '../../smb/constants.ts';
+import { ALL_ONES_FILE_ID, Dialect, Fsctl, IoctlFlags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
+import type { FileId } from '../../smb/wire/cursor.ts';
 import { decodeIoctlRequest, type IoctlRequest } from '../../smb/wire/ioctl.ts';
 import {
   decodeValidateNegotiateInfoRequest,
@@ -21,6 +22,18 @@ import { onVolume, openOf } from './open-of.ts';
 /** Bits a second, where nothing is known of the interface: clients take it as a weight among several. */
 const LINK_SPEED = 10_000_000_000n;
 
+/** Controls that are about no open: they name none (3.3.5.15). */
+const notOfOpens = new Set<number>([
+  Fsctl.DFS_GET_REFERRALS,
+  Fsctl.DFS_GET_REFERRALS_EX,
+  Fsctl.QUERY_NETWORK_INTERFACE_INFO,
+  Fsctl.VALIDATE_NEGOTIATE_INFO,
+  Fsctl.PIPE_WAIT,
+]);
+
+const isNoFile = ({ persistent, volatile }: FileId): boolean =>
+  persistent === ALL_ONES_FILE_ID.persistent && volatile === ALL_ONES_FILE_ID.volatile;
+
 export const ioctl = onVolume((request: Request): Reply | Promise<Reply> => {
   const ioctl = decodeIoctlRequest(request.message);
   const { connection, services } = request;
@@ -32,6 +45,7 @@ export const ioctl = onVolume((request: Request): Reply | Promise<Reply> => {
   }
   const most = Math.max(ioctl.input.length + ioctl.output.length, ioctl.maxInputResponse + ioctl.maxOutputResponse);
   if (!request.paysFor(most)) return statusReply(Status.INVALID_PARAMETER);
+  if (notOfOpens.has(ioctl.ctlCode) && !isNoFile(ioctl.fileId)) return statusReply(Status.INVALID_PARAMETER);
   switch (ioctl.ctlCode) {
     case Fsctl.VALIDATE_NEGOTIATE_INFO:
       return validateNegotiateInfo(request, ioctl);

@@ -14,6 +14,7 @@ import {
 import type { OpenFile } from '../../opens/open-file.ts';
 import { type Reply, type Request, StatusError, statusReply } from '../../session/request.ts';
 import { Errno, PosixError } from '../../volume/posix.ts';
+import { statusOfErrno } from '../../volume/status.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeData, refuseLocked, stabilize } from './change.ts';
 import { ioctlReply, wholeReply } from './reply.ts';
@@ -50,19 +51,34 @@ export async function copychunk(request: Request, target: OpenFile, ioctl: Ioctl
   const refusal = checkAccess(source, target, ioctl.ctlCode);
   if (refusal !== Status.SUCCESS) return statusReply(refusal);
   const done: CopychunkResponse = { chunksWritten: 0, chunkBytesWritten: 0, totalBytesWritten: 0 };
+  let status: number = Status.SUCCESS;
   source.begin(false);
   target.begin(true);
   try {
     for (const chunk of chunks) {
-      done.totalBytesWritten += await copyChunk(request, source, target, chunk);
+      status = await statusOfChunk(request, source, target, chunk);
+      if (status !== Status.SUCCESS) break;
+      done.totalBytesWritten += chunk.length;
       done.chunksWritten++;
     }
+    if (chunks.length > 0) await stabilize(target);
   } finally {
-    if (done.chunksWritten > 0) await stabilize(target);
     target.end(true);
     source.end(false);
   }
-  return ioctlReply(ioctl, encodeCopychunkResponse(done));
+  // Also of a copy that failed: the client learns how far it came.
+  return ioctlReply(ioctl, encodeCopychunkResponse(done), status);
+}
+
+async function statusOfChunk(request: Request, source: OpenFile, target: OpenFile, chunk: CopychunkRange) {
+  try {
+    await copyChunk(request, source, target, chunk);
+    return Status.SUCCESS;
+  } catch (error) {
+    if (error instanceof StatusError) return error.status;
+    if (error instanceof PosixError) return statusOfErrno(error.code);
+    throw error;
+  }
 }
 
 /** The source is an open of the same session, on whatever share. */
@@ -89,13 +105,13 @@ function checkAccess(source: OpenFile, target: OpenFile, ctlCode: number): numbe
   return Status.SUCCESS;
 }
 
-/** @returns the bytes copied */
+/** Throws StatusError and PosixError. */
 async function copyChunk(
   request: Request,
   source: OpenFile,
   target: OpenFile,
   { sourceOffset, targetOffset, length }: CopychunkRange,
-): Promise<number> {
+): Promise<void> {
   const { size } = await statOf(source.folder.posix, source.fd);
   // Windows copies through views of the file, and a view cannot begin or reach beyond its end.
   if (sourceOffset + length > size) throw new StatusError(Status.INVALID_VIEW_SIZE);
@@ -105,7 +121,6 @@ async function copyChunk(
     await changeData(request, target, { offset: targetOffset, length }, () =>
       copyBytes(source, target, { sourceOffset, targetOffset, length }),
     );
-    return length;
   } finally {
     source.file.end(reading);
   }
