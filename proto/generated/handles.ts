@@ -61,6 +61,10 @@ export const Outcome = {
   INVALID_OPLOCK_PROTOCOL: 18,
   /** TOO_MANY - a bound of the table was met */
   TOO_MANY: 19,
+  /** NOT_BREAKING - an acknowledgement that no break asks for */
+  NOT_BREAKING: 20,
+  /** NOT_ACCEPTED - an acknowledgement of more than the break left */
+  NOT_ACCEPTED: 21,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -87,6 +91,8 @@ export namespace Outcome {
   export type CANNOT_DELETE = typeof Outcome.CANNOT_DELETE;
   export type INVALID_OPLOCK_PROTOCOL = typeof Outcome.INVALID_OPLOCK_PROTOCOL;
   export type TOO_MANY = typeof Outcome.TOO_MANY;
+  export type NOT_BREAKING = typeof Outcome.NOT_BREAKING;
+  export type NOT_ACCEPTED = typeof Outcome.NOT_ACCEPTED;
   export type UNRECOGNIZED = typeof Outcome.UNRECOGNIZED;
 }
 
@@ -173,6 +179,7 @@ export interface Request {
     | { $case: "cancel"; value: Cancel }
     | { $case: "updateOpen"; value: UpdateOpen }
     | { $case: "lockedFiles"; value: LockedFiles }
+    | { $case: "breakDirectory"; value: BreakDirectory }
     | undefined;
 }
 
@@ -189,8 +196,10 @@ export interface Reply {
   { $case: "open"; value: OpenReply } | //
   /** to Close, Disconnect */
   { $case: "close"; value: CloseReply } | //
-  /** to Lock, LockedFiles */
-  { $case: "fileState"; value: FileState } | undefined;
+  /** to Lock, LockedFiles, BreakReadCaching */
+  { $case: "fileState"; value: FileState } | //
+  /** to BreakAck: what it is now */
+  { $case: "lease"; value: Lease } | undefined;
 }
 
 export interface ServerIdentity {
@@ -246,6 +255,8 @@ export interface Lease {
   parentKey: Buffer;
   /** 1 or 2 */
   version: number;
+  /** a break of it is under way */
+  breaking: boolean;
 }
 
 /** Everything an open is: what the table keeps, what a reclaim gets back, what moves between servers. */
@@ -433,6 +444,11 @@ export interface FileState {
   locks: LockRange[];
   /** Somebody caches reads: before the next change to the file's data say BreakReadCaching. */
   readCached: boolean;
+  /**
+   * Nobody but this holder does, and its own changes break nothing: ClientGuid and key of a lease, or the id (big-endian) of the open
+   * that an exclusive or batch oplock belongs to. Empty: somebody else, or several.
+   */
+  cachedBy: Buffer;
 }
 
 export interface LockedFiles {
@@ -445,11 +461,25 @@ export interface BreakReadCaching {
   openId: bigint;
 }
 
+/** Something in a directory was created, renamed, removed or changed: leases on it end, but for the one that the change came with. */
+export interface BreakDirectory {
+  directoryId: Buffer;
+  clientGuid: Buffer;
+  /** empty: the change names no lease of the directory */
+  parentKey: Buffer;
+}
+
 export interface BreakAck {
   fileId: Buffer;
+  /** of an oplock */
   openId: bigint;
   level: OplockLevel;
-  lease: Lease | undefined;
+  /** of a lease: its key and the state acknowledged */
+  lease:
+    | Lease
+    | undefined;
+  /** of a lease */
+  clientGuid: Buffer;
 }
 
 export interface StoreSession {
@@ -519,6 +549,8 @@ export interface Break {
   lease: Lease | undefined;
   fromState: number;
   ackRequired: boolean;
+  /** of a lease */
+  clientGuid: Buffer;
 }
 
 export interface DropSession {
@@ -806,6 +838,9 @@ export const Request: MessageFns<Request> = {
       case "lockedFiles":
         LockedFiles.encode(message.body.value, writer.uint32(202).fork()).join();
         break;
+      case "breakDirectory":
+        BreakDirectory.encode(message.body.value, writer.uint32(210).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1023,6 +1058,14 @@ export const Request: MessageFns<Request> = {
             message.body = { $case: "lockedFiles", value: LockedFiles.decode(reader, reader.uint32()) };
             continue;
           }
+          case 26: {
+            if (tag !== 210) {
+              break;
+            }
+
+            message.body = { $case: "breakDirectory", value: BreakDirectory.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1186,6 +1229,12 @@ export const Request: MessageFns<Request> = {
         }
         break;
       }
+      case "breakDirectory": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "breakDirectory", value: BreakDirectory.fromPartial(object.body.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -1221,6 +1270,9 @@ export const Reply: MessageFns<Reply> = {
         break;
       case "fileState":
         FileState.encode(message.body.value, writer.uint32(58).fork()).join();
+        break;
+      case "lease":
+        Lease.encode(message.body.value, writer.uint32(66).fork()).join();
         break;
     }
     return writer;
@@ -1295,6 +1347,14 @@ export const Reply: MessageFns<Reply> = {
             message.body = { $case: "fileState", value: FileState.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.body = { $case: "lease", value: Lease.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1337,6 +1397,12 @@ export const Reply: MessageFns<Reply> = {
       case "fileState": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "fileState", value: FileState.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "lease": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "lease", value: Lease.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1777,7 +1843,7 @@ export const ReportOpens: MessageFns<ReportOpens> = {
 };
 
 function createBaseLease(): Lease {
-  return { key: Buffer.alloc(0), state: 0, epoch: 0, parentKey: Buffer.alloc(0), version: 0 };
+  return { key: Buffer.alloc(0), state: 0, epoch: 0, parentKey: Buffer.alloc(0), version: 0, breaking: false };
 }
 
 export const Lease: MessageFns<Lease> = {
@@ -1796,6 +1862,9 @@ export const Lease: MessageFns<Lease> = {
     }
     if (message.version !== 0) {
       writer.uint32(40).uint32(message.version);
+    }
+    if (message.breaking !== false) {
+      writer.uint32(48).bool(message.breaking);
     }
     return writer;
   },
@@ -1853,6 +1922,14 @@ export const Lease: MessageFns<Lease> = {
             message.version = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.breaking = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1875,6 +1952,7 @@ export const Lease: MessageFns<Lease> = {
     message.epoch = object.epoch ?? 0;
     message.parentKey = object.parentKey ?? Buffer.alloc(0);
     message.version = object.version ?? 0;
+    message.breaking = object.breaking ?? false;
     return message;
   },
 };
@@ -3789,7 +3867,7 @@ export const LockElement: MessageFns<LockElement> = {
 };
 
 function createBaseFileState(): FileState {
-  return { fileId: Buffer.alloc(0), version: 0n, locks: [], readCached: false };
+  return { fileId: Buffer.alloc(0), version: 0n, locks: [], readCached: false, cachedBy: Buffer.alloc(0) };
 }
 
 export const FileState: MessageFns<FileState> = {
@@ -3808,6 +3886,9 @@ export const FileState: MessageFns<FileState> = {
     }
     if (message.readCached !== false) {
       writer.uint32(32).bool(message.readCached);
+    }
+    if (message.cachedBy.length !== 0) {
+      writer.uint32(42).bytes(message.cachedBy);
     }
     return writer;
   },
@@ -3857,6 +3938,14 @@ export const FileState: MessageFns<FileState> = {
             message.readCached = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.cachedBy = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3878,6 +3967,7 @@ export const FileState: MessageFns<FileState> = {
     message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : 0n;
     message.locks = object.locks?.map((e) => LockRange.fromPartial(e)) || [];
     message.readCached = object.readCached ?? false;
+    message.cachedBy = object.cachedBy ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -4007,8 +4097,87 @@ export const BreakReadCaching: MessageFns<BreakReadCaching> = {
   },
 };
 
+function createBaseBreakDirectory(): BreakDirectory {
+  return { directoryId: Buffer.alloc(0), clientGuid: Buffer.alloc(0), parentKey: Buffer.alloc(0) };
+}
+
+export const BreakDirectory: MessageFns<BreakDirectory> = {
+  encode(message: BreakDirectory, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.directoryId.length !== 0) {
+      writer.uint32(10).bytes(message.directoryId);
+    }
+    if (message.clientGuid.length !== 0) {
+      writer.uint32(18).bytes(message.clientGuid);
+    }
+    if (message.parentKey.length !== 0) {
+      writer.uint32(26).bytes(message.parentKey);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BreakDirectory {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBreakDirectory();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.directoryId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.clientGuid = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.parentKey = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BreakDirectory>): BreakDirectory {
+    return BreakDirectory.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BreakDirectory>): BreakDirectory {
+    const message = createBaseBreakDirectory();
+    message.directoryId = object.directoryId ?? Buffer.alloc(0);
+    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
+    message.parentKey = object.parentKey ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
 function createBaseBreakAck(): BreakAck {
-  return { fileId: Buffer.alloc(0), openId: 0n, level: 0, lease: undefined };
+  return { fileId: Buffer.alloc(0), openId: 0n, level: 0, lease: undefined, clientGuid: Buffer.alloc(0) };
 }
 
 export const BreakAck: MessageFns<BreakAck> = {
@@ -4027,6 +4196,9 @@ export const BreakAck: MessageFns<BreakAck> = {
     }
     if (message.lease !== undefined) {
       Lease.encode(message.lease, writer.uint32(34).fork()).join();
+    }
+    if (message.clientGuid.length !== 0) {
+      writer.uint32(42).bytes(message.clientGuid);
     }
     return writer;
   },
@@ -4076,6 +4248,14 @@ export const BreakAck: MessageFns<BreakAck> = {
             message.lease = Lease.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.clientGuid = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4097,6 +4277,7 @@ export const BreakAck: MessageFns<BreakAck> = {
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.level = object.level ?? 0;
     message.lease = (object.lease !== undefined && object.lease !== null) ? Lease.fromPartial(object.lease) : undefined;
+    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -4844,7 +5025,15 @@ export const Fenced: MessageFns<Fenced> = {
 };
 
 function createBaseBreak(): Break {
-  return { fileId: Buffer.alloc(0), openId: 0n, toLevel: 0, lease: undefined, fromState: 0, ackRequired: false };
+  return {
+    fileId: Buffer.alloc(0),
+    openId: 0n,
+    toLevel: 0,
+    lease: undefined,
+    fromState: 0,
+    ackRequired: false,
+    clientGuid: Buffer.alloc(0),
+  };
 }
 
 export const Break: MessageFns<Break> = {
@@ -4869,6 +5058,9 @@ export const Break: MessageFns<Break> = {
     }
     if (message.ackRequired !== false) {
       writer.uint32(48).bool(message.ackRequired);
+    }
+    if (message.clientGuid.length !== 0) {
+      writer.uint32(58).bytes(message.clientGuid);
     }
     return writer;
   },
@@ -4934,6 +5126,14 @@ export const Break: MessageFns<Break> = {
             message.ackRequired = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.clientGuid = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4957,6 +5157,7 @@ export const Break: MessageFns<Break> = {
     message.lease = (object.lease !== undefined && object.lease !== null) ? Lease.fromPartial(object.lease) : undefined;
     message.fromState = object.fromState ?? 0;
     message.ackRequired = object.ackRequired ?? false;
+    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
     return message;
   },
 };
