@@ -17,10 +17,21 @@ export interface OpenFileInit {
   fd: number;
   /** The descriptor writes through: what is written is stable when the call returns. */
   writesThrough: boolean;
+  base?: StreamBase | undefined;
   session: Session;
   tree: TreeConnect;
   /** Of the CREATE that makes it or brings it here. */
   channelSequence: number;
+}
+
+/** The file that an open's stream belongs to: attributes and times are the file's (MS-FSA 2.1.1.4, 2.1.1.5). */
+export interface StreamBase {
+  /** O_PATH. */
+  readonly fd: number;
+  /** Stands in the table for the stream's open, on the file: it keeps the file from being removed meanwhile. */
+  readonly pin: OpenRecord;
+  /** Of the stream, FILETIME: what was written later through this open was written to the file. */
+  readonly writeTimeAtOpen: bigint;
 }
 
 /** An Open (MS-SMB2 3.3.1.10) in this process. */
@@ -33,6 +44,8 @@ export class OpenFile {
   fd: number;
   record: OpenRecord;
   readonly writesThrough: boolean;
+  /** Of an alternate data stream. */
+  base: StreamBase | undefined;
   /** Of its client; undefined while it is disconnected. */
   session: Session | undefined;
   tree: TreeConnect | undefined;
@@ -58,6 +71,7 @@ export class OpenFile {
     this.file = init.file;
     this.fd = init.fd;
     this.writesThrough = init.writesThrough;
+    this.base = init.base;
     this.session = init.session;
     this.tree = init.tree;
     this.channel = new ChannelSequence(init.channelSequence);
@@ -70,6 +84,11 @@ export class OpenFile {
 
   get isDirectory(): boolean {
     return this.record.isDirectory;
+  }
+
+  /** What holds the file's attributes and times; for a stream that is its file. */
+  get metadataFd(): number {
+    return this.base?.fd ?? this.fd;
   }
 
   get path(): string {

@@ -14,7 +14,7 @@ import { Folders } from '../volume/folders.ts';
 import type { Eventually } from '../volume/posix.ts';
 import { diskPathOf } from './adoption.ts';
 import { breakBody } from './break.ts';
-import { OpenFile } from './open-file.ts';
+import { OpenFile, type StreamBase } from './open-file.ts';
 import { keyOf, SharedFile } from './shared-file.ts';
 import { WarmDescriptors } from './warm-descriptors.ts';
 
@@ -31,6 +31,8 @@ export interface NewOpen {
   folder: Folder;
   fd: number;
   writesThrough: boolean;
+  /** Of an alternate data stream. */
+  base?: StreamBase | undefined;
   session: Session;
   tree: TreeConnect;
   channelSequence: number;
@@ -169,6 +171,7 @@ export class Opens implements OpenTable {
       if (beforeClose) await beforeClose();
       if (open.isDirectory && open.record.deleteOnClose) await this.#keepIfFull(open);
       if (open.unstable && !open.folder.volume.coherent) await open.folder.posix.sync(open.fd);
+      if (open.base) await passOnWriteTime(open, open.base);
     } finally {
       this.#remove(open);
       const closed = this.#closeDescriptors(open);
@@ -185,7 +188,19 @@ export class Opens implements OpenTable {
           open.tree,
         );
       }
+      if (open.base) await this.#releaseBase(open, open.base);
     }
+  }
+
+  /** An open of a stream ended, and lets go of the file: the last one to do so may be what its removal waits for. */
+  async #releaseBase(open: OpenFile, base: StreamBase): Promise<void> {
+    open.base = undefined;
+    const closed = open.folder.posix.close(base.fd);
+    const { fileId, openId } = base.pin;
+    const { outcome, value } = await this.#handles.close({ fileId, openId });
+    await closed;
+    if (outcome !== Outcome.GRANTED || !value?.remove) return;
+    await this.#removeClosed(fileId, open.folder, diskPathOf(value.path || base.pin.path), open.tree);
   }
 
   /** FILE_DELETE_ON_CLOSE of a directory that is not empty has no effect (MS-FSA 2.1.5.5). */
@@ -246,10 +261,11 @@ export class Opens implements OpenTable {
     this.#remove(open);
     await this.#closeDescriptors(open);
     if (value?.remove) await this.#removeClosed(fileId, open.folder, diskPathOf(value.path || open.record.path), tree);
+    if (open.base) await this.#releaseBase(open, open.base);
   }
 
   records(): OpenRecord[] {
-    return [...this.#byPersistent.values()].map((open) => open.record);
+    return [...this.#byPersistent.values()].flatMap((open) => (open.base ? [open.record, open.base.pin] : [open.record]));
   }
 
   dropAll(): Promise<void> {
@@ -265,6 +281,7 @@ export class Opens implements OpenTable {
         await open.drained();
         this.#remove(open);
         await this.#closeDescriptors(open);
+        if (open.base) await this.#releaseBase(open, open.base);
       }),
     );
   }
@@ -342,6 +359,14 @@ export class Opens implements OpenTable {
     open.session.connection.sendBreak(open.session, breakBody(wanted, open.fileId));
     return true;
   }
+}
+
+/** Writing to a stream is writing to its file (MS-FSA 2.1.5.4): the file's time of last write becomes the stream's. */
+async function passOnWriteTime(open: OpenFile, base: StreamBase): Promise<void> {
+  if (!open.isWritable || open.frozenWriteTime !== undefined) return;
+  const stat = await open.folder.posix.stat(open.fd);
+  if (typeof stat === 'number' || stat.writeTime === base.writeTimeAtOpen) return;
+  await open.folder.posix.setTimes(base.fd, undefined, stat.writeTime);
 }
 
 /** Resolves when the promise does, or when the time is over. */

@@ -128,7 +128,7 @@ function filetime(seconds: number, nanoseconds: number): bigint {
 /** What statx(2) says. Times are FILETIME (100 ns since 1601), worked out only when they are asked for. */
 export class Stat {
   /** S_IF* and permission bits. */
-  readonly mode: number;
+  mode: number;
   size: number;
   /** Bytes that the file takes on the volume. */
   allocated: number;
@@ -167,6 +167,8 @@ export class Stat {
 
   /** Takes over the size of a stream of the file; everything else is the file's (MS-FSA 2.1.1.4, 2.1.1.5). */
   takeData(stream: Stat): this {
+    // A directory's streams are no directories.
+    if (isDirectory(this)) this.mode = stream.mode;
     this.size = stream.size;
     this.allocated = stream.allocated;
     return this;

@@ -5,14 +5,14 @@ import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
-import { type Reply, StatusError, statusReply } from '../../session/request.ts';
+import { type Reply, StatusError } from '../../session/request.ts';
 import { noAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
 import { childOf, type Lookup } from '../../volume/folder.ts';
 import { foldedName } from '../../volume/names.ts';
 import { checked, Errno, O, type Stat } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
-import { answerCreate } from './answer.ts';
+import { type AnswerFacts, answerCreate } from './answer.ts';
 import { type CreateAsk, maximalAccessOf, newAttributes, recordFor, writesThrough } from './ask.ts';
 import { LookAgain, reserveSpace } from './open-existing.ts';
 import { grantedAccess } from './parameters.ts';
@@ -33,6 +33,12 @@ interface Plan {
  * table for the open, which drops the reservation; takes the file away again if the table refuses.
  */
 export async function createNew(ask: CreateAsk, missing: Missing): Promise<Reply> {
+  const { open, about } = await createOpen(ask, missing);
+  return answerCreate(ask.request, open, ask.wishes, about);
+}
+
+/** Throws StatusError, LookAgain and PosixError. */
+export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ open: OpenFile; about: AnswerFacts }> {
   const { folder, request } = ask;
   const plan = planOf(ask);
   const { handles } = request.services;
@@ -42,7 +48,7 @@ export async function createNew(ask: CreateAsk, missing: Missing): Promise<Reply
   };
   const { outcome } = await handles.reserve(name, request);
   if (outcome === Outcome.NAME_BUSY) throw new LookAgain('another server is at this name');
-  if (outcome !== Outcome.GRANTED) return statusReply(statusOfOutcome(outcome));
+  if (outcome !== Outcome.GRANTED) throw new StatusError(statusOfOutcome(outcome));
   let isReserved = true;
   try {
     await expectStillMissing(ask);
@@ -73,7 +79,7 @@ export async function createNew(ask: CreateAsk, missing: Missing): Promise<Reply
       const stored = { ...noAttributes, attributes: plan.attributes };
       const facts = factsOf(created.stat, stored);
       const about = { facts, inode: created.stat.inode, maximalAccess: plan.maximal };
-      return answerCreate(request, open, ask.wishes, about);
+      return { open, about };
     } catch (error) {
       await folder.posix.close(created.fd);
       await folder.remove(missing.parentFd, missing.name, plan.directory);

@@ -1,0 +1,109 @@
+import { Durability, type OpenRecord, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
+import { ShareAccess } from '../../smb/constants.ts';
+import { Access } from '../../smb/security/access-mask.ts';
+import type { Handles } from '../handles.ts';
+import type { Folder } from '../volume/folder.ts';
+import { splitStreamPath, streamPath } from '../volume/names.ts';
+import { statOf } from '../volume/volume.ts';
+import { diskPathOf, recordPathOf } from './adoption.ts';
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * A bit of the access mask that no client can ask for (reserved in MS-SMB2 2.2.13.1): in the table it keeps the file from being
+ * opened to be deleted.
+ */
+const KEEPS_FILE = 0x80_0000;
+
+const ARBITRATED = Access.readData | Access.execute | Access.writeData | Access.appendData | Access.delete;
+
+/** What the server itself asks the table for on behalf of an open that a client has or wants: it does not outlive the server. */
+function onBehalfOf(record: OpenRecord): OpenRecord {
+  return {
+    ...record,
+    openId: 0n,
+    durability: Durability.NOT_DURABLE,
+    timeoutMs: 0,
+    createGuid: NOTHING,
+    appInstanceId: NOTHING,
+    oplock: OplockLevel.OPLOCK_NONE,
+    lease: undefined,
+    deleteOnClose: false,
+    attachment: NOTHING,
+    owner: undefined,
+    ownershipVersion: 0n,
+    locks: [],
+    lockSequences: NOTHING,
+    deletePending: false,
+  };
+}
+
+/**
+ * The open of a file that stands for one of its streams (MS-FSA 2.1.5.1.2.2): streams have share modes of their own, but the
+ * file is not removed while one is open, and not opened to be deleted while one is that does not share that.
+ */
+export function pinOf(stream: OpenRecord, file: { fileId: Buffer; isDirectory: boolean }): OpenRecord {
+  const keeps = (stream.access & ARBITRATED) !== 0 && (stream.shareAccess & ShareAccess.DELETE) === 0;
+  return {
+    ...onBehalfOf(stream),
+    fileId: file.fileId,
+    path: recordPathOf(splitStreamPath(stream.path).file),
+    isDirectory: file.isDirectory,
+    access: keeps ? KEEPS_FILE : 0,
+    shareAccess: ShareAccess.READ | ShareAccess.WRITE | ShareAccess.DELETE,
+  };
+}
+
+/**
+ * The file of `record` is overwritten: its streams go, each with its last open (MS-FSA 2.1.5.1.2.1). GRANTED, or why one of them
+ * cannot go; then all stay. Throws PosixError.
+ */
+export async function removeStreams(
+  handles: Handles,
+  folder: Folder,
+  record: OpenRecord,
+  sync: boolean,
+): Promise<Outcome> {
+  const { streams } = folder.volume;
+  const held: OpenRecord[] = [];
+  let outcome: Outcome = Outcome.GRANTED;
+  for (const name of await streams.list(record.fileId)) {
+    const found = await streams.find(record.fileId, name);
+    if (found === undefined) continue;
+    const fileId = await idOf(folder, found.fd);
+    const asked: OpenRecord = {
+      ...onBehalfOf(record),
+      fileId,
+      path: streamPath(diskPathOf(record.path), found.name),
+      isDirectory: false,
+      access: Access.delete,
+      shareAccess: ShareAccess.READ | ShareAccess.WRITE | ShareAccess.DELETE,
+      deleteOnClose: true,
+    };
+    const decision = await handles.open({ record: asked, truncates: true, drop: undefined });
+    // One that is on its way out already is none of ours.
+    if (decision.outcome === Outcome.DELETE_PENDING) continue;
+    if (decision.outcome !== Outcome.GRANTED || !decision.value?.record) {
+      outcome = decision.outcome;
+      break;
+    }
+    held.push(decision.value.record);
+  }
+  for (const stream of held) {
+    const { fileId, openId } = stream;
+    if (outcome !== Outcome.GRANTED) await handles.setDeletePending({ fileId, openId, pending: false, onClose: true });
+    const { value } = await handles.close({ fileId, openId });
+    if (!value?.remove) continue;
+    await folder.removeIfSame(stream.path, fileId, sync);
+    await handles.fileGone({ fileId });
+  }
+  return outcome;
+}
+
+async function idOf(folder: Folder, fd: number): Promise<Buffer> {
+  try {
+    return await folder.fileId(fd, await statOf(folder.posix, fd));
+  } finally {
+    await folder.posix.close(fd);
+  }
+}
