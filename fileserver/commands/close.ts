@@ -2,6 +2,7 @@ import { CloseFlags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { type CloseResponse, decodeCloseRequest, encodeCloseResponse } from '../../smb/wire/close.ts';
 import type { OpenFile } from '../opens/open-file.ts';
+import { statOfOpen } from '../opens/stat.ts';
 import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
 import { factsOf } from '../volume/facts.ts';
 import { onVolume, openOf } from './open-of.ts';
@@ -30,7 +31,8 @@ async function closeWithFacts(request: Request, open: OpenFile): Promise<Reply> 
 
 /** Without facts CLOSE succeeds all the same. */
 async function factsAtEnd(open: OpenFile): Promise<CloseResponse | undefined> {
-  const stat = await open.folder.posix.stat(open.fd);
+  const { posix } = open.folder;
+  const stat = open.base ? await statOfOpen(open) : await posix.stat(open.fd);
   if (typeof stat === 'number') return undefined;
-  return { flags: CloseFlags.POSTQUERY_ATTRIB, ...factsOf(stat, await open.folder.attributes(open.fd)) };
+  return { flags: CloseFlags.POSTQUERY_ATTRIB, ...factsOf(stat, await open.folder.attributes(open.metadataFd)) };
 }

@@ -23,13 +23,14 @@ import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { FileFacts } from '../../../smb/wire/create.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
+import { statOfOpen } from '../../opens/stat.ts';
 import { factsOf } from '../../volume/facts.ts';
 import { lastNameOf } from '../../volume/folder.ts';
-import { wireName, wirePath } from '../../volume/names.ts';
+import { splitStreamPath, wireName, wirePath } from '../../volume/names.ts';
 import type { Stat } from '../../volume/posix.ts';
 import { shortName } from '../../volume/short-name.ts';
-import { statOf } from '../../volume/volume.ts';
 import { type Answer, encoded } from './answer.ts';
+import { listStreams } from './streams.ts';
 
 /** Classes that tell about the file's attributes: the open must have FILE_READ_ATTRIBUTES (MS-FSA 2.1.5.12). */
 const needsReadAttributes = new Set<number>([
@@ -47,11 +48,12 @@ interface Subject {
 
 /** A file information class (MS-FSCC 2.4, MS-FSA 2.1.5.12). Throws PosixError. */
 export async function queryFile(open: OpenFile, infoClass: number): Promise<Answer> {
+  if (infoClass === FileInfoClass.stream) return encoded(fileStreamInformation, await listStreams(open));
   const answer = answers[infoClass];
   if (!answer) return { status: refusals[infoClass] ?? Status.INVALID_INFO_CLASS };
   if (needsReadAttributes.has(infoClass) && !open.may(Access.readAttributes)) return { status: Status.ACCESS_DENIED };
-  const stat = await statOf(open.folder.posix, open.fd);
-  return answer({ open, stat, facts: factsOf(stat, await open.folder.attributes(open.fd)) });
+  const stat = await statOfOpen(open);
+  return answer({ open, stat, facts: factsOf(stat, await open.folder.attributes(open.metadataFd)) });
 }
 
 /** Classes that exist and have nothing to say here. */
@@ -82,7 +84,9 @@ const answers: Record<number, (subject: Subject) => Answer> = {
   [FileInfoClass.alternateName]: ({ open }) =>
     open.path === '.'
       ? { status: Status.OBJECT_NAME_NOT_FOUND }
-      : encoded(fileAlternateNameInformation, { fileName: shortName(wireName(lastNameOf(open.path))) }),
+      : encoded(fileAlternateNameInformation, {
+          fileName: shortName(wireName(lastNameOf(splitStreamPath(open.path).file))),
+        }),
   [FileInfoClass.position]: (subject) => encoded(filePositionInformation, position(subject)),
   [FileInfoClass.mode]: (subject) => encoded(fileModeInformation, mode(subject)),
   [FileInfoClass.alignment]: () => encoded(fileAlignmentInformation, { alignmentRequirement: 0 }),
@@ -101,13 +105,6 @@ const answers: Record<number, (subject: Subject) => Answer> = {
   [FileInfoClass.networkOpen]: ({ facts }) => encoded(fileNetworkOpenInformation, { ...facts }),
   [FileInfoClass.attributeTag]: ({ facts }) =>
     encoded(fileAttributeTagInformation, { fileAttributes: facts.fileAttributes, reparseTag: 0 }),
-  [FileInfoClass.stream]: ({ open, facts }) =>
-    encoded(
-      fileStreamInformation,
-      open.isDirectory
-        ? []
-        : [{ streamName: '::$DATA', streamSize: facts.endOfFile, streamAllocationSize: facts.allocationSize }],
-    ),
   [FileInfoClass.compression]: ({ facts }) =>
     encoded(fileCompressionInformation, {
       compressedFileSize: facts.endOfFile,

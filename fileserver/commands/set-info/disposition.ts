@@ -3,10 +3,10 @@ import { FileAttribute } from '../../../smb/fscc/constants.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
+import { statOfOpen } from '../../opens/stat.ts';
 import type { Request } from '../../session/request.ts';
 import { fileAttributes } from '../../volume/attributes.ts';
 import { isEmptyDirectory } from '../../volume/directory-scan.ts';
-import { statOf } from '../../volume/volume.ts';
 import { changeStatusOf } from '../change-status.ts';
 
 /** FileDispositionInformation (MS-FSA 2.1.5.15.3): the file goes with its last open. Gives the status; throws PosixError. */
@@ -35,7 +35,7 @@ export async function setDisposition(
 async function checkDeletable(open: OpenFile, ignoreReadonly: boolean): Promise<number> {
   if (open.path === '.') return Status.CANNOT_DELETE;
   const { folder } = open;
-  const attributes = fileAttributes(await statOf(folder.posix, open.fd), await folder.attributes(open.fd));
+  const attributes = fileAttributes(await statOfOpen(open), await folder.attributes(open.metadataFd));
   if ((attributes & FileAttribute.readonly) !== 0 && !ignoreReadonly) return Status.CANNOT_DELETE;
   return open.isDirectory && !(await isEmptyDirectory(folder.posix, open.fd))
     ? Status.DIRECTORY_NOT_EMPTY
