@@ -37,10 +37,13 @@ export function sessionSetup(call: Call): Reply | Promise<Reply> {
   if (call.header.sessionId === 0n) return begin(call, request);
   const isBinding = (request.flags & SessionSetupFlags.BINDING) !== 0;
   const channel = connection.channels.get(call.header.sessionId);
-  if (!channel) return isBinding ? bind(call, request) : elsewhere(call);
+  if (!channel) return isBinding ? bind(call, request) : statusReply(Status.USER_SESSION_DELETED);
   const { session } = channel;
   if (session.state !== 'InProgress') {
-    if (!isFromClient(call, channel)) return statusReply(Status.ACCESS_DENIED);
+    if (!isFromClient(call, channel)) {
+      proves(call, session);
+      return statusReply(Status.ACCESS_DENIED);
+    }
     call.enter(channel);
     if (isBinding) return statusReply(Status.REQUEST_NOT_ACCEPTED);
   }
@@ -68,14 +71,7 @@ function isFromClient(call: Call, { session, signer }: Channel): boolean {
   return call.isSigned ? signer?.verify(call.message) === true : !session.signingRequired;
 }
 
-/** A session that this connection is no channel of. Its client gets an answer that it can believe. */
-function elsewhere(call: Call): Reply {
-  const session = call.connection.server.sessions.get(call.header.sessionId);
-  if (session) proves(call, session);
-  return statusReply(Status.USER_SESSION_DELETED);
-}
-
-/** Whether the request is signed with Session.SigningKey; then so is the answer. */
+/** Whether the request is signed with Session.SigningKey, as before a channel has its own; then so is the answer. */
 function proves(call: Call, session: Session): boolean {
   if (!call.isSigned || !session.signer?.verify(call.message)) return false;
   call.signing = session;

@@ -66,7 +66,7 @@ export class Call implements Request {
   mustSign = false;
   /** What the response is signed with, if it is. */
   signing: Signing | undefined;
-  /** Called with the response message before it is signed: SESSION_SETUP hashes it. */
+  /** Called with the response message as it leaves, signed if it is: NEGOTIATE and SESSION_SETUP hash it (3.3.5.4, 3.3.5.5). */
   onResponse: ((message: Buffer) => void) | undefined;
   #session: Session | undefined;
   #tree: TreeConnect | undefined;

@@ -3,7 +3,7 @@ import type { Session, TreeConnect } from './session.ts';
 
 /** What sessions and the commands of the sidecar ask of the opens in memory. fileserver/opens/ implements it. */
 export interface OpenTable {
-  /** TREE_DISCONNECT (MS-SMB2 3.3.5.8): ends every open of the tree connect, as endSession does. */
+  /** TREE_DISCONNECT (MS-SMB2 3.3.5.8): closes every open of the tree connect, durable ones too. */
   endTree(tree: TreeConnect): Promise<void>;
   /**
    * The session is over (LOGOFF, lost connection, PreviousSessionId, DropSession): every open of it ends; those that are

@@ -1,5 +1,6 @@
 // From a reply to the bytes of a frame: header, signature or encryption, prefix.
 import { Flags } from '../../smb/constants.ts';
+import { Status } from '../../smb/status.ts';
 import { encodeErrorResponse } from '../../smb/wire/error.ts';
 import { FRAME_PREFIX_SIZE, writeFramePrefix } from '../../smb/wire/framing.ts';
 import { encodeHeader, HEADER_SIZE, TRANSFORM_HEADER_SIZE } from '../../smb/wire/header.ts';
@@ -42,6 +43,8 @@ export function outgoing(call: Call, reply: Reply, credits: number): Outgoing {
       flags:
         Flags.SERVER_TO_REDIR |
         (isAsync ? Flags.ASYNC_COMMAND : 0) |
+        // There is no key to sign with where there is no session; clients that want every answer signed look at the flag alone then.
+        (reply.status === Status.USER_SESSION_DELETED && !call.signing ? header.flags & Flags.SIGNED : 0) |
         (header.flags & (Flags.RELATED_OPERATIONS | Flags.PRIORITY_MASK)),
       messageId: header.messageId,
       asyncId: isAsync ? call.asyncId : undefined,

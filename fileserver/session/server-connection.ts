@@ -509,7 +509,6 @@ export class ServerConnection implements CallHost {
     if (!this.isOpen) return;
     this.#count(call, reply.status);
     const out = outgoing(call, reply, call.asyncId === 0n ? this.#creditsFor(call) : 0);
-    call.onResponse?.(out.bytes.subarray(out.at));
     this.#protectAndPush(call, out, true);
   }
 
@@ -541,6 +540,7 @@ export class ServerConnection implements CallHost {
       return;
     }
     if (sign && call.wantsSignature) call.signing?.signer?.sign(out.bytes, out.at);
+    call.onResponse?.(out.bytes.subarray(out.at));
     this.#push(framed(out.bytes, out.at));
   }
 
