@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import { type FullEa, fileFullEaInformation } from '../../smb/fscc/ea.ts';
@@ -75,6 +76,9 @@ export const lastNameOf = (path: DiskPath): string => path.slice(path.lastIndexO
 export const childOf = (parent: DiskPath, name: string): DiskPath => (parent === '.' ? name : `${parent}/${name}`);
 
 const NOT_FOUND = new Set<number>([-Errno.ENOENT, -Errno.ENOTDIR]);
+
+/** Names that begin so are in the middle of a change. */
+const DRAFT = '.holdfast-link-';
 
 /** A lookup that meets a rename may have to begin again (openat2 says EAGAIN). */
 const LOOKUP_ATTEMPTS = 16;
@@ -361,6 +365,35 @@ export class Folder {
         return typeof there === 'number' ? this.posix.rename(fromDir, from, toDir, to, 0) : -Errno.EEXIST;
       }),
     );
+  }
+
+  /**
+   * One more name for a regular file; without `replace` -EEXIST when the name is taken. `fd` may be O_PATH.
+   */
+  async link(fd: number, toDir: number, to: string, replace: boolean): Promise<number> {
+    if (!replace) return this.#changing(toDir, { added: to }, () => this.posix.linkFile(fd, toDir, to));
+    // linkat(2) replaces nothing: under another name first.
+    const draft = `${DRAFT}${randomBytes(8).toString('hex')}`;
+    const linked = await this.posix.linkFile(fd, toDir, draft);
+    if (linked < 0) return linked;
+    const renamed = await this.rename(toDir, draft, toDir, to, true);
+    if (renamed < 0) await this.posix.unlink(toDir, draft, false);
+    return renamed;
+  }
+
+  /** Runs what takes away the last name of a file; what belongs to the file goes with it, and stays if that fails. */
+  async replacing<T>(fileId: Buffer, act: () => Promise<T>): Promise<T> {
+    const condemned = await this.volume.side.condemn(fileId);
+    if (condemned === undefined) return act();
+    let result: T;
+    try {
+      result = await act();
+    } catch (error) {
+      await this.volume.side.spare(condemned);
+      throw error;
+    }
+    await this.volume.side.clear(condemned);
+    return result;
   }
 
   /** Does a change to a directory's names and lets the cache of names know. */

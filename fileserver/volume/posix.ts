@@ -59,7 +59,7 @@ export const O = {
   PATH: 0o10000000,
 } as const;
 
-export const AT = { FDCWD: -100, SYMLINK_NOFOLLOW: 0x100, REMOVEDIR: 0x200, EMPTY_PATH: 0x1000 } as const;
+export const AT = { FDCWD: -100, SYMLINK_NOFOLLOW: 0x100, REMOVEDIR: 0x200, SYMLINK_FOLLOW: 0x400, EMPTY_PATH: 0x1000 } as const;
 
 export const RENAME_NOREPLACE = 1;
 export const FALLOC_KEEP_SIZE = 1;
@@ -455,6 +455,11 @@ export class Posix {
 
   link(fromDir: number, from: string, toDir: number, to: string): Eventually<number> {
     return this.#change(native.linkat, fromDir, from, toDir, to, 0);
+  }
+
+  /** Gives what `fd` (which may be O_PATH) stands for one more name. */
+  linkFile(fd: number, toDir: number, to: string): Eventually<number> {
+    return this.#change(native.linkat, AT.FDCWD, procPath(fd), toDir, to, AT.SYMLINK_FOLLOW);
   }
 
   unlink(dirFd: number, name: string, directory: boolean): Eventually<number> {

@@ -7,6 +7,7 @@ import {
   fileDispositionInformation,
   fileDispositionInformationEx,
   fileEndOfFileInformation,
+  fileLinkInformation,
   fileModeInformation,
   filePositionInformation,
   fileRenameInformation,
@@ -17,6 +18,7 @@ import type { OpenFile } from '../../opens/open-file.ts';
 import type { Request } from '../../session/request.ts';
 import { setBasic } from './basic.ts';
 import { setDisposition } from './disposition.ts';
+import { link } from './link.ts';
 import { rename } from './rename.ts';
 import { setAllocation, setEndOfFile } from './size.ts';
 
@@ -62,7 +64,11 @@ const changes: Record<number, Change> = {
       ignoreReadonly: (flags & RenameFlag.ignoreReadonly) !== 0,
     });
   }),
-  [FileInfoClass.link]: () => Status.NOT_SUPPORTED,
+  [FileInfoClass.link]: of(fileLinkInformation, (request, open, { rootDirectory, fileName, replaceIfExists }) =>
+    rootDirectory === 0n
+      ? link(request, open, fileName, { replace: replaceIfExists, ignoreReadonly: false })
+      : Status.INVALID_PARAMETER,
+  ),
   [FileInfoClass.disposition]: of(fileDispositionInformation, (request, open, { deletePending }) =>
     setDisposition(request, open, { pending: deletePending, onClose: false, ignoreReadonly: false }),
   ),

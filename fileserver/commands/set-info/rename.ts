@@ -13,19 +13,25 @@ import { checked, isDirectory, O, type Stat } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeStatusOf } from '../change-status.ts';
 import { statusOfPathProblem } from '../path-status.ts';
+import { renameStream } from './rename-stream.ts';
 
-interface RenameOptions {
+export interface RenameOptions {
   replace: boolean;
   ignoreReadonly: boolean;
 }
 
 /** Where a file is to go; descriptors are O_PATH. */
-interface Target {
+export interface Target {
   parentFd: number;
   path: DiskPath;
   /** What stands there and would be replaced. */
   replaces: Buffer;
+  /** Runs what replaces it; what belongs to a file that is gone then goes too. */
+  replacing<T>(act: () => Promise<T>): Promise<T>;
 }
+
+/** Where nothing is replaced. */
+const replacingNothing = <T>(act: () => Promise<T>): Promise<T> => act();
 
 const NOTHING = Buffer.alloc(0);
 
@@ -39,6 +45,7 @@ export async function rename(
   wireName: string,
   options: RenameOptions,
 ): Promise<number> {
+  if (open.base) return renameStream(request, open, open.base, wireName, options);
   if (!open.may(Access.delete)) return Status.ACCESS_DENIED;
   const { folder } = open;
   const from = await currentPath(open);
@@ -76,7 +83,8 @@ async function currentPath(open: OpenFile): Promise<DiskPath> {
   throw new StatusError(Status.OBJECT_NAME_NOT_FOUND);
 }
 
-async function targetOf(
+/** Where a name leads. 'same': to the file itself. Throws StatusError and PosixError. */
+export async function targetOf(
   open: OpenFile,
   from: DiskPath,
   wireName: string,
@@ -90,7 +98,8 @@ async function targetOf(
   const found = await folder.lookup(names);
   if (found.kind === 'no-path') throw new StatusError(Status.OBJECT_PATH_NOT_FOUND);
   if (found.kind === 'missing') {
-    return { parentFd: found.parentFd, path: childOf(found.parentPath, found.name), replaces: NOTHING };
+    const path = childOf(found.parentPath, found.name);
+    return { parentFd: found.parentFd, path, replaces: NOTHING, replacing: replacingNothing };
   }
   try {
     const fileId = await folder.fileId(found.fd, found.stat);
@@ -98,11 +107,17 @@ async function targetOf(
     // The same file: its case is changed, or nothing is.
     if (fileId.equals(open.file.fileId)) {
       if (path === from) return 'same';
-      return { parentFd: await folder.openParent(path), path, replaces: NOTHING };
+      return { parentFd: await folder.openParent(path), path, replaces: NOTHING, replacing: replacingNothing };
     }
     if (!options.replace) throw new StatusError(Status.OBJECT_NAME_COLLISION);
     await checkReplaceable(open, found.fd, found.stat, options);
-    return { parentFd: await folder.openParent(found.path), path: found.path, replaces: fileId };
+    const isLastName = found.stat.links <= 1;
+    return {
+      parentFd: await folder.openParent(found.path),
+      path: found.path,
+      replaces: fileId,
+      replacing: (act) => (isLastName ? folder.replacing(fileId, act) : act()),
+    };
   } finally {
     await folder.posix.close(found.fd);
   }
@@ -131,7 +146,8 @@ async function reservations(folder: Folder, fromParent: number, from: DiskPath, 
   return order < 0 ? [old, next] : [next, old];
 }
 
-async function withReserved(request: Request, names: Reserve[], act: () => Promise<number>): Promise<number> {
+/** Holds names, in the order given, while it acts. */
+export async function withReserved(request: Request, names: Reserve[], act: () => Promise<number>): Promise<number> {
   const { handles } = request.services;
   const held: Reserve[] = [];
   try {
@@ -150,10 +166,10 @@ async function withReserved(request: Request, names: Reserve[], act: () => Promi
  * A rename opens the directory that the file goes to, to add to it, and does not share deleting it (MS-FSA 2.1.5.15.12): who has
  * that directory open to delete or rename it, or does not share writing, is in the way.
  */
-async function withParentOpen(
+export async function withParentOpen(
   request: Request,
   open: OpenFile,
-  target: Target,
+  target: Pick<Target, 'parentFd' | 'path'>,
   act: () => Promise<number>,
 ): Promise<number> {
   const { folder } = open;
@@ -206,7 +222,8 @@ async function decideAndRename(
       share: open.record.share,
       from: recordPathOf(move.from),
       to,
-      isDirectory: open.isDirectory,
+      // Streams are beneath their file: it is not renamed while one is open.
+      isDirectory: open.isDirectory || (await folder.volume.streams.list(fileId)).length > 0,
       replacesFileId: move.target.replaces,
     },
     request,
@@ -215,14 +232,16 @@ async function decideAndRename(
   let done = false;
   try {
     const replaces = move.target.replaces.length > 0 || isSameEntry(move.from, move.target.path);
-    const result = await folder.rename(
-      move.fromParent,
-      lastNameOf(move.from),
-      move.target.parentFd,
-      lastNameOf(move.target.path),
-      replaces,
-    );
-    checked(result, 'renameat2');
+    await move.target.replacing(async () => {
+      const result = await folder.rename(
+        move.fromParent,
+        lastNameOf(move.from),
+        move.target.parentFd,
+        lastNameOf(move.target.path),
+        replaces,
+      );
+      checked(result, 'renameat2');
+    });
     done = true;
     open.file.path = move.target.path;
     open.record.path = to;
