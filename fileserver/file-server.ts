@@ -9,6 +9,7 @@ import { HandlesStream } from './handles/stream.ts';
 import { handlesOn } from './handles.ts';
 import { Handoff } from './handoff.ts';
 import { Metrics } from './metrics.ts';
+import { Changes } from './notify/changes.ts';
 import { Opens } from './opens/opens.ts';
 import { Pipes } from './pipes/pipes.ts';
 import { DeadlineClock } from './session/deadline-clock.ts';
@@ -123,6 +124,7 @@ export class FileServer {
     const handles = handlesOn(this.#stream);
     const settings: Settings = { config: this.#config, serverGuid: randomBytes(16), serverName, advertise };
     const [shares, deadline, log] = [this.#shares, this.#clock, this.#log];
+    const changes = new Changes();
     return {
       handles,
       shares,
@@ -130,7 +132,8 @@ export class FileServer {
       log,
       settings,
       metrics: this.#metrics,
-      opens: new Opens({ handles, shares, deadline, log }),
+      opens: new Opens({ handles, shares, deadline, changes, log }),
+      changes,
       pipes: new Pipes(shares, serverName),
     };
   }

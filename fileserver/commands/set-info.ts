@@ -1,6 +1,7 @@
 import { InfoType } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeSetInfoRequest, encodeSetInfoResponse, type SetInfoRequest } from '../../smb/wire/set-info.ts';
+import { tellSetInfo } from '../notify/set-info.ts';
 import type { OpenFile } from '../opens/open-file.ts';
 import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
 import { onVolume, openOf } from './open-of.ts';
@@ -22,6 +23,8 @@ async function change(request: Request, open: OpenFile, wanted: SetInfoRequest):
   open.begin(true);
   try {
     const status = await statusOf(request, open, wanted);
+    const { changes } = request.services;
+    if (status === Status.SUCCESS && changes.active) tellSetInfo(changes, request.tree.share, open, wanted);
     return status === Status.SUCCESS ? reply(encodeSetInfoResponse()) : statusReply(status);
   } finally {
     open.end(true);

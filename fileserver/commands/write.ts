@@ -60,6 +60,7 @@ async function writeData(request: Request, open: OpenFile, wanted: WriteRequest)
     const through = (wanted.flags & WriteFlags.WRITE_THROUGH) !== 0;
     if (through && !open.writesThrough) checked(await open.folder.posix.syncData(open.fd), 'fdatasync');
     open.attachment.position = offset + data.length;
+    if (request.services.changes.active) request.services.changes.wrote(open);
     return answer(data.length);
   } finally {
     open.end(true);

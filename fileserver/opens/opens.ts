@@ -3,6 +3,7 @@ import type { Logger } from '../../common/logging.ts';
 import { type Break, Durability, type FileState, type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
 import type { Handles } from '../handles.ts';
+import type { Changes } from '../notify/changes.ts';
 import type { DeadlineGate } from '../session/deadline-gate.ts';
 import type { OpenTable } from '../session/open-table.ts';
 import type { Session } from '../session/session.ts';
@@ -22,6 +23,7 @@ export interface OpensOptions {
   handles: Handles;
   shares: Shares;
   deadline: DeadlineGate;
+  changes: Changes;
   log: Logger;
 }
 
@@ -46,6 +48,7 @@ export class Opens implements OpenTable {
   readonly #shares: Shares;
   readonly #log: Logger;
   readonly #folders: Folders;
+  readonly #changes: Changes;
   readonly #byVolatile = new Map<number, OpenFile>();
   readonly #byPersistent = new Map<bigint, OpenFile>();
   readonly #bySession = new Map<bigint, Set<OpenFile>>();
@@ -54,7 +57,8 @@ export class Opens implements OpenTable {
   /** Volatile halves are never used again in the life of the process. */
   #nextVolatile = 1;
 
-  constructor({ handles, shares, deadline, log }: OpensOptions) {
+  constructor({ handles, shares, deadline, changes, log }: OpensOptions) {
+    this.#changes = changes;
     this.#handles = handles;
     this.#shares = shares;
     this.#log = log;
@@ -169,6 +173,7 @@ export class Opens implements OpenTable {
     if (open.isBusy) await open.drained();
     try {
       if (beforeClose) await beforeClose();
+      if (this.#changes.active) this.#changes.closed(open);
       if (open.isDirectory && open.record.deleteOnClose) await this.#keepIfFull(open);
       if (open.unstable && !open.folder.volume.coherent) await open.folder.posix.sync(open.fd);
       if (open.base) await passOnWriteTime(open, open.base);
@@ -182,7 +187,7 @@ export class Opens implements OpenTable {
       if (closed instanceof Promise) await closed;
       if (outcome === Outcome.GRANTED && value?.remove) {
         await this.#removeClosed(
-          open.record.fileId,
+          open.record,
           open.folder,
           diskPathOf(value.path || open.record.path),
           open.tree,
@@ -200,7 +205,7 @@ export class Opens implements OpenTable {
     const { outcome, value } = await this.#handles.close({ fileId, openId });
     await closed;
     if (outcome !== Outcome.GRANTED || !value?.remove) return;
-    await this.#removeClosed(fileId, open.folder, diskPathOf(value.path || base.pin.path), open.tree);
+    await this.#removeClosed(base.pin, open.folder, diskPathOf(value.path || base.pin.path), open.tree);
   }
 
   /** FILE_DELETE_ON_CLOSE of a directory that is not empty has no effect (MS-FSA 2.1.5.5). */
@@ -211,9 +216,16 @@ export class Opens implements OpenTable {
   }
 
   /** The last open of a file that is to be deleted went. */
-  async #removeClosed(fileId: Buffer, folder: Folder, path: string, tree: TreeConnect | undefined): Promise<void> {
+  async #removeClosed(
+    { fileId, isDirectory }: { fileId: Buffer; isDirectory: boolean },
+    folder: Folder,
+    path: string,
+    tree: TreeConnect | undefined,
+  ): Promise<void> {
     try {
-      await folder.removeIfSame(path, fileId, tree?.share.continuouslyAvailable ?? true);
+      const share = tree?.share;
+      await folder.removeIfSame(path, fileId, share?.continuouslyAvailable ?? true);
+      if (share) this.#changes.removed(share, path, isDirectory);
     } catch (error) {
       this.#log.warn({ path, reason: reasonOf(error) }, 'a file that was to be deleted could not be removed');
     }
@@ -260,7 +272,9 @@ export class Opens implements OpenTable {
     if (open.session !== undefined) return;
     this.#remove(open);
     await this.#closeDescriptors(open);
-    if (value?.remove) await this.#removeClosed(fileId, open.folder, diskPathOf(value.path || open.record.path), tree);
+    if (value?.remove) {
+      await this.#removeClosed(open.record, open.folder, diskPathOf(value.path || open.record.path), tree);
+    }
     if (open.base) await this.#releaseBase(open, open.base);
   }
 
@@ -337,7 +351,9 @@ export class Opens implements OpenTable {
     if (!share) return false;
     try {
       const folder = await this.folderOf(share);
-      return await folder.removeIfSame(diskPathOf(path), fileId, share.continuouslyAvailable);
+      const isGone = await folder.removeIfSame(diskPathOf(path), fileId, share.continuouslyAvailable);
+      if (isGone) this.#changes.gone(share, path);
+      return isGone;
     } catch (error) {
       this.#log.warn({ share: shareName, path, reason: reasonOf(error) }, 'a custodian could not remove a file');
       return false;

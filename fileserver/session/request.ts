@@ -7,6 +7,7 @@ import type { IoctlRequest } from '../../smb/wire/ioctl.ts';
 import type { Waiter } from '../handles/waiter.ts';
 import type { Handles } from '../handles.ts';
 import type { Metrics } from '../metrics.ts';
+import type { Changes } from '../notify/changes.ts';
 import type { ChannelSequence } from '../opens/channel-sequence.ts';
 import type { Opens } from '../opens/opens.ts';
 import type { Settings } from '../settings.ts';
@@ -68,6 +69,7 @@ export interface Services {
   readonly opens: Opens;
   readonly shares: Shares;
   readonly pipes: PipeService;
+  readonly changes: Changes;
   readonly settings: Settings;
   readonly deadline: DeadlineGate;
   readonly metrics: Metrics;

@@ -76,6 +76,7 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
         channelSequence: ask.request.channelSequence,
         fileState: decision.value.fileState,
       });
+      request.services.changes.added(request.tree.share, open.path, plan.directory);
       const stored = { ...noAttributes, attributes: plan.attributes };
       const facts = factsOf(created.stat, stored);
       const about = { facts, inode: created.stat.inode, maximalAccess: plan.maximal };

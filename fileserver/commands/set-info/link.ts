@@ -43,6 +43,7 @@ async function create(request: Request, open: OpenFile, target: Target, replace:
   const { folder } = open;
   checked(await folder.link(open.fd, target.parentFd, lastNameOf(target.path), replace), 'linkat');
   if (open.writesThrough || request.tree.share.continuouslyAvailable) await folder.syncDirectory(target.parentFd);
+  request.services.changes.added(request.tree.share, target.path, false);
   return Status.SUCCESS;
 }
 

@@ -245,6 +245,9 @@ async function decideAndRename(
     done = true;
     open.file.path = move.target.path;
     open.record.path = to;
+    const { changes } = request.services;
+    if (replaces && move.target.replaces.length > 0) changes.removed(request.tree.share, move.target.path, false);
+    changes.renamed(request.tree.share, open, move.from, move.target.path);
     if (open.writesThrough || request.tree.share.continuouslyAvailable) {
       await folder.syncDirectory(move.target.parentFd);
       await folder.syncDirectory(move.fromParent);
