@@ -1,4 +1,5 @@
 import { Dialect, ErrorId, InfoType } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeErrorResponse } from '../../smb/wire/error.ts';
 import { encodeOutputBuffer } from '../../smb/wire/output-buffer.ts';
@@ -7,6 +8,7 @@ import type { OpenFile } from '../opens/open-file.ts';
 import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
 import { onVolume, openOf } from './open-of.ts';
 import type { Answer, Found } from './query-info/answer.ts';
+import { queryExtendedAttributes } from './query-info/extended-attributes.ts';
 import { queryFile } from './query-info/file.ts';
 import { queryFileSystem } from './query-info/file-system.ts';
 import { querySecurity } from './query-info/security.ts';
@@ -40,7 +42,9 @@ async function query(request: Request, open: OpenFile, wanted: QueryInfoRequest)
 async function answerTo(open: OpenFile, wanted: QueryInfoRequest): Promise<Answer> {
   switch (wanted.infoType) {
     case InfoType.FILE:
-      return queryFile(open, wanted.fileInfoClass);
+      return wanted.fileInfoClass === FileInfoClass.fullEa
+        ? queryExtendedAttributes(open, wanted)
+        : queryFile(open, wanted.fileInfoClass);
     case InfoType.FILESYSTEM:
       return queryFileSystem(open, wanted.fileInfoClass);
     case InfoType.SECURITY:
@@ -53,9 +57,9 @@ async function answerTo(open: OpenFile, wanted: QueryInfoRequest): Promise<Answe
 }
 
 /** Cuts an answer to the client's buffer with STATUS_BUFFER_OVERFLOW; what its fixed part does not fit is refused (3.3.5.20.1, .2). */
-function fitted({ output, minimumSize }: Found, room: number): Reply {
-  if (output.length <= room) return reply(encodeOutputBuffer({ output }));
+function fitted({ output, minimumSize, isCut = false }: Found, room: number): Reply {
   if (room < minimumSize) return statusReply(Status.INFO_LENGTH_MISMATCH);
+  if (output.length <= room) return reply(encodeOutputBuffer({ output }), isCut ? Status.BUFFER_OVERFLOW : undefined);
   return reply(encodeOutputBuffer({ output: output.subarray(0, room) }), Status.BUFFER_OVERFLOW);
 }
 

@@ -6,6 +6,7 @@ import type { OpenFile } from '../opens/open-file.ts';
 import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
 import { onVolume, openOf } from './open-of.ts';
 import { setFile } from './set-info/file.ts';
+import { setSecurity } from './set-info/security.ts';
 
 /** SET_INFO (MS-SMB2 3.3.5.21). */
 export const setInfo = onVolume((request: Request): Reply | Promise<Reply> => {
@@ -39,8 +40,7 @@ async function statusOf(request: Request, open: OpenFile, wanted: SetInfoRequest
       // Label, quotas and object id are the volume's own affair.
       return Status.ACCESS_DENIED;
     case InfoType.SECURITY:
-      // Descriptors are not kept, and a client must not believe they were.
-      return Status.NOT_SUPPORTED;
+      return setSecurity(request, open, wanted.additionalInformation, wanted.input);
     case InfoType.QUOTA:
       return Status.NOT_SUPPORTED;
     default:

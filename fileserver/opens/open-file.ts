@@ -58,6 +58,8 @@ export class OpenFile {
   /** Times that SET_INFO froze with -1: READ and WRITE do not change them (MS-FSCC 2.4.7). */
   frozenWriteTime: bigint | undefined;
   frozenAccessTime: bigint | undefined;
+  /** Index of the extended attribute that the next QUERY_INFO begins with. */
+  nextEa = 0;
   readonly channel: ChannelSequence;
   #inFlight = 0;
   #changes = 0;

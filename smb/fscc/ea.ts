@@ -1,4 +1,6 @@
+import { Status } from '../status.ts';
 import { WireError } from '../wire/errors.ts';
+import { EaFlag } from './constants.ts';
 import { align4, codec, requireBytes } from './fields.ts';
 import { nextEntry } from './file-info.ts';
 
@@ -96,3 +98,48 @@ export const fileGetEaInformation = codec<string[]>({
     }
   },
 });
+
+/** Characters that names of extended attributes must not have (MS-FSCC 2.4.16). */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const FORBIDDEN_IN_NAME = /[\x00-\x1f"*+,/:;<=>?[\\\]|]/;
+
+/** A list that a client brings holds names and flags that there are (MS-FSA 2.1.5.15.5); SUCCESS or the status. */
+export function checkEaList(list: readonly FullEa[]): number {
+  for (const { name, flags } of list) {
+    if (FORBIDDEN_IN_NAME.test(name)) return Status.INVALID_EA_NAME;
+    if ((flags & ~EaFlag.needEa) !== 0) return Status.INVALID_EA_NAME;
+  }
+  return Status.SUCCESS;
+}
+
+const folded = (name: string): string => name.toUpperCase();
+
+/**
+ * The list after `changes` were set one after the other (MS-FSA 2.1.5.15.5): an attribute of the same name is replaced where it
+ * is, or removed by an empty value.
+ */
+export function changedEaList(list: readonly FullEa[], changes: readonly FullEa[]): FullEa[] {
+  const byName = new Map(list.map((ea) => [folded(ea.name), ea]));
+  for (const ea of changes) {
+    if (ea.value.length === 0) byName.delete(folded(ea.name));
+    else byName.set(folded(ea.name), ea);
+  }
+  return [...byName.values()];
+}
+
+/** Those of the list that a client names, in its order; of one that is not there, the name with an empty value. */
+export function selectedEas(list: readonly FullEa[], names: readonly string[]): FullEa[] {
+  const byName = new Map(list.map((ea) => [folded(ea.name), ea]));
+  return names.map((name) => byName.get(folded(name)) ?? { flags: 0, name, value: NOTHING });
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** EaSize of the information classes (MS-FSCC 2.4.13): what the list takes in the form that OS/2 had. 0: there are none. */
+export function eaSizeOf(list: readonly FullEa[]): number {
+  if (list.length === 0) return 0;
+  return list.reduce((size, { name, value }) => size + 5 + name.length + value.length, 4);
+}
+
+/** Largest list of a file, in that form. Bytes. */
+export const MAXIMUM_EA_SIZE = 0xffff;

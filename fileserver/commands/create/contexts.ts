@@ -1,5 +1,7 @@
 import { Durability } from '../../../proto/generated/handles.ts';
 import { Capabilities, Dialect, DurableFlags, LeaseState, OplockLevel } from '../../../smb/constants.ts';
+import type { FullEa } from '../../../smb/fscc/ea.ts';
+import { decodeSecurityDescriptor, type SecurityDescriptor } from '../../../smb/security/descriptor.ts';
 import { Status } from '../../../smb/status.ts';
 import type { CreateRequest } from '../../../smb/wire/create.ts';
 import {
@@ -17,11 +19,10 @@ import {
   CreateContextName as Name,
 } from '../../../smb/wire/create-contexts.ts';
 import type { FileId } from '../../../smb/wire/cursor.ts';
+import { WireError } from '../../../smb/wire/errors.ts';
 import type { Connection } from '../../session/connection.ts';
 import { StatusError } from '../../session/request.ts';
-
-/** STATUS_EAS_NOT_SUPPORTED (MS-ERREF). */
-const EAS_NOT_SUPPORTED = 0xc000_004f;
+import { decodeEaList } from '../set-info/extended-attributes.ts';
 
 /** What the contexts of a CREATE ask for. */
 export interface Wishes {
@@ -35,13 +36,17 @@ export interface Wishes {
   allocationSize: number;
   maximalAccess: { timestamp: bigint | undefined } | undefined;
   diskId: boolean;
+  /** SecD. */
+  descriptor: SecurityDescriptor | undefined;
+  /** ExtA; empty: none. */
+  extendedAttributes: FullEa[];
 }
 
 /** Decodes the contexts. Throws WireError, and StatusError where the request is refused because of one. */
 export function wishesOf(create: CreateRequest, dialect: number): Wishes {
   const find = (name: string) => findCreateContext(create.createContexts, name);
   const extendedAttributes = find(Name.EA_BUFFER);
-  if (extendedAttributes && extendedAttributes.length > 0) throw new StatusError(EAS_NOT_SUPPORTED);
+  const descriptor = find(Name.SD_BUFFER);
   // There are no snapshots: no file existed at that time.
   if (find(Name.TIMEWARP_TOKEN)) throw new StatusError(Status.OBJECT_NAME_NOT_FOUND);
   const is3 = dialect >= Dialect.SMB_3_0;
@@ -64,7 +69,19 @@ export function wishesOf(create: CreateRequest, dialect: number): Wishes {
     allocationSize: allocation ? decodeAlSi(allocation) : 0,
     maximalAccess: maximalAccess && { timestamp: decodeMxAcRequest(maximalAccess) },
     diskId: find(Name.QUERY_ON_DISK_ID) !== undefined,
+    descriptor: descriptor && decodeDescriptor(descriptor),
+    extendedAttributes: extendedAttributes ? decodeEaList(extendedAttributes) : [],
   };
+}
+
+/** Throws StatusError. */
+function decodeDescriptor(data: Buffer): SecurityDescriptor {
+  try {
+    return decodeSecurityDescriptor(data);
+  } catch (error) {
+    if (error instanceof WireError) throw new StatusError(Status.INVALID_SECURITY_DESCR);
+    throw error;
+  }
 }
 
 /** MS-SMB2 3.3.5.9.6, .7, .10, .12: which durable contexts exclude one another. */

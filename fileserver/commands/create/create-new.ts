@@ -1,19 +1,26 @@
 import { Outcome, type Reserve } from '../../../proto/generated/handles.ts';
 import { CreateAction, CreateOptions, FileAttributes } from '../../../smb/constants.ts';
+import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
+import type { SecurityDescriptor } from '../../../smb/security/descriptor.ts';
+import type { Sid } from '../../../smb/security/sid.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
+import { newDescriptor } from '../../security/descriptors.ts';
+import { type Asker, directoryRights, mayAssignOwner, rightsUnder } from '../../security/rights.ts';
 import { type Reply, StatusError } from '../../session/request.ts';
-import { noAttributes } from '../../volume/attributes.ts';
+import { noAttributes, type StoredAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
 import { childOf, type Lookup } from '../../volume/folder.ts';
 import { foldedName } from '../../volume/names.ts';
 import { checked, Errno, O, type Stat } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
+import { askerOf } from './access.ts';
 import { type AnswerFacts, answerCreate } from './answer.ts';
-import { type CreateAsk, maximalAccessOf, newAttributes, recordFor, writesThrough } from './ask.ts';
+import { type CreateAsk, newAttributes, recordFor, writesThrough } from './ask.ts';
+import type { Wishes } from './contexts.ts';
 import { LookAgain, reserveSpace } from './open-existing.ts';
 import { grantedAccess } from './parameters.ts';
 
@@ -26,6 +33,9 @@ interface Plan {
   access: number;
   maximal: number;
   attributes: number;
+  owner: Sid;
+  /** To be stored; undefined: the default holds. */
+  descriptor: SecurityDescriptor | undefined;
 }
 
 /**
@@ -40,7 +50,7 @@ export async function createNew(ask: CreateAsk, missing: Missing): Promise<Reply
 /** Throws StatusError, LookAgain and PosixError. */
 export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ open: OpenFile; about: AnswerFacts }> {
   const { folder, request } = ask;
-  const plan = planOf(ask);
+  const plan = await planOf(ask, missing);
   const { handles } = request.services;
   const name: Reserve = {
     directoryId: await folder.fileId(missing.parentFd, missing.parent),
@@ -77,8 +87,7 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
         fileState: decision.value.fileState,
       });
       request.services.changes.added(request.tree.share, open.path, plan.directory);
-      const stored = { ...noAttributes, attributes: plan.attributes };
-      const facts = factsOf(created.stat, stored);
+      const facts = factsOf(created.stat, created.stored);
       const about = { facts, inode: created.stat.inode, maximalAccess: plan.maximal };
       return { open, about };
     } catch (error) {
@@ -91,21 +100,37 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
   }
 }
 
-/** Throws StatusError. */
-function planOf(ask: CreateAsk): Plan {
-  const { wire, request } = ask;
+/** Throws StatusError and PosixError. */
+async function planOf(ask: CreateAsk, missing: Missing): Promise<Plan> {
+  const { wire, wishes, request, folder } = ask;
   const directory = (wire.createOptions & CreateOptions.DIRECTORY_FILE) !== 0;
+  const asker = askerOf(request);
+  const parent = await directoryRights(folder, missing.parentFd, asker);
   const needed = directory ? Access.addSubdirectory : Access.addFile;
-  if ((request.tree.maximalAccess & needed) === 0) throw new StatusError(Status.ACCESS_DENIED);
+  if ((parent.rights & needed) === 0) throw new StatusError(Status.ACCESS_DENIED);
   const attributes = newAttributes(ask, directory);
   const deletesReadOnly =
     (attributes & FileAttributes.READONLY) !== 0 && (wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0;
   if (deletesReadOnly) throw new StatusError(Status.CANNOT_DELETE);
-  // A new file may be written through the open that creates it, whatever its attributes say to later ones.
-  const maximal = maximalAccessOf(ask, 0);
-  const access = grantedAccess(wire.desiredAccess, maximal);
+  const owner = asker.token.user;
+  const descriptor = newDescriptor(parent.descriptor, creatorsDescriptor(wishes, asker), { directory, owner });
+  // Who creates a file may do with it what they ask for, whatever it says to later opens (MS-FSA 2.1.5.1.1).
+  const access = grantedAccess(wire.desiredAccess, asker.shareAccess);
   if (access === undefined) throw new StatusError(Status.ACCESS_DENIED);
-  return { directory, access, maximal, attributes };
+  const maximal = descriptor ? rightsUnder(descriptor, parent.rights, asker) : asker.shareAccess;
+  return { directory, access, maximal, attributes, owner, descriptor };
+}
+
+/** What the client brings as SecD (MS-SMB2 3.3.5.9.3), checked. Throws StatusError. */
+function creatorsDescriptor({ descriptor }: Wishes, { token, shareAccess }: Asker): SecurityDescriptor | undefined {
+  if (descriptor === undefined) return undefined;
+  if (descriptor.owner !== undefined && !mayAssignOwner(token, shareAccess, descriptor.owner)) {
+    throw new StatusError(Status.INVALID_OWNER);
+  }
+  if (descriptor.sacl !== undefined && descriptor.sacl !== null && descriptor.sacl.aces.length > 0) {
+    throw new StatusError(Status.PRIVILEGE_NOT_HELD);
+  }
+  return descriptor;
 }
 
 /** Between the look-up and the reservation another server may have created the name, in this or another case. */
@@ -120,23 +145,38 @@ async function createOnVolume(
   ask: CreateAsk,
   missing: Missing,
   plan: Plan,
-): Promise<{ fd: number; stat: Stat; fileId: Buffer }> {
+): Promise<{ fd: number; stat: Stat; fileId: Buffer; stored: StoredAttributes }> {
   const { folder, wishes } = ask;
   const fd = plan.directory ? await createDirectory(ask, missing) : await createFile(ask, missing, plan);
   try {
-    const implied = plan.directory ? 0 : FileAttributes.ARCHIVE;
-    if (plan.attributes !== implied) {
-      await folder.setAttributes(fd, { ...noAttributes, attributes: plan.attributes });
-    }
+    const stored = await describe(ask, fd, plan);
     if (!plan.directory) await reserveSpace(ask, fd, wishes.allocationSize);
     if (writesThrough(ask)) await folder.syncDirectory(missing.parentFd);
     const stat = await statOf(folder.posix, fd);
-    return { fd, stat, fileId: await folder.fileId(fd, stat) };
+    return { fd, stat, fileId: await folder.fileId(fd, stat), stored };
   } catch (error) {
     await folder.posix.close(fd);
     await folder.remove(missing.parentFd, missing.name, plan.directory);
     throw error;
   }
+}
+
+/** Stores what the new file is beyond its data. Its descriptor comes first: without it everybody would get in. */
+async function describe({ folder, wishes }: CreateAsk, fd: number, plan: Plan): Promise<StoredAttributes> {
+  const { descriptor } = plan;
+  const list = changedEaList([], wishes.extendedAttributes);
+  if (descriptor) await folder.setDescriptor(fd, descriptor);
+  if (list.length > 0) await folder.setExtendedAttributes(fd, list);
+  const implied = plan.directory ? 0 : FileAttributes.ARCHIVE;
+  const stored = {
+    ...noAttributes,
+    attributes: plan.attributes === implied ? undefined : plan.attributes,
+    hasDescriptor: descriptor !== undefined,
+    owner: descriptor ? undefined : plan.owner,
+    eaSize: eaSizeOf(list),
+  };
+  await folder.setAttributes(fd, stored);
+  return stored;
 }
 
 async function createFile(ask: CreateAsk, missing: Missing, plan: Plan): Promise<number> {

@@ -1,6 +1,6 @@
 import { Outcome } from '../../../proto/generated/handles.ts';
 import { CreateAction, CreateDisposition } from '../../../smb/constants.ts';
-import { Access } from '../../../smb/security/access-mask.ts';
+import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags, openForAccess } from '../../opens/adoption.ts';
@@ -9,10 +9,20 @@ import { type Reply, StatusError, statusReply } from '../../session/request.ts';
 import { defaultAttributes, fileAttributes, type StoredAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
 import type { FileDescription, FoundFile } from '../../volume/folder.ts';
-import { checked, FALLOC_KEEP_SIZE, isDirectory, isRegular, O, PosixError, type Stat } from '../../volume/posix.ts';
+import {
+  checked,
+  type Eventually,
+  FALLOC_KEEP_SIZE,
+  isDirectory,
+  isRegular,
+  O,
+  PosixError,
+  type Stat,
+} from '../../volume/posix.ts';
 import { statOf, statted } from '../../volume/volume.ts';
+import { type DecidedAccess, decideAccess } from './access.ts';
 import { answerCreate } from './answer.ts';
-import { type CreateAsk, maximalAccessOf, newAttributes, recordFor, writesThrough } from './ask.ts';
+import { type CreateAsk, newAttributes, recordFor, writesThrough } from './ask.ts';
 import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
 
 /** The name does not lead to the file that was found any more: look it up again. */
@@ -30,11 +40,12 @@ export function expectedIoFlags(ask: CreateAsk): number | undefined {
 export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Reply> {
   const { folder, request, wire } = ask;
   let about: FileDescription;
-  let decided: { access: number; maximal: number };
+  let decided: DecidedAccess;
   try {
     const described = folder.describe(found);
     about = described instanceof Promise ? await described : described;
-    decided = decide(ask, found, about.stored);
+    const deciding = decide(ask, found, about);
+    decided = deciding instanceof Promise ? await deciding : deciding;
   } catch (error) {
     await folder.posix.close(found.fd);
     throw error;
@@ -95,20 +106,13 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   return answerCreate(request, open, ask.wishes, { facts, inode: stat.inode, maximalAccess: decided.maximal });
 }
 
-/** What may be decided before the table is asked. Throws StatusError. */
-function decide(ask: CreateAsk, found: FoundFile, stored: StoredAttributes): { access: number; maximal: number } {
-  const { wire } = ask;
+/** What may be decided before the table is asked. Throws StatusError and PosixError. */
+function decide(ask: CreateAsk, found: FoundFile, { stored, descriptor }: FileDescription): Eventually<DecidedAccess> {
   const attributes = fileAttributes(found.stat, stored);
   const existing = { isDirectory: isDirectory(found.stat), isRegular: isRegular(found.stat), attributes };
-  const refusal = checkExisting(wire, existing);
+  const refusal = checkExisting(ask.wire, existing);
   if (refusal !== Status.SUCCESS) throw new StatusError(refusal);
-  const maximal = maximalAccessOf(ask, attributes);
-  const access = grantedAccess(wire.desiredAccess, maximal);
-  if (access === undefined) throw new StatusError(Status.ACCESS_DENIED);
-  if (overwrites(wire.createDisposition) && (maximal & Access.writeData) === 0) {
-    throw new StatusError(Status.ACCESS_DENIED);
-  }
-  return { access, maximal };
+  return decideAccess(ask, { path: found.path, attributes, descriptor });
 }
 
 function actionOf(disposition: number): number {
@@ -123,7 +127,7 @@ function actionOf(disposition: number): number {
   }
 }
 
-/** Throws away the data, and gives the file the attributes of a new one (MS-FSA 2.1.5.1.2.1). */
+/** Throws away the data, and gives the file the attributes, extended ones too, of a new one (MS-FSA 2.1.5.1.2.1). */
 async function truncate(ask: CreateAsk, fd: number, stored: StoredAttributes): Promise<void> {
   const { folder, wishes } = ask;
   const writable = checked(await folder.posix.reopen(fd, O.WRONLY), 'open');
@@ -132,7 +136,12 @@ async function truncate(ask: CreateAsk, fd: number, stored: StoredAttributes): P
     await reserveSpace(ask, writable, wishes.allocationSize);
     const attributes = newAttributes(ask, false);
     const current = stored.attributes ?? defaultAttributes(await statOf(folder.posix, fd));
-    if (attributes !== current) await folder.setAttributes(fd, { ...stored, attributes });
+    const list = changedEaList([], wishes.extendedAttributes);
+    const hadOrHas = stored.eaSize > 0 || list.length > 0;
+    if (hadOrHas) await folder.setExtendedAttributes(fd, list);
+    if (attributes !== current || hadOrHas || stored.changeTime !== undefined) {
+      await folder.setAttributes(fd, { ...stored, attributes, eaSize: eaSizeOf(list), changeTime: undefined });
+    }
     if (writesThrough(ask)) checked(await folder.posix.sync(writable), 'fsync');
   } finally {
     await folder.posix.close(writable);

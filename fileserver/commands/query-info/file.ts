@@ -44,22 +44,19 @@ interface Subject {
   open: OpenFile;
   stat: Stat;
   facts: FileFacts;
+  eaSize: number;
 }
 
 /** A file information class (MS-FSCC 2.4, MS-FSA 2.1.5.12). Throws PosixError. */
 export async function queryFile(open: OpenFile, infoClass: number): Promise<Answer> {
   if (infoClass === FileInfoClass.stream) return encoded(fileStreamInformation, await listStreams(open));
   const answer = answers[infoClass];
-  if (!answer) return { status: refusals[infoClass] ?? Status.INVALID_INFO_CLASS };
+  if (!answer) return { status: Status.INVALID_INFO_CLASS };
   if (needsReadAttributes.has(infoClass) && !open.may(Access.readAttributes)) return { status: Status.ACCESS_DENIED };
   const stat = await statOfOpen(open);
-  return answer({ open, stat, facts: factsOf(stat, await open.folder.attributes(open.metadataFd)) });
+  const stored = await open.folder.attributes(open.metadataFd);
+  return answer({ open, stat, facts: factsOf(stat, stored), eaSize: stored.eaSize });
 }
-
-/** Classes that exist and have nothing to say here. */
-const refusals: Record<number, number> = {
-  [FileInfoClass.fullEa]: Status.NO_EAS_ON_FILE,
-};
 
 const basic = ({ facts }: Subject) => ({ ...facts });
 const standard = ({ open, stat, facts }: Subject) => ({
@@ -78,7 +75,7 @@ const answers: Record<number, (subject: Subject) => Answer> = {
   [FileInfoClass.basic]: (subject) => encoded(fileBasicInformation, basic(subject)),
   [FileInfoClass.standard]: (subject) => encoded(fileStandardInformation, standard(subject)),
   [FileInfoClass.internal]: (subject) => encoded(fileInternalInformation, internal(subject)),
-  [FileInfoClass.ea]: () => encoded(fileEaInformation, { eaSize: 0 }),
+  [FileInfoClass.ea]: ({ eaSize }) => encoded(fileEaInformation, { eaSize }),
   [FileInfoClass.access]: (subject) => encoded(fileAccessInformation, access(subject)),
   [FileInfoClass.name]: (subject) => encoded(fileNameInformation, name(subject)),
   [FileInfoClass.alternateName]: ({ open }) =>
@@ -95,7 +92,7 @@ const answers: Record<number, (subject: Subject) => Answer> = {
       basic: basic(subject),
       standard: standard(subject),
       internal: internal(subject),
-      ea: { eaSize: 0 },
+      ea: { eaSize: subject.eaSize },
       access: access(subject),
       position: position(subject),
       mode: mode(subject),

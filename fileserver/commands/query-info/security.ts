@@ -1,21 +1,23 @@
-import { FileAccess } from '../../../smb/security/access.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
-import { encodeSecurityDescriptor, plainDescriptor, SecurityInfo } from '../../../smb/security/descriptor.ts';
-import { wellKnownSids } from '../../../smb/security/sid.ts';
+import { encodeSecurityDescriptor, SecurityInfo } from '../../../smb/security/descriptor.ts';
 import { Status } from '../../../smb/status.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
+import { effectiveDescriptor } from '../../security/descriptors.ts';
 import type { Answer } from './answer.ts';
 
-const { administrators, users, authenticatedUsers } = wellKnownSids;
+const { owner, group, dacl, sacl, label, attribute, scope, backup } = SecurityInfo;
 
-/** Volumes keep no descriptors: the share's permissions decide, and within them everybody may do everything. */
-const descriptor = plainDescriptor(administrators, users, [{ sid: authenticatedUsers, mask: FileAccess.all }]);
+/** Rights that a part of the descriptor takes to be read (MS-FSA 2.1.5.14). */
+const READ_CONTROL_PARTS = owner | group | dacl | label | attribute | scope | backup;
 
-/** QUERY_INFO for security (MS-SMB2 3.3.5.20.3). `parts`: SecurityInfo. */
-export function querySecurity(open: OpenFile, parts: number): Answer {
-  if ((parts & SecurityInfo.sacl) !== 0 && !open.may(Access.accessSystemSecurity)) {
+/** QUERY_INFO for security (MS-SMB2 3.3.5.20.3). `parts`: SecurityInfo. Throws PosixError. */
+export async function querySecurity(open: OpenFile, parts: number): Promise<Answer> {
+  if ((parts & (sacl | backup)) !== 0 && !open.may(Access.accessSystemSecurity))
     return { status: Status.ACCESS_DENIED };
-  }
-  if (!open.may(Access.readControl)) return { status: Status.ACCESS_DENIED };
+  if ((parts & READ_CONTROL_PARTS) !== 0 && !open.may(Access.readControl)) return { status: Status.ACCESS_DENIED };
+  const { folder, metadataFd: fd } = open;
+  const stored = await folder.attributes(fd);
+  const own = stored.hasDescriptor ? await folder.descriptor(fd) : undefined;
+  const descriptor = effectiveDescriptor(stored, own, open.base?.pin.isDirectory ?? open.isDirectory);
   return { output: encodeSecurityDescriptor(descriptor, parts), minimumSize: 0 };
 }

@@ -3,9 +3,11 @@ import type { FileBasicInformation } from '../../../smb/fscc/file-info.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
-import { settableAttributes } from '../../volume/attributes.ts';
+import { statOfOpen } from '../../opens/stat.ts';
+import { attributesAfter, changeTime as changeTimeOf } from '../../volume/attributes.ts';
 import { checked } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
+import { changeMetadata } from './metadata.ts';
 
 /** Times with a meaning of their own (MS-FSCC 2.4.7; 0 leaves it): stop changing it on this handle, change it again. */
 const FREEZE = -1n;
@@ -20,32 +22,37 @@ export async function setBasic(open: OpenFile, value: FileBasicInformation): Pro
   }
   if ((fileAttributes & FileAttribute.directory) !== 0 && !open.isDirectory) return Status.INVALID_PARAMETER;
   if ((fileAttributes & FileAttribute.temporary) !== 0 && open.isDirectory) return Status.INVALID_PARAMETER;
-  await storeAttributes(open, fileAttributes, creationTime);
-  await setTimes(open, lastAccessTime, lastWriteTime);
-  if (open.writesThrough && open.isWritable) checked(await open.folder.posix.sync(open.fd), 'fsync');
+  await changeMetadata(open, async (stored) => {
+    const before = await statOfOpen(open);
+    await setTimes(open, lastAccessTime, lastWriteTime);
+    if (fileAttributes === 0 && creationTime <= 0n && changeTime === 0n && stored.changeTime === undefined) {
+      return undefined;
+    }
+    const { writeTime } = await statOf(open.folder.posix, open.metadataFd);
+    return {
+      ...stored,
+      attributes: fileAttributes === 0 ? stored.attributes : attributesAfter(stored, fileAttributes),
+      creationTime: creationTime > 0n ? creationTime : stored.creationTime,
+      changeTime: changeTimeAfter(changeTime, changeTimeOf(before, stored), writeTime),
+    };
+  });
   return Status.SUCCESS;
 }
 
-async function storeAttributes(open: OpenFile, attributes: number, creationTime: bigint): Promise<void> {
-  const setsCreation = creationTime > 0n;
-  if (attributes === 0 && !setsCreation) return;
-  const stored = await open.folder.attributes(open.fd);
-  await open.folder.setAttributes(open.fd, {
-    ...stored,
-    // FILE_ATTRIBUTE_NORMAL takes all others away.
-    attributes: attributes === 0 ? stored.attributes : attributes & settableAttributes,
-    creationTime: setsCreation ? creationTime : stored.creationTime,
-  });
+/** What is kept of the change time: what the client set, or for a frozen one, and one that thaws, what it was. */
+function changeTimeAfter(wanted: bigint, before: bigint, atWriteTime: bigint) {
+  if (wanted === 0n) return undefined;
+  return { value: wanted > 0n ? wanted : before, atWriteTime };
 }
 
 async function setTimes(open: OpenFile, access: bigint, write: bigint): Promise<void> {
   const newAccess = access > 0n ? access : undefined;
   const newWrite = write > 0n ? write : undefined;
   if (newAccess !== undefined || newWrite !== undefined) {
-    checked(await open.folder.posix.setTimes(open.fd, newAccess, newWrite), 'utimensat');
+    checked(await open.folder.posix.setTimes(open.metadataFd, newAccess, newWrite), 'utimensat');
   }
   // A time that was set stays as it is when this handle writes later (MS-FSA, UserSetModificationTime).
   if (newWrite !== undefined) open.frozenWriteTime = newWrite;
-  else if (write === FREEZE) open.frozenWriteTime = (await statOf(open.folder.posix, open.fd)).writeTime;
+  else if (write === FREEZE) open.frozenWriteTime = (await statOfOpen(open)).writeTime;
   else if (write === THAW) open.frozenWriteTime = undefined;
 }

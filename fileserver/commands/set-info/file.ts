@@ -18,12 +18,10 @@ import type { OpenFile } from '../../opens/open-file.ts';
 import type { Request } from '../../session/request.ts';
 import { setBasic } from './basic.ts';
 import { setDisposition } from './disposition.ts';
+import { setExtendedAttributes } from './extended-attributes.ts';
 import { link } from './link.ts';
 import { rename } from './rename.ts';
 import { setAllocation, setEndOfFile } from './size.ts';
-
-/** STATUS_EAS_NOT_SUPPORTED (MS-ERREF). */
-const EAS_NOT_SUPPORTED = 0xc000_004f;
 
 /** Bits of FileModeInformation that may be set (MS-FSCC 2.4.31). */
 const SETTABLE_MODE =
@@ -95,6 +93,6 @@ const changes: Record<number, Change> = {
   [FileInfoClass.endOfFile]: of(fileEndOfFileInformation, (request, open, { endOfFile }) =>
     setEndOfFile(request, open, endOfFile),
   ),
-  [FileInfoClass.fullEa]: () => EAS_NOT_SUPPORTED,
+  [FileInfoClass.fullEa]: (_request, open, input) => setExtendedAttributes(open, input),
   [FileInfoClass.validDataLength]: () => Status.PRIVILEGE_NOT_HELD,
 };

@@ -1,0 +1,44 @@
+import { FileAccess } from '../../smb/security/access-mask.ts';
+import { AceFlag, DescriptorControl, plainDescriptor, type SecurityDescriptor } from '../../smb/security/descriptor.ts';
+import { createDescriptor } from '../../smb/security/inheritance.ts';
+import { type Sid, wellKnownSids } from '../../smb/security/sid.ts';
+import type { StoredAttributes } from '../volume/attributes.ts';
+
+const { administrators, users, authenticatedUsers } = wellKnownSids;
+
+/** Files that came to the volume by another way than the server belong to nobody in particular. */
+const DEFAULT_OWNER = administrators;
+const DEFAULT_GROUP = users;
+
+/**
+ * What a file is taken to have that nobody set a descriptor on, and that inherited none: the share's permissions decide, and
+ * within them everybody may do everything.
+ */
+function defaultDescriptor(owner: Sid, directory: boolean): SecurityDescriptor {
+  const flags = directory ? AceFlag.objectInherit | AceFlag.containerInherit : 0;
+  return plainDescriptor(owner, DEFAULT_GROUP, [{ sid: authenticatedUsers, mask: FileAccess.all, flags }]);
+}
+
+/** The descriptor as clients see it: what is stored, or what holds without. */
+export function effectiveDescriptor(
+  stored: StoredAttributes,
+  descriptor: SecurityDescriptor | undefined,
+  directory: boolean,
+): SecurityDescriptor {
+  return descriptor ?? defaultDescriptor(stored.owner ?? DEFAULT_OWNER, directory);
+}
+
+/**
+ * What is to be stored of the descriptor of a new file (MS-FSA 2.1.5.1.1); undefined: nothing, the default holds for it. `parent`
+ * and `creator`: undefined where the parent has none of its own, and where CREATE brings none (SecD).
+ */
+export function newDescriptor(
+  parent: SecurityDescriptor | undefined,
+  creator: SecurityDescriptor | undefined,
+  child: { directory: boolean; owner: Sid },
+): SecurityDescriptor | undefined {
+  if (parent === undefined && creator === undefined) return undefined;
+  const from = parent ?? defaultDescriptor(DEFAULT_OWNER, true);
+  const created = createDescriptor(from, creator, { ...child, group: DEFAULT_GROUP });
+  return { ...created, control: created.control | DescriptorControl.selfRelative };
+}
