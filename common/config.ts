@@ -13,6 +13,8 @@ export interface ClusterConfig {
   volumes: VolumeConfig[];
   shares: ShareConfig[];
   security: SecurityConfig;
+  /** What differs from the defaults (docs/limits.md). */
+  limits?: LimitsConfig;
   handles: { persistentTimeoutMs: number; durableTimeoutMs: number };
   failover: { leaseDurationMs: number; writeSettleMs: number };
   store: StoreConfig;
@@ -47,7 +49,18 @@ export interface ShareConfig {
 export interface SecurityConfig {
   signing: 'Required' | 'Desired';
   minDialect: '2.0.2' | '2.1' | '3.0' | '3.0.2' | '3.1.1';
+  /** Clients without name and password may open IPC$, and nothing else: enough to list the shares. */
+  anonymousIpc?: boolean;
 }
+
+/** The names of the limits of one user; each file server process counts for itself. */
+const USER_LIMITS = ['connections', 'sessions', 'opens', 'requests', 'waitingRequests', 'bytesInFlight'] as const;
+/** Those of the whole process. */
+const SERVER_LIMITS = [...USER_LIMITS, 'connectionsBeforeLogon'] as const;
+
+export type LimitsConfig = Partial<Record<(typeof SERVER_LIMITS)[number], number>> & {
+  perUser?: Partial<Record<(typeof USER_LIMITS)[number], number>>;
+};
 
 export type Durability = { mode: 'Always' | 'EverySecond' } | { mode: 'Replicated'; replicas: number };
 
@@ -130,7 +143,11 @@ export function checkClusterConfig(input: unknown): ClusterConfig {
     security: {
       signing: oneOf(security.signing ?? 'Required', ['Required', 'Desired'], 'security.signing'),
       minDialect: oneOf(security.minDialect ?? '3.0', ['2.0.2', '2.1', '3.0', '3.0.2', '3.1.1'], 'security.minDialect'),
+      ...(security.anonymousIpc === undefined
+        ? {}
+        : { anonymousIpc: boolean(security.anonymousIpc, 'security.anonymousIpc') }),
     },
+    ...(root.limits === undefined ? {} : { limits: limitsConfig(object(root.limits, 'limits')) }),
     handles: {
       persistentTimeoutMs: count(handles.persistentTimeoutMs ?? 300_000, 'handles.persistentTimeoutMs', 1000),
       durableTimeoutMs: count(handles.durableTimeoutMs ?? 60_000, 'handles.durableTimeoutMs', 1000),
@@ -141,6 +158,24 @@ export function checkClusterConfig(input: unknown): ClusterConfig {
     },
     store: storeConfig(object(root.store, 'store')),
   };
+}
+
+function limitsConfig(l: Record<string, unknown>): LimitsConfig {
+  const limits: LimitsConfig = counts(l, SERVER_LIMITS, 'limits');
+  if (l.perUser !== undefined)
+    limits.perUser = counts(object(l.perUser, 'limits.perUser'), USER_LIMITS, 'limits.perUser');
+  return limits;
+}
+
+/** The fields of these names that are there; each a whole number of at least 1. */
+function counts<const N extends string>(
+  from: Record<string, unknown>,
+  names: readonly N[],
+  at: string,
+): Partial<Record<N, number>> {
+  const found: Partial<Record<N, number>> = {};
+  for (const name of names) if (from[name] !== undefined) found[name] = count(from[name], `${at}.${name}`, 1);
+  return found;
 }
 
 function storeConfig(s: Record<string, unknown>): StoreConfig {

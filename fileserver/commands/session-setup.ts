@@ -9,6 +9,7 @@ import { deriveSessionKeys } from '../../smb/crypto/kdf.ts';
 import { preauthHashUpdate } from '../../smb/crypto/preauth.ts';
 import { createSigner } from '../../smb/crypto/signer.ts';
 import { filetimeFromUnixNs } from '../../smb/fscc/filetime.ts';
+import { wellKnownSids } from '../../smb/security/sid.ts';
 import { Status } from '../../smb/status.ts';
 import {
   decodeSessionSetupRequest,
@@ -22,10 +23,14 @@ import type { ConnectionHost, SessionSetup } from '../session/host.ts';
 import { type Reply, reply, statusReply } from '../session/request.ts';
 import { type Channel, Session, type User } from '../session/session.ts';
 
+/** Who gives neither name nor password. */
+const NOBODY: User = {
+  name: '',
+  sid: wellKnownSids.anonymous,
+  token: { user: wellKnownSids.anonymous, sids: new Set([wellKnownSids.anonymous, wellKnownSids.network]) },
+};
 /** Sessions of one connection: a client has one a user. */
 const MAX_SESSIONS_PER_CONNECTION = 64;
-/** A wrong password is answered this much later; it holds up its own connection's exchange and nobody else. */
-const FAILED_LOGON_DELAY_MS = 500;
 
 export function sessionSetup(call: Call): Reply | Promise<Reply> {
   const { connection } = call;
@@ -103,6 +108,39 @@ function step(call: Call, request: SessionSetupRequest, session: Session, isBind
   if (setup.isBusy || setup.isBinding !== isBinding) return statusReply(Status.REQUEST_NOT_ACCEPTED);
   connection.setups.set(session.id, setup);
   if (connection.dialect === Dialect.SMB_3_1_1) setup.preauthHash = preauthHashUpdate(setup.preauthHash, call.message);
+  const claimed = connection.server.throttle.isQuiet ? undefined : setup.ntlm.claimedUser(request.securityBuffer);
+  const delayMs = claimed === undefined ? 0 : connection.server.throttle.delayBefore(claimed, connection.remoteAddress);
+  if (delayMs === 0) return advance(call, request, session, setup);
+  return delayed(call, request, session, setup, delayMs);
+}
+
+/** A guess among many: looked at later, or not at all. It holds up its own connection's exchange and nobody else. */
+async function delayed(
+  call: Call,
+  request: SessionSetupRequest,
+  session: Session,
+  setup: SessionSetup,
+  delayMs: number | undefined,
+): Promise<Reply> {
+  if (delayMs === undefined) {
+    call.connection.log.info('logon not looked at: too many failed');
+    giveUp(call.connection, session, setup);
+    return statusReply(Status.ACCOUNT_LOCKED_OUT);
+  }
+  setup.isBusy = true;
+  await sleep(delayMs, undefined, { ref: false });
+  setup.isBusy = false;
+  return advance(call, request, session, setup);
+}
+
+/** Looks at the token. */
+function advance(
+  call: Call,
+  request: SessionSetupRequest,
+  session: Session,
+  setup: SessionSetup,
+): Reply | Promise<Reply> {
+  const { connection } = call;
   let progress: NtlmServerStep;
   try {
     progress = setup.ntlm.step(request.securityBuffer);
@@ -119,7 +157,7 @@ function step(call: Call, request: SessionSetupRequest, session: Session, isBind
     const body = encodeSessionSetupResponse({ sessionFlags: 0, securityBuffer: progress.token });
     return reply(body, Status.MORE_PROCESSING_REQUIRED);
   }
-  const user = connection.server.users.find(progress.user);
+  const user = progress.isAnonymous ? NOBODY : connection.server.users.find(progress.user);
   if (!user) return refuse(call, session, setup, new AuthError('LOGON_FAILURE', 'the user is gone'));
   setup.isBusy = true;
   return establish(call, request, session, setup, user, progress);
@@ -132,6 +170,7 @@ function newSetup(connection: ConnectionHost, isBinding: boolean): SessionSetup 
     targetName: settings.serverName,
     dnsName: settings.serverName,
     lookup: (user) => server.users.ntHashOf(user),
+    allowAnonymous: settings.config.security.anonymousIpc === true,
     nowFiletime: () => filetimeFromUnixNs(BigInt(Date.now()) * 1_000_000n),
   });
   return { ntlm, preauthHash: connection.preauthHash, isBusy: false, isBinding };
@@ -143,14 +182,21 @@ async function refuse(call: Call, session: Session, setup: SessionSetup, error: 
   setup.isBusy = true;
   services.metrics.logonFailed();
   connection.log.info({ user: error.user, reason: error.message }, 'logon refused');
-  if (error.code === 'LOGON_FAILURE') await sleep(FAILED_LOGON_DELAY_MS, undefined, { ref: false });
-  connection.setups.delete(session.id);
-  if (!setup.isBinding) discard(connection, session);
+  if (error.code === 'LOGON_FAILURE') {
+    const delayMs = connection.server.throttle.failed(error.user ?? '', connection.remoteAddress);
+    await sleep(delayMs, undefined, { ref: false });
+  }
+  giveUp(connection, session, setup);
   return statusReply(Status[error.code]);
 }
 
+function giveUp(connection: ConnectionHost, session: Session, setup: SessionSetup): void {
+  connection.setups.delete(session.id);
+  if (!setup.isBinding) discard(connection, session);
+}
+
 function discard(connection: ConnectionHost, session: Session): void {
-  if (session.state === 'InProgress') connection.channels.delete(session.id);
+  if (session.state === 'InProgress') connection.dropChannel(session.id);
   else void connection.server.endSession(session, 'authentication failed', 0, connection);
 }
 
@@ -165,41 +211,59 @@ async function establish(
 ): Promise<Reply> {
   const { connection } = call;
   const success = (): Reply => {
-    const sessionFlags = session.encryptData ? SessionFlags.ENCRYPT_DATA : 0;
+    const sessionFlags =
+      (session.encryptData ? SessionFlags.ENCRYPT_DATA : 0) | (session.isAnonymous ? SessionFlags.IS_NULL : 0);
     return reply(encodeSessionSetupResponse({ sessionFlags, securityBuffer: progress.token }));
   };
   connection.setups.delete(session.id);
+  if (!progress.isAnonymous) connection.server.throttle.succeeded(progress.user, connection.remoteAddress);
   if (setup.isBinding) {
     if (session.user?.sid !== user.sid) return statusReply(Status.ACCESS_DENIED);
-    return addChannel(call, session, setup, progress.sessionKey) ? success() : statusReply(Status.USER_SESSION_DELETED);
+    const refusal = addChannel(call, session, setup, progress.sessionKey);
+    return refusal === undefined ? success() : statusReply(refusal);
   }
   if (session.state !== 'InProgress') {
-    // Authenticated again: the same keys stay (3.3.5.5.3). Another user would be another session.
-    if (session.user?.sid !== user.sid) {
+    // Authenticated again: the same keys stay (3.3.5.5.3). Another user would be another session; nobody at all opens nothing new.
+    if (session.user?.sid !== user.sid && !progress.isAnonymous) {
       discard(connection, session);
       return statusReply(Status.ACCESS_DENIED);
     }
+    session.isAnonymous = progress.isAnonymous;
     if (session.state === 'Expired') session.state = 'Valid';
     return success();
   }
+  const { accounts } = connection.server;
+  const usage = accounts.of(user.sid);
+  if (!accounts.hasRoomForSession(usage)) {
+    connection.dropChannel(session.id);
+    connection.log.warn({ user: user.name }, 'too many sessions');
+    return statusReply(Status.INSUFFICIENT_RESOURCES);
+  }
+  accounts.addSessions(1, usage);
+  accounts.addChannels(1, usage);
   const refusal = await settle(call, request, session, user);
   if (refusal !== undefined || !connection.isOpen) {
-    connection.channels.delete(session.id);
+    accounts.addSessions(-1, usage);
+    accounts.addChannels(-1, usage);
+    connection.dropChannel(session.id);
     if (refusal === undefined) void call.services.handles.endSession(session.id);
     return statusReply(refusal ?? Status.CONNECTION_DISCONNECTED);
   }
   setKeys(session, connection, setup, progress.sessionKey);
   const { security } = call.services.settings.config;
   session.user = user;
+  session.usage = usage;
+  session.isAnonymous = progress.isAnonymous;
   session.signingRequired =
-    security.signing === 'Required' || (request.securityMode & SecurityMode.SIGNING_REQUIRED) !== 0;
+    !session.isAnonymous &&
+    (security.signing === 'Required' || (request.securityMode & SecurityMode.SIGNING_REQUIRED) !== 0);
   session.state = 'Valid';
   const [channel] = session.channels;
   if (channel) call.enter(channel);
   // The last response is signed by the new key even where the client did not ask for signing: it proves the exchange.
-  call.mustSign = true;
+  call.mustSign = !session.isAnonymous;
   connection.server.sessions.set(session.id, session);
-  connection.loggedOn();
+  connection.loggedOn(usage);
   connection.log.info({ session: session.id.toString(16), user: user.name }, 'logged on');
   return success();
 }
@@ -242,20 +306,24 @@ function setKeys(session: Session, connection: ConnectionHost, setup: SessionSet
 }
 
 /**
- * 3.3.5.5.3: the channel's key comes from its own exchange; encryption keys stay those of the session. False: the session has ended
- * meanwhile, or the connection has.
+ * 3.3.5.5.3: the channel's key comes from its own exchange; encryption keys stay those of the session.
+ * @returns the status if it cannot be added
  */
-function addChannel(call: Call, session: Session, setup: SessionSetup, sessionKey: Buffer): boolean {
+function addChannel(call: Call, session: Session, setup: SessionSetup, sessionKey: Buffer): number | undefined {
   const { connection } = call;
   const { negotiated, dialect } = connection;
-  if (!negotiated || !connection.isOpen || session.state === 'Ended') return false;
+  const { usage } = session;
+  if (!negotiated || !usage || !connection.isOpen || session.state === 'Ended') return Status.USER_SESSION_DELETED;
+  const { accounts } = connection.server;
+  if (!accounts.hasRoomForChannel(usage)) return Status.INSUFFICIENT_RESOURCES;
   const { signingKey } = deriveSessionKeys({ dialect, sessionKey, preauthHash: setup.preauthHash });
   const channel: Channel = { session, connection, signer: createSigner(negotiated.signingAlgorithm, signingKey) };
   session.channels.push(channel);
+  accounts.addChannels(1, usage);
   connection.channels.set(session.id, channel);
-  connection.loggedOn();
+  connection.loggedOn(usage);
   call.enter(channel);
   call.mustSign = true;
   connection.log.info({ session: session.id.toString(16), channels: session.channels.length }, 'channel added');
-  return true;
+  return undefined;
 }

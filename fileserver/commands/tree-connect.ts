@@ -28,6 +28,7 @@ export async function treeConnect(request: Request): Promise<Reply> {
   }
   const share = services.shares.find(shareNameOf(path));
   if (!share) return statusReply(Status.BAD_NETWORK_NAME);
+  if (session.isAnonymous && !share.isPipe) return statusReply(Status.ACCESS_DENIED);
   const permission = services.shares.permissionOf(share, session.user?.name ?? '');
   if (!permission) return statusReply(Status.ACCESS_DENIED);
   const encryptData = share.config?.encryption === 'Required';

@@ -1,5 +1,5 @@
 // What is checked before a command's handler sees a request (MS-SMB2 3.3.5.2).
-import { Command } from '../../smb/constants.ts';
+import { Command, Dialect } from '../../smb/constants.ts';
 import { isError, Status } from '../../smb/status.ts';
 import { handlers } from '../commands/index.ts';
 import type { Call } from './call.ts';
@@ -48,7 +48,7 @@ export function dispatch(call: Call): Reply | Promise<Reply> {
   const inherited = fromCompound(call);
   // Looked at in any case: the answer is signed by the session, whatever it says.
   const ofSession = checkSession(call);
-  const refusal = inherited ?? ofSession ?? (needsTree.has(command) ? checkTree(call) : undefined);
+  const refusal = inherited ?? ofSession ?? (needsTree.has(command) ? checkTree(call) : checkUntreed(call));
   if (refusal !== undefined) return statusReply(refusal);
   if (needsTree.has(command) && call.tree.share.isPipe && !notOfPipes.has(command)) {
     return call.services.pipes.handle(call);
@@ -102,8 +102,26 @@ function checkSession(call: Call): number | undefined {
 
 /** 3.3.5.2.11 */
 function checkTree(call: Call): number | undefined {
-  const tree = call.session.trees.get(call.treeId);
+  const { session } = call;
+  const tree = session.trees.get(call.treeId);
   if (!tree) return Status.NETWORK_NAME_DELETED;
   call.tree = tree;
-  return tree.encryptData && !call.sealedBy ? Status.ACCESS_DENIED : undefined;
+  if (tree.encryptData && !call.sealedBy) return Status.ACCESS_DENIED;
+  return call.header.command === Command.CREATE && !tree.share.isPipe ? checkCreate(call) : undefined;
+}
+
+function checkCreate({ session, services, connection }: Call): number | undefined {
+  if (session.isAnonymous) return Status.ACCESS_DENIED;
+  const { opens, perUser } = connection.server.accounts.limits;
+  const isFull = services.opens.size >= opens || (session.usage?.opens ?? 0) >= perUser.opens;
+  return isFull ? Status.INSUFFICIENT_RESOURCES : undefined;
+}
+
+/** 3.3.5.7: in 3.1.1 the first request of a session after its setup proves that nobody has changed what was negotiated. */
+function checkUntreed(call: Call): number | undefined {
+  const { header, connection } = call;
+  if (header.command !== Command.TREE_CONNECT || connection.dialect !== Dialect.SMB_3_1_1) return undefined;
+  if (call.isSigned || call.sealedBy || call.session.isAnonymous) return undefined;
+  connection.close('TREE_CONNECT that is neither signed nor encrypted');
+  return Status.ACCESS_DENIED;
 }

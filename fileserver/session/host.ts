@@ -2,8 +2,10 @@
 import type { Logger } from '../../common/logging.ts';
 import type { NtlmServer } from '../../smb/auth/server.ts';
 import type { Users } from '../users.ts';
+import type { LogonThrottle } from './logon-throttle.ts';
 import type { Services } from './request.ts';
 import type { Channel, Connection, Session, User } from './session.ts';
+import type { Accounts, Usage } from './usage.ts';
 
 /** What NEGOTIATE agreed on for a connection (MS-SMB2 3.3.1.7). */
 export interface Negotiated {
@@ -37,6 +39,8 @@ export interface ConnectionHost extends Connection {
   readonly services: Services;
   readonly server: ServerHost;
   readonly log: Logger;
+  /** Address of the client, without port. */
+  readonly remoteAddress: string;
   /** Connection.SessionTable, by session id: the sessions that may be used here, also those that are being set up. */
   readonly channels: Map<bigint, Channel>;
   /** Authentication exchanges that have begun, by session. */
@@ -44,17 +48,21 @@ export interface ConnectionHost extends Connection {
   readonly negotiated: Negotiated | undefined;
   /** Connection.PreauthIntegrityHashValue (3.3.1.7). */
   readonly preauthHash: Buffer;
+  /** The session has ended, or its client has not become one. */
+  dropChannel(sessionId: bigint): void;
   /** The NEGOTIATE exchange is over. */
   negotiationDone(negotiated: Negotiated): void;
   hashForPreauth(message: Buffer): void;
-  /** Somebody has logged on: larger messages and more credits from now on. */
-  loggedOn(): void;
+  /** Somebody has logged on: larger messages and more credits from now on, on his account. */
+  loggedOn(usage: Usage): void;
 }
 
 /** The server, as its connections see it. */
 export interface ServerHost {
   readonly services: Services;
   readonly users: Users;
+  readonly accounts: Accounts;
+  readonly throttle: LogonThrottle;
   /** GlobalSessionTable (MS-SMB2 3.3.1.5): valid sessions, and those that are ending until their opens are settled. */
   readonly sessions: Map<bigint, Session>;
   /** On its way out: connections are reset, sessions not set up any more. */

@@ -26,6 +26,7 @@ import { FencedError } from './deadline-gate.ts';
 import { dispatch, needsTree } from './dispatch.ts';
 import type { Negotiated, ServerHost, SessionSetup } from './host.ts';
 import {
+  LOGGED_OFF_TIMEOUT_MS,
   LOGON_TIMEOUT_MS,
   MAX_ASYNC,
   MAX_COMPOUND,
@@ -35,23 +36,28 @@ import {
   MAX_IN_FLIGHT,
   MAX_RETIRED,
   MAX_UNSENT,
+  SMALL,
 } from './limits.ts';
 import { replyBuffers } from './reply-buffers.ts';
 import { type Reply, type Services, StatusError, statusReply } from './request.ts';
 import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
 import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
 import type { Channel, Session } from './session.ts';
+import type { Usage } from './usage.ts';
 
 /** The server that a connection belongs to. */
 export interface ConnectionOwner extends ServerHost {
   endSession(session: Session, reason: string, own?: number, by?: ServerConnection): Promise<void>;
   connectionClosed(connection: ServerConnection): void;
+  /** Somebody is (or nobody is any more) logged on to the connection. */
+  loggedOn(connection: ServerConnection, isLoggedOn: boolean): void;
 }
 
 /** One client's connection: takes its frames apart, has the requests done, and sends what comes back. */
 export class ServerConnection implements CallHost {
   readonly id: number;
   readonly remote: string;
+  readonly remoteAddress: string;
   readonly localAddress: string;
   readonly services: Services;
   readonly server: ConnectionOwner;
@@ -66,12 +72,17 @@ export class ServerConnection implements CallHost {
   #awaitsSecondNegotiate = false;
   isOpen = true;
   readonly #socket: Socket;
-  readonly #reader = new FrameReader(MAX_FRAME_BEFORE_LOGON);
+  readonly #reader = new FrameReader(MAX_FRAME_BEFORE_LOGON, (length) => this.#admitsFrame(length));
   readonly #window = new SequenceWindow();
   #maxCredits = MAX_CREDITS_BEFORE_LOGON;
   readonly #pending = new Set<Call>();
   /** Bytes of what is in #pending, see MAX_IN_FLIGHT. */
   #inFlightBytes = 0;
+  /** Bytes of a message that has begun to arrive, and of replies that the client has not read yet; where they are many. */
+  #arrivingBytes = 0;
+  #unreadBytes = 0;
+  /** Of who has logged on last: what is in flight is on his account. */
+  #usage: Usage | undefined;
   #asyncCount = 0;
   #nextAsyncId = 1n;
   #out: Buffer[] = [];
@@ -84,6 +95,7 @@ export class ServerConnection implements CallHost {
   #waitsForGate = false;
   #waitsForClient = false;
   #waitsForRequests = false;
+  #waitsForRoom = false;
   #logonTimer: NodeJS.Timeout | undefined;
 
   constructor(server: ConnectionOwner, socket: Socket, id: number) {
@@ -91,6 +103,7 @@ export class ServerConnection implements CallHost {
     this.services = server.services;
     this.#socket = socket;
     this.id = id;
+    this.remoteAddress = socket.remoteAddress ?? '';
     this.remote = `${socket.remoteAddress}:${socket.remotePort}`;
     this.localAddress = socket.localAddress ?? '';
     this.log = server.services.log.child({ connection: id, client: this.remote });
@@ -103,7 +116,8 @@ export class ServerConnection implements CallHost {
     });
     socket.on('error', (error) => this.log.debug({ reason: error.message }, 'connection broke'));
     socket.on('close', () => this.#closed());
-    this.#armLogonTimer();
+    socket.on('drain', () => this.#hasSent());
+    this.#armLogonTimer(LOGON_TIMEOUT_MS);
   }
 
   // ---- what handlers see -------------------------------------------------------------------------------------------
@@ -180,10 +194,46 @@ export class ServerConnection implements CallHost {
     if (this.#isQuiesced || this.#waitsForClient) return true;
     if (this.#outBytes > MAX_UNSENT) this.#flush();
     if (this.#inFlightBytes > MAX_IN_FLIGHT) this.#waitForRequests();
-    if (this.#waitsForClient || this.#waitsForRequests) return true;
+    if (!this.#hasRoom()) this.#waitForRoom();
+    if (this.#waitsForClient || this.#waitsForRequests || this.#waitsForRoom) return true;
     if (this.services.deadline.mayServe()) return false;
     this.#waitForGate();
     return true;
+  }
+
+  /** Where the server (or the user) has much in flight, only who has nothing gets more: one request at a time for everybody. */
+  #hasRoom(): boolean {
+    const { accounts } = this.server;
+    if (!accounts.isFull(this.#usage)) return true;
+    return this.#inFlightBytes === 0 && this.#unreadBytes === 0 && !accounts.isOverfull();
+  }
+
+  #waitForRoom(): void {
+    if (this.#waitsForRoom) return;
+    this.#waitsForRoom = true;
+    this.#socket.pause();
+    this.server.accounts.whenFreed(() => {
+      this.#waitsForRoom = false;
+      this.#goOn();
+    });
+  }
+
+  /** Memory for a large message that has begun to arrive. */
+  #admitsFrame(length: number): boolean {
+    if (length <= SMALL) return true;
+    if (!this.#hasRoom()) {
+      this.#waitForRoom();
+      return false;
+    }
+    this.#arrivingBytes = length;
+    this.server.accounts.addBytes(length, this.#usage);
+    return true;
+  }
+
+  #hasArrived(): void {
+    if (this.#arrivingBytes === 0) return;
+    this.server.accounts.addBytes(-this.#arrivingBytes, this.#usage);
+    this.#arrivingBytes = 0;
   }
 
   /** Past the deadline: neither takes nor sends anything until a renewal (docs/decisions/0002). */
@@ -201,8 +251,8 @@ export class ServerConnection implements CallHost {
   }
 
   #goOn(): void {
-    if (!this.isOpen || this.#isQuiesced || this.#waitsForGate || this.#waitsForClient || this.#waitsForRequests)
-      return;
+    if (!this.isOpen || this.#isQuiesced || this.#waitsForGate || this.#waitsForClient) return;
+    if (this.#waitsForRequests || this.#waitsForRoom) return;
     this.#socket.resume();
     this.#drain();
   }
@@ -216,6 +266,7 @@ export class ServerConnection implements CallHost {
       while (this.isOpen && !this.#isHeld()) {
         const frame = this.#reader.next();
         if (!frame) break;
+        this.#hasArrived();
         this.#takeFrame(frame);
       }
     } catch (error) {
@@ -384,30 +435,38 @@ export class ServerConnection implements CallHost {
   #await(call: Call, result: Promise<Reply>, then: (reply: Reply) => void): void {
     const session = call.knownSession;
     session?.begun();
+    const usage = session?.usage;
+    const { accounts } = this.server;
     this.#pending.add(call);
     this.#inFlightBytes += weightOf(call);
+    accounts.addBytes(weightOf(call), usage);
+    accounts.addRequests(1, usage);
     // 3.3.5.2.10: a request that was answered at once was never outstanding.
     const { channel } = call;
     const generation = channel?.begin() ?? 0;
     result.then(
       (reply) => {
         channel?.end(generation);
-        this.#settled(call, session);
+        this.#settled(call, session, usage);
         if (this.isOpen) then(reply);
       },
       (error) => {
         channel?.end(generation);
-        this.#settled(call, session);
+        this.#settled(call, session, usage);
         const reply = this.#replyTo(error, call);
         if (reply && this.isOpen) then(reply);
       },
     );
   }
 
-  #settled(call: Call, session: Session | undefined): void {
+  #settled(call: Call, session: Session | undefined, usage: Usage | undefined): void {
+    const { accounts } = this.server;
     this.#pending.delete(call);
     this.#inFlightBytes -= weightOf(call);
+    accounts.addBytes(-weightOf(call), usage);
     if (call.asyncId !== 0n) this.#asyncCount--;
+    if (call.countsAsWaiting) accounts.addWaiting(-1, usage);
+    else accounts.addRequests(-1, usage);
     session?.finished(call.countsAsWaiting);
     this.#scheduleFlush();
     if (this.#waitsForRequests && this.#inFlightBytes <= MAX_IN_FLIGHT / 2) {
@@ -519,12 +578,17 @@ export class ServerConnection implements CallHost {
   sendInterim(call: Call): void {
     if (!this.isOpen) return;
     if (!call.isLast && call.header.command !== Command.CREATE) throw new StatusError(Status.INTERNAL_ERROR);
-    if (this.#asyncCount >= MAX_ASYNC) throw new StatusError(Status.INSUFFICIENT_RESOURCES);
+    const { accounts } = this.server;
+    const usage = call.knownSession?.usage;
+    if (this.#asyncCount >= MAX_ASYNC || !accounts.hasRoomToWait(usage))
+      throw new StatusError(Status.INSUFFICIENT_RESOURCES);
     this.#asyncCount++;
     call.asyncId = this.#nextAsyncId++;
     if (call.knownSession && this.#pending.has(call)) {
       call.countsAsWaiting = true;
       call.knownSession.waits();
+      accounts.addRequests(-1, usage);
+      accounts.addWaiting(1, usage);
     }
     // What is done of its compound does not wait for it.
     if (call.chain) this.#sendChain(call.chain);
@@ -590,7 +654,9 @@ export class ServerConnection implements CallHost {
       for (const frame of frames) this.#write(frame);
       if (frames.length > 1) this.#socket.uncork();
     }
-    if (this.#socket.writableLength > MAX_UNSENT) this.#waitForClient();
+    const unsent = this.#socket.writableLength;
+    if (unsent > SMALL) this.#keepsUnread(unsent);
+    if (unsent > MAX_UNSENT) this.#waitForClient();
   }
 
   #write(frame: Buffer): void {
@@ -607,10 +673,20 @@ export class ServerConnection implements CallHost {
     if (this.#waitsForClient) return;
     this.#waitsForClient = true;
     this.#socket.pause();
-    this.#socket.once('drain', () => {
-      this.#waitsForClient = false;
-      this.#goOn();
-    });
+  }
+
+  #keepsUnread(bytes: number): void {
+    if (bytes === this.#unreadBytes) return;
+    this.server.accounts.addBytes(bytes - this.#unreadBytes, this.#usage);
+    this.#unreadBytes = bytes;
+  }
+
+  /** The client has read all that waited for it. */
+  #hasSent(): void {
+    this.#keepsUnread(0);
+    if (!this.#waitsForClient) return;
+    this.#waitsForClient = false;
+    this.#goOn();
   }
 
   // ---- life --------------------------------------------------------------------------------------------------------
@@ -619,13 +695,26 @@ export class ServerConnection implements CallHost {
   dropChannel(sessionId: bigint): void {
     this.channels.delete(sessionId);
     this.setups.delete(sessionId);
+    if (this.channels.size > 0 || !this.isOpen) return;
+    this.#armLogonTimer(LOGGED_OFF_TIMEOUT_MS);
+    this.server.loggedOn(this, false);
   }
 
-  /** Somebody has logged on: larger messages and more credits from now on. */
-  loggedOn(): void {
+  /** Somebody has logged on: larger messages and more credits from now on, on his account. */
+  loggedOn(usage: Usage): void {
     clearTimeout(this.#logonTimer);
+    this.server.loggedOn(this, true);
+    this.#changeAccount(usage);
     this.#reader.maxFrameSize = MAX_FRAME;
     this.#maxCredits = MAX_CREDITS;
+  }
+
+  /** What is in flight for the connection itself is counted where it will be taken off again. */
+  #changeAccount(usage: Usage): void {
+    const own = this.#arrivingBytes + this.#unreadBytes;
+    this.server.accounts.addBytes(-own, this.#usage);
+    this.#usage = usage;
+    this.server.accounts.addBytes(own, usage);
   }
 
   /** The NEGOTIATE exchange is over. */
@@ -638,8 +727,9 @@ export class ServerConnection implements CallHost {
     this.preauthHash = preauthHashUpdate(this.preauthHash, message);
   }
 
-  #armLogonTimer(): void {
-    this.#logonTimer = setTimeout(() => this.close('nobody logged on in time'), LOGON_TIMEOUT_MS);
+  #armLogonTimer(timeoutMs: number): void {
+    clearTimeout(this.#logonTimer);
+    this.#logonTimer = setTimeout(() => this.close('nobody logged on in time'), timeoutMs);
     this.#logonTimer.unref();
   }
 
@@ -666,6 +756,8 @@ export class ServerConnection implements CallHost {
   #closed(): void {
     this.isOpen = false;
     clearTimeout(this.#logonTimer);
+    this.#hasArrived();
+    this.#keepsUnread(0);
     this.#out = [];
     this.abortPending();
     for (const session of this.#retired) session.closeKeys();

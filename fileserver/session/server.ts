@@ -2,14 +2,12 @@ import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { HoldfastError } from '../../common/errors.ts';
 import { splitAddress } from '../../common/metrics.ts';
 import type { Users } from '../users.ts';
+import { LogonThrottle } from './logon-throttle.ts';
 import type { Services } from './request.ts';
 import { type ConnectionOwner, ServerConnection } from './server-connection.ts';
 import type { Session, User } from './session.ts';
+import { Accounts, limitsOf } from './usage.ts';
 
-/** Connections at once; each costs some tens of KiB before logon. */
-const MAX_CONNECTIONS = 20_000;
-/** Of them, without a session. */
-const MAX_BEFORE_LOGON = 4096;
 const EPOCH_SHIFT = 36n;
 const SHARD_SHIFT = 30n;
 const SHARDS = 64;
@@ -22,7 +20,11 @@ const FENCED_WAIT_MS = 10_000;
 export class Server implements ConnectionOwner {
   readonly services: Services;
   readonly users: Users;
+  readonly accounts: Accounts;
+  readonly throttle = new LogonThrottle();
   readonly connections = new Set<ServerConnection>();
+  /** Of them, those that nobody is logged on to; who has waited longest comes first. */
+  readonly #beforeLogon = new Set<ServerConnection>();
   /** GlobalSessionTable (MS-SMB2 3.3.1.5): valid sessions, and those that are ending until their opens are settled. */
   readonly sessions = new Map<bigint, Session>();
   /** On its way out: connections are reset, sessions not set up any more. */
@@ -37,6 +39,7 @@ export class Server implements ConnectionOwner {
   constructor(services: Services, users: Users) {
     this.services = services;
     this.users = users;
+    this.accounts = new Accounts(limitsOf(services.settings.config));
   }
 
   /** A new identity: SessionIds carry its epoch. */
@@ -77,20 +80,32 @@ export class Server implements ConnectionOwner {
   }
 
   #accept(socket: Socket): void {
-    const isFull = this.connections.size >= MAX_CONNECTIONS || this.#beforeLogon() >= MAX_BEFORE_LOGON;
-    if (this.isStopping || isFull || this.#epoch === undefined) {
+    const { limits } = this.accounts;
+    if (this.#beforeLogon.size >= limits.connectionsBeforeLogon) this.#closeOldest();
+    if (this.isStopping || this.connections.size >= limits.connections || this.#epoch === undefined) {
       socket.on('error', () => {});
       socket.resetAndDestroy();
       return;
     }
     const connection = new ServerConnection(this, socket, ++this.#connectionCounter);
     this.connections.add(connection);
+    this.#beforeLogon.add(connection);
     if (this.isQuiesced) connection.quiesce();
     connection.log.debug('connected');
   }
 
-  #beforeLogon(): number {
-    return this.connections.size - Math.min(this.connections.size, this.sessions.size);
+  /** Who floods the server with connections loses its own first. */
+  #closeOldest(): void {
+    for (const connection of this.#beforeLogon) {
+      this.#beforeLogon.delete(connection);
+      connection.close('too many connections that nobody logs on to', true);
+      return;
+    }
+  }
+
+  loggedOn(connection: ServerConnection, isLoggedOn: boolean): void {
+    if (isLoggedOn) this.#beforeLogon.delete(connection);
+    else this.#beforeLogon.add(connection);
   }
 
   /** Epoch (28 bits), shard (6), counter (30). Undefined when the counter is used up: a new epoch is needed. */
@@ -117,12 +132,18 @@ export class Server implements ConnectionOwner {
     await session.whenIdle(own);
     await this.services.opens.endSession(session);
     await this.services.handles.endSession(session.id);
-    this.sessions.delete(session.id);
+    this.#remove(session);
     session.trees.clear();
     const last = by ?? connections[0];
     if (last) last.retire(session);
     else session.closeKeys();
     this.services.log.info({ session: session.id.toString(16), user: session.user?.name, reason }, 'session ended');
+  }
+
+  #remove(session: Session): void {
+    if (!this.sessions.delete(session.id) || !session.usage) return;
+    this.accounts.addSessions(-1, session.usage);
+    this.accounts.addChannels(-session.channels.length, session.usage);
   }
 
   /** No more requests for the session. @returns the connections of its channels */
@@ -140,7 +161,7 @@ export class Server implements ConnectionOwner {
   async releaseSession(session: Session): Promise<void> {
     if (session.ending) return session.ending;
     const connections = this.#forget(session);
-    this.sessions.delete(session.id);
+    this.#remove(session);
     session.ending = this.services.opens.dropSession(session);
     for (const connection of connections) connection.abortPending(session);
     await session.ending;
@@ -169,6 +190,7 @@ export class Server implements ConnectionOwner {
 
   connectionClosed(connection: ServerConnection): void {
     this.connections.delete(connection);
+    this.#beforeLogon.delete(connection);
     connection.log.debug('disconnected');
     for (const { session } of [...connection.channels.values()]) this.#lostChannel(session, connection);
   }
@@ -176,8 +198,10 @@ export class Server implements ConnectionOwner {
   /** 3.3.7.1: a session lives as long as one of its channels does. */
   #lostChannel(session: Session, connection: ServerConnection): void {
     if (session.state === 'InProgress' || session.state === 'Ended') return;
-    if (session.channels.length > 1) session.removeChannel(connection);
-    else void this.endSession(session, 'its connection is gone');
+    if (session.channels.length > 1) {
+      session.removeChannel(connection);
+      if (session.usage) this.accounts.addChannels(-1, session.usage);
+    } else void this.endSession(session, 'its connection is gone');
   }
 
   /** Fenced: resets every connection, lets go of every open, tells nobody. Resolves when nothing is with the kernel any more. */
@@ -188,7 +212,7 @@ export class Server implements ConnectionOwner {
       session.state = 'Ended';
       session.ending ??= Promise.resolve();
     }
-    this.sessions.clear();
+    for (const session of sessions) this.#remove(session);
     for (const connection of [...this.connections]) connection.close('fenced', true);
     const settled = this.services.opens.dropAll();
     const timeout = new Promise<void>((resolve) => setTimeout(resolve, FENCED_WAIT_MS).unref());

@@ -3,6 +3,7 @@ import type { Signer } from '../../smb/crypto/signer.ts';
 import type { AccessToken } from '../../smb/security/access.ts';
 import type { Sid } from '../../smb/security/sid.ts';
 import type { Share } from '../shares.ts';
+import type { Usage } from './usage.ts';
 
 /** MS-SMB2 3.3.1.7: what command handlers see of a client's connection. */
 export interface Connection {
@@ -79,6 +80,8 @@ export class Session {
   state: SessionState = 'InProgress';
   /** Set when authentication has succeeded; a Valid session has one. */
   user: User | undefined;
+  /** What its user has in use; set with `user`. */
+  usage: Usage | undefined;
   /** Session.IsAnonymous: nothing but IPC$ is open to it, and it has no key worth the name. */
   isAnonymous = false;
   signingRequired = true;

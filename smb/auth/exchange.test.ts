@@ -219,7 +219,14 @@ describe('raw NTLMSSP', () => {
 
     const result = acceptor.step(authenticate(response));
 
-    expect(result).toEqual({ done: true, user: 'alice', domain: 'D', token: noField, sessionKey: key });
+    expect(result).toEqual({
+      done: true,
+      user: 'alice',
+      domain: 'D',
+      token: noField,
+      sessionKey: key,
+      isAnonymous: false,
+    });
   });
 
   test('a MIC that the response announces must be there and match', () => {

@@ -30,12 +30,24 @@ export interface NtlmServerOptions {
   randomBytes?: (size: number) => Buffer;
   /** Current time as FILETIME (100 ns since 1601). */
   nowFiletime: () => bigint;
+  /** Who gives no name and no response is let in as nobody; the default refuses. */
+  allowAnonymous?: boolean;
 }
 
 export type NtlmServerStep =
   | { done: false; token: Buffer }
-  /** `user` and `domain` as the client sent them; `sessionKey` is 16 bytes. `token` may be empty (raw NTLMSSP). */
-  | { done: true; token: Buffer; user: string; domain: string; sessionKey: Buffer };
+  /**
+   * `user` and `domain` as the client sent them, empty where `isAnonymous`; `sessionKey` is 16 bytes, and no secret where `isAnonymous`.
+   * `token` may be empty (raw NTLMSSP).
+   */
+  | ({ done: true; token: Buffer } & Authenticated);
+
+interface Authenticated {
+  user: string;
+  domain: string;
+  sessionKey: Buffer;
+  isAnonymous: boolean;
+}
 
 /** A lookup for NtlmServer over user names, matched without regard to case, whatever the domain. */
 export function ntlmUserLookup(users: Iterable<readonly [user: string, ntHash: Buffer]>): NtlmServerOptions['lookup'] {
@@ -102,6 +114,19 @@ export class NtlmServer {
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       throw new AuthError('INVALID_PARAMETER', `malformed authentication token: ${error.message}`, {}, error);
+    }
+  }
+
+  /** The user whose password the token is to prove, where that is what comes next. Reads, and decides nothing. */
+  claimedUser(token: Buffer): string | undefined {
+    if (this.#state !== 'expect-authenticate') return undefined;
+    try {
+      const resp = this.#spnego === undefined ? undefined : decodeSpnego(token);
+      const ntlmToken = resp === undefined ? token : resp.kind === 'resp' ? resp.responseToken : undefined;
+      return ntlmToken && decodeAuthenticate(ntlmToken).user;
+    } catch (error) {
+      if (error instanceof WireError) return undefined;
+      throw error;
     }
   }
 
@@ -184,12 +209,17 @@ export class NtlmServer {
 
   /** MS-NLMP 3.2.5.1.2, for NTLMv2 alone. */
   #authenticate(token: Buffer): {
-    result: { done: true; user: string; domain: string; sessionKey: Buffer };
+    result: { done: true } & Authenticated;
     flags: number;
   } {
     const message = decodeAuthenticate(token);
     const { user, domain, flags } = message;
     if (isAnonymous(message)) {
+      if (this.#options.allowAnonymous) {
+        // MS-NLMP 3.3.2: the key exchange key of nobody is zero.
+        const sessionKey = exportedSessionKey(message, Buffer.alloc(16));
+        return { result: { done: true, user: '', domain: '', sessionKey, isAnonymous: true }, flags };
+      }
       throw new AuthError('LOGON_FAILURE', 'anonymous logon is not allowed', { anonymous: true });
     }
     if ((flags & NtlmFlag.unicode) === 0) throw new WireError('NTLM AUTHENTICATE is not in Unicode');
@@ -209,7 +239,7 @@ export class NtlmServer {
 
     const sessionKey = exportedSessionKey(message, proof.keyExchangeKey);
     if ((avFlags(avPairs) & avFlagMicPresent) !== 0) this.#verifyMic(token, message, sessionKey);
-    return { result: { done: true, user, domain, sessionKey }, flags };
+    return { result: { done: true, user, domain, sessionKey, isAnonymous: false }, flags };
   }
 
   #verifyMic(token: Buffer, message: NtlmAuthenticate, sessionKey: Buffer): void {

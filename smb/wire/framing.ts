@@ -36,12 +36,19 @@ export class FrameReader {
   /** A message, or prefix, that began in an earlier chunk. */
   #gathered: Buffer | undefined;
   #filled = 0;
+  /** Length of a message that `admits` has not let begin yet. */
+  #awaited: number | undefined;
+  readonly #admits: (length: number) => boolean;
   readonly #prefix = Buffer.alloc(FRAME_PREFIX_SIZE);
   #prefixFilled = 0;
 
-  /** `maxFrameSize`, bytes: the most that one message may have. Small before authentication, see `maxFrameSize`. */
-  constructor(maxFrameSize: number) {
+  /**
+   * `maxFrameSize`, bytes: the most that one message may have. Small before authentication, see `maxFrameSize`. `admits`: whether memory may
+   * be taken for a message of so many bytes that has begun to arrive; while it may not, `next` gives nothing and asks again when it is called.
+   */
+  constructor(maxFrameSize: number, admits: (length: number) => boolean = () => true) {
     this.#maxFrameSize = maxFrameSize;
+    this.#admits = admits;
   }
 
   get maxFrameSize(): number {
@@ -72,6 +79,7 @@ export class FrameReader {
 
   /** The next whole message without its prefix, or undefined until more is pushed. */
   next(): Buffer | undefined {
+    if (this.#awaited !== undefined && !this.#begin(this.#awaited)) return undefined;
     while (this.#chunk) {
       const chunk = this.#chunk;
       if (this.#gathered) {
@@ -79,7 +87,10 @@ export class FrameReader {
         if (message) return message;
       } else if (this.#prefixFilled > 0 || chunk.length - this.#at < FRAME_PREFIX_SIZE) {
         const length = this.#gatherPrefix(chunk);
-        if (length !== undefined) this.#begin(length);
+        if (length !== undefined && !this.#begin(length)) {
+          this.#dropIfUsed(chunk);
+          return undefined;
+        }
       } else {
         const length = this.#checked(chunk.readUInt32BE(this.#at));
         this.#at += FRAME_PREFIX_SIZE;
@@ -89,16 +100,22 @@ export class FrameReader {
           this.#dropIfUsed(chunk);
           return message;
         }
-        this.#begin(length);
+        if (!this.#begin(length)) {
+          this.#dropIfUsed(chunk);
+          return undefined;
+        }
       }
       this.#dropIfUsed(chunk);
     }
     return undefined;
   }
 
-  #begin(length: number): void {
+  #begin(length: number): boolean {
+    this.#awaited = this.#admits(length) ? undefined : length;
+    if (this.#awaited !== undefined) return false;
     this.#gathered = Buffer.allocUnsafeSlow(length);
     this.#filled = 0;
+    return true;
   }
 
   #gather(chunk: Buffer, message: Buffer): Buffer | undefined {

@@ -1,0 +1,158 @@
+// What is in use, by user and in the whole server, and how much may be (docs/limits.md).
+
+import type { ClusterConfig } from '../../common/config.ts';
+
+/** How much may be in use at once. Bytes are of requests, of replies that are being made, and of replies that wait for their client. */
+export interface Limits {
+  /** TCP connections; of these, such that nobody has logged on to yet. */
+  readonly connections: number;
+  readonly connectionsBeforeLogon: number;
+  readonly sessions: number;
+  readonly opens: number;
+  /** Requests that are being worked on; those that wait for somebody (STATUS_PENDING) are counted by themselves. */
+  readonly requests: number;
+  readonly waitingRequests: number;
+  readonly bytesInFlight: number;
+  /** The same of one user; connections are counted once a session that uses them. */
+  readonly perUser: {
+    readonly connections: number;
+    readonly sessions: number;
+    readonly opens: number;
+    readonly requests: number;
+    readonly waitingRequests: number;
+    readonly bytesInFlight: number;
+  };
+}
+
+/** Chosen so that a file server that is driven to all of them at once lives in 512 MiB. */
+export const DEFAULT_LIMITS: Limits = {
+  connections: 4096,
+  connectionsBeforeLogon: 1024,
+  sessions: 4096,
+  opens: 32_768,
+  requests: 16_384,
+  waitingRequests: 16_384,
+  bytesInFlight: 128 * 1024 * 1024,
+  perUser: {
+    connections: 1024,
+    sessions: 1024,
+    opens: 16_384,
+    requests: 8192,
+    waitingRequests: 8192,
+    bytesInFlight: 96 * 1024 * 1024,
+  },
+};
+
+/** The defaults, and what the configuration says otherwise. */
+export function limitsOf({ limits = {} }: Pick<ClusterConfig, 'limits'>): Limits {
+  return { ...DEFAULT_LIMITS, ...limits, perUser: { ...DEFAULT_LIMITS.perUser, ...limits.perUser } };
+}
+
+/** What one user has in use, or everybody together. */
+export class Usage {
+  channels = 0;
+  sessions = 0;
+  /** Of sessions that are there; the server's own count is that of the table of opens. */
+  opens = 0;
+  requests = 0;
+  waitingRequests = 0;
+  bytesInFlight = 0;
+}
+
+/** Connections that are woken at once when something became free. */
+const WOKEN_AT_ONCE = 8;
+
+/** Keeps count of what is in use. Nothing here refuses: who asks for more looks first whether there is room. */
+export class Accounts {
+  readonly limits: Limits;
+  readonly server = new Usage();
+  readonly #users = new Map<string, Usage>();
+  #waiting: (() => void)[] = [];
+  #isWaking = false;
+
+  constructor(limits: Limits = DEFAULT_LIMITS) {
+    this.limits = limits;
+  }
+
+  /** @param sid whose */
+  of(sid: string): Usage {
+    let usage = this.#users.get(sid);
+    if (!usage) {
+      usage = new Usage();
+      this.#users.set(sid, usage);
+    }
+    return usage;
+  }
+
+  /** Whether the user may set up one more session (with one more channel). */
+  hasRoomForSession(user: Usage): boolean {
+    const { sessions, perUser } = this.limits;
+    return this.server.sessions < sessions && user.sessions < perUser.sessions && this.hasRoomForChannel(user);
+  }
+
+  hasRoomForChannel(user: Usage): boolean {
+    return user.channels < this.limits.perUser.connections;
+  }
+
+  /** Whether one more request may wait for somebody. */
+  hasRoomToWait(user: Usage | undefined): boolean {
+    const { waitingRequests, perUser } = this.limits;
+    return this.server.waitingRequests < waitingRequests && (!user || user.waitingRequests < perUser.waitingRequests);
+  }
+
+  /** Whether requests are to be left unread: of everybody, or of this user. On the way of every message. */
+  isFull(user: Usage | undefined): boolean {
+    const { limits, server } = this;
+    if (server.bytesInFlight > limits.bytesInFlight || server.requests > limits.requests) return true;
+    if (!user) return false;
+    return user.bytesInFlight > limits.perUser.bytesInFlight || user.requests > limits.perUser.requests;
+  }
+
+  /** Whether not even a connection that has nothing in flight is served: the half more that each of these may take is used up. */
+  isOverfull(): boolean {
+    return this.server.bytesInFlight > this.limits.bytesInFlight * 1.5;
+  }
+
+  /** Counts bytes; negative ones are free again. */
+  addBytes(bytes: number, user: Usage | undefined): void {
+    this.server.bytesInFlight += bytes;
+    if (user) user.bytesInFlight += bytes;
+    if (bytes < 0 && this.#waiting.length > 0) this.#wake();
+  }
+
+  addRequests(requests: number, user: Usage | undefined): void {
+    this.server.requests += requests;
+    if (user) user.requests += requests;
+    if (requests < 0 && this.#waiting.length > 0) this.#wake();
+  }
+
+  /** A request of the user has begun to wait for somebody, or ended to. */
+  addWaiting(requests: number, user: Usage | undefined): void {
+    this.server.waitingRequests += requests;
+    if (user) user.waitingRequests += requests;
+  }
+
+  addSessions(sessions: number, user: Usage): void {
+    this.server.sessions += sessions;
+    user.sessions += sessions;
+  }
+
+  addChannels(channels: number, user: Usage): void {
+    this.server.channels += channels;
+    user.channels += channels;
+  }
+
+  /** Calls back when something became free; it may be in use again by then, and who called waits anew. First come, first served. */
+  whenFreed(wake: () => void): void {
+    this.#waiting.push(wake);
+  }
+
+  #wake(): void {
+    if (this.#isWaking) return;
+    this.#isWaking = true;
+    setImmediate(() => {
+      this.#isWaking = false;
+      for (const wake of this.#waiting.splice(0, WOKEN_AT_ONCE)) wake();
+    });
+  }
+}
