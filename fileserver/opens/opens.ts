@@ -210,7 +210,10 @@ export class Opens implements OpenTable {
 
   /** FILE_DELETE_ON_CLOSE of a directory that is not empty has no effect (MS-FSA 2.1.5.5). */
   async #keepIfFull(open: OpenFile): Promise<void> {
-    if (await isEmptyDirectory(open.folder.posix, open.fd)) return;
+    if (await isEmptyDirectory(open.folder.posix, open.fd)) {
+      if (open.tree) this.#changes.deleting(open.tree.share, open.path);
+      return;
+    }
     const { fileId, openId } = open.record;
     await this.#handles.setDeletePending({ fileId, openId, pending: false, onClose: true });
   }
