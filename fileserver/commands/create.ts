@@ -8,7 +8,8 @@ import { wishesOf } from './create/contexts.ts';
 import { createNew, type Missing } from './create/create-new.ts';
 import { expectedIoFlags, LookAgain, openExisting } from './create/open-existing.ts';
 import { checkParameters, createsMissing } from './create/parameters.ts';
-import { reconnect, replayed } from './create/reconnect.ts';
+import { claimOf, reclaim } from './create/reconnect.ts';
+import { onceForGuid } from './create/replay.ts';
 import { onVolume } from './open-of.ts';
 import { statusOfPathProblem } from './path-status.ts';
 
@@ -19,18 +20,19 @@ const ATTEMPTS = 8;
 export const create = onVolume(async (request: Request): Promise<Reply> => {
   const wire = decodeCreateRequest(request.message);
   const wishes = wishesOf(wire, request.connection.dialect);
-  if (wishes.reconnectV1) return statusReply(Status.OBJECT_NAME_NOT_FOUND); // Never granted: nothing to come back to.
   const folder = await request.services.opens.folderOf(request.tree.share);
-  if (wishes.reconnect) return reconnect(request, folder, wishes, wishes.reconnect);
+  const claim = claimOf(wishes, wire.name);
+  // What was granted once is not asked for again (MS-SMB2 3.3.5.9.7): the answer says nothing of it.
+  if (claim) return reclaim(request, folder, { ...wishes, durable: undefined, durableV1: false }, claim);
   const refusal = checkParameters(wire);
   if (refusal !== Status.SUCCESS) return statusReply(refusal);
   const names = splitWirePath(wire.name);
   if (typeof names === 'string') return statusReply(statusOfPathProblem(names));
   const ask: CreateAsk = { request, wire, wishes, folder, names };
-  if (request.isReplay && wishes.durable) {
-    const answer = await replayed(ask, wishes.durable.createGuid);
-    if (answer) return answer;
-  }
+  return wishes.durable ? onceForGuid(ask, () => execute(ask)) : execute(ask);
+});
+
+async function execute(ask: CreateAsk): Promise<Reply> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await openOrCreate(ask);
@@ -39,7 +41,7 @@ export const create = onVolume(async (request: Request): Promise<Reply> => {
       if (attempt === ATTEMPTS) return statusReply(Status.SHARING_VIOLATION);
     }
   }
-});
+}
 
 function openOrCreate(ask: CreateAsk): Promise<Reply> {
   const looked = ask.folder.lookup(ask.names, expectedIoFlags(ask));

@@ -16,7 +16,10 @@ export function openOf(request: Request, fromBody: FileId): OpenFile | undefined
   const open = request.services.opens.find(fileId, request.tree);
   if (open === undefined) return undefined;
   request.setCompoundFileId(fileId);
-  if (request.connection.dialect >= Dialect.SMB_3_0) verifyChannelSequence(request, open);
+  if (request.connection.dialect >= Dialect.SMB_3_0) {
+    if (open.replayKey !== undefined) request.services.opens.creations.remove(open);
+    verifyChannelSequence(request, open);
+  }
   return open;
 }
 

@@ -22,6 +22,8 @@ export interface OpenFileInit {
   tree: TreeConnect;
   /** Of the CREATE that makes it or brings it here. */
   channelSequence: number;
+  /** By which a replay of its CREATE finds it. */
+  replayKey: string | undefined;
 }
 
 /** The file that an open's stream belongs to: attributes and times are the file's (MS-FSA 2.1.1.4, 2.1.1.5). */
@@ -61,6 +63,8 @@ export class OpenFile {
   /** Index of the extended attribute that the next QUERY_INFO begins with. */
   nextEa = 0;
   readonly channel: ChannelSequence;
+  /** Set while the open is Open.IsReplayEligible, see Creations. */
+  replayKey: string | undefined;
   #inFlight = 0;
   #changes = 0;
   readonly #idle: (() => void)[] = [];
@@ -77,6 +81,7 @@ export class OpenFile {
     this.session = init.session;
     this.tree = init.tree;
     this.channel = new ChannelSequence(init.channelSequence);
+    this.replayKey = init.replayKey;
     this.attachment = { ...decodeAttachment(init.record.attachment) };
   }
 

@@ -15,6 +15,7 @@ import { Folders } from '../volume/folders.ts';
 import type { Eventually } from '../volume/posix.ts';
 import { diskPathOf } from './adoption.ts';
 import { breakBody } from './break.ts';
+import { Creations } from './creations.ts';
 import { OpenFile, type StreamBase } from './open-file.ts';
 import { keyOf, SharedFile } from './shared-file.ts';
 import { WarmDescriptors } from './warm-descriptors.ts';
@@ -38,12 +39,15 @@ export interface NewOpen {
   session: Session;
   tree: TreeConnect;
   channelSequence: number;
+  /** Of Creations; undefined: its CREATE cannot be replayed. */
+  replayKey: string | undefined;
   fileState: FileState | undefined;
 }
 
 /** The opens of this process, in memory. What they may do was decided by the sidecar. */
 export class Opens implements OpenTable {
   readonly warm: WarmDescriptors;
+  readonly creations = new Creations();
   readonly #handles: Handles;
   readonly #shares: Shares;
   readonly #log: Logger;
@@ -102,6 +106,7 @@ export class Opens implements OpenTable {
     file.opens++;
     this.#byVolatile.set(open.volatileId, open);
     this.#byPersistent.set(open.record.openId, open);
+    this.creations.add(open);
     this.#joinSession(open, init.session);
     return open;
   }
@@ -114,6 +119,7 @@ export class Opens implements OpenTable {
     tree: TreeConnect,
     state: FileState | undefined,
   ): void {
+    this.creations.remove(open);
     if (open.session) this.#leaveSession(open, open.session);
     open.record = record;
     open.session = session;
@@ -148,6 +154,7 @@ export class Opens implements OpenTable {
   /** Takes an open out of the table; its descriptor stays open. */
   #remove(open: OpenFile): void {
     this.#byVolatile.delete(open.volatileId);
+    this.creations.remove(open);
     if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
     if (open.session) this.#leaveSession(open, open.session);
     if (--open.file.opens === 0) {
@@ -239,7 +246,7 @@ export class Opens implements OpenTable {
 
   async endTree(tree: TreeConnect): Promise<void> {
     const opens = [...(this.#bySession.get(tree.session.id) ?? [])].filter((open) => open.tree === tree);
-    await Promise.all(opens.map((open) => this.#end(open)));
+    await Promise.all(opens.map((open) => this.#end(open, false)));
   }
 
   async endSession(session: Session): Promise<void> {
@@ -247,12 +254,14 @@ export class Opens implements OpenTable {
     await Promise.all(opens.map((open) => this.#end(open)));
   }
 
-  /** MS-SMB2 3.3.7.1: an open that is durable waits for its client, any other is closed. Never rejects. */
-  async #end(open: OpenFile): Promise<void> {
+  /**
+   * MS-SMB2 3.3.7.1, 3.3.5.6: an open that is durable waits for its client where `mayWait`, any other is closed. Never rejects.
+   */
+  async #end(open: OpenFile, mayWait = true): Promise<void> {
     if (open.closing) return;
     try {
-      if (open.record.durability === Durability.NOT_DURABLE) await this.close(open);
-      else await this.#disconnect(open);
+      if (mayWait && open.record.durability !== Durability.NOT_DURABLE) await this.#disconnect(open);
+      else await this.close(open);
     } catch (error) {
       this.#log.error({ openId: String(open.record.openId), reason: reasonOf(error) }, 'an open could not be ended');
     }

@@ -5,6 +5,7 @@ import { encodeCreateResponse, type FileFacts } from '../../../smb/wire/create.t
 import {
   type CreateContext,
   encodeDH2QResponse,
+  encodeDHnQResponse,
   encodeMxAcResponse,
   encodeQFidResponse,
   CreateContextName as Name,
@@ -19,6 +20,8 @@ export interface AnswerFacts {
   inode: bigint;
   /** What this user could have been granted at most. */
   maximalAccess: number;
+  /** As the client is to hear of it, OplockLevel.*; else what the open has. */
+  oplockLevel?: number;
 }
 
 /** The successful answer (MS-SMB2 3.3.5.9): the same for a new open, a replay and a reconnect. */
@@ -27,7 +30,7 @@ export function answerCreate(request: Request, open: OpenFile, wishes: Wishes, a
   return reply(
     encodeCreateResponse({
       ...about.facts,
-      oplockLevel: wireOplockLevel(open.record.oplock),
+      oplockLevel: about.oplockLevel ?? wireOplockLevel(open.record.oplock),
       flags: 0,
       createAction: open.attachment.createAction,
       fileId: open.fileId,
@@ -53,6 +56,9 @@ function contextsOf(open: OpenFile, wishes: Wishes, { facts, inode, maximalAcces
     const flags = open.record.durability === Durability.PERSISTENT ? DurableFlags.PERSISTENT : 0;
     const data = encodeDH2QResponse({ timeoutMs: open.attachment.timeoutMs, flags });
     contexts.push({ name: Name.DURABLE_HANDLE_REQUEST_V2, data });
+  }
+  if (wishes.durableV1 && open.record.durability !== Durability.NOT_DURABLE) {
+    contexts.push({ name: Name.DURABLE_HANDLE_REQUEST, data: encodeDHnQResponse() });
   }
   return contexts;
 }

@@ -6,6 +6,7 @@ import type { CreateRequest } from '../../../smb/wire/create.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
 import { encodeAttachment } from '../../opens/attachment.ts';
 import { tableOplockLevel } from '../../opens/break.ts';
+import { replayKeyOf } from '../../opens/creations.ts';
 import { type Request, StatusError } from '../../session/request.ts';
 import { settableAttributes } from '../../volume/attributes.ts';
 import type { DiskPath, Folder } from '../../volume/folder.ts';
@@ -34,6 +35,7 @@ export function recordFor(
   const { durability, timeoutMs } = durabilityFor(wire, wishes, {
     connection,
     continuouslyAvailable: tree.share.continuouslyAvailable,
+    isDirectory: file.isDirectory,
     persistentTimeoutMs: handles.persistentTimeoutMs,
     durableTimeoutMs: handles.durableTimeoutMs,
   });
@@ -69,6 +71,11 @@ export function recordFor(
     lockSequences: NOTHING,
     deletePending: false,
   };
+}
+
+/** What a replay of this CREATE would be known by; undefined: it has no CreateGuid. */
+export function replayKeyFor({ wishes, request }: CreateAsk): string | undefined {
+  return wishes.durable && replayKeyOf(wishes.durable.createGuid, request.connection.clientGuid);
 }
 
 /** SID of the user; a session that handles requests has one. */

@@ -27,7 +27,8 @@ import { decodeEaList } from '../set-info/extended-attributes.ts';
 /** What the contexts of a CREATE ask for. */
 export interface Wishes {
   durable: DH2QRequest | undefined;
-  /** Version 1 of the same; it is never granted durability here, and answered without it. */
+  /** DHnQ, version 1 of the same. */
+  durableV1: boolean;
   reconnectV1: FileId | undefined;
   reconnect: DH2C | undefined;
   lease: LeaseContext | undefined;
@@ -62,6 +63,7 @@ export function wishesOf(create: CreateRequest, dialect: number): Wishes {
   const maximalAccess = find(Name.QUERY_MAXIMAL_ACCESS_REQUEST);
   return {
     durable: v2 && decodeDH2QRequest(v2),
+    durableV1: v1 !== undefined,
     reconnectV1: reconnectV1 && decodeDHnC(reconnectV1),
     reconnect: reconnectV2 && decodeDH2C(reconnectV2),
     lease: lease && wantsLease ? decodeRqLs(lease) : undefined,
@@ -100,10 +102,19 @@ export interface GrantedDurability {
   timeoutMs: number;
 }
 
+const NOT_DURABLE: GrantedDurability = { durability: Durability.NOT_DURABLE, timeoutMs: 0 };
+
+/** A client with a batch oplock or a lease with handle caching can be asked to give its open up (MS-SMB2 3.3.5.9.6, .10). */
+export function wantsHandleCaching(create: CreateRequest, { lease }: Wishes): boolean {
+  return (
+    create.requestedOplockLevel === OplockLevel.BATCH ||
+    (lease !== undefined && (lease.leaseState & LeaseState.HANDLE_CACHING) !== 0)
+  );
+}
+
 /**
- * What durability a new open gets (MS-SMB2 3.3.5.9.10): persistent on a continuously available share where the client asks for
- * it and the connection can, else durable if the client can be asked to give up its caching, that is with a batch oplock or a
- * lease with handle caching.
+ * What durability a new open is to get (MS-SMB2 3.3.5.9.6, 3.3.5.9.10): persistent on a continuously available share where the client
+ * asks for it and the connection can, else durable if it asks for handle caching; the table then grants it if it grants that.
  */
 export function durabilityFor(
   create: CreateRequest,
@@ -111,24 +122,23 @@ export function durabilityFor(
   where: {
     connection: Connection;
     continuouslyAvailable: boolean;
+    isDirectory: boolean;
     persistentTimeoutMs: number;
     durableTimeoutMs: number;
   },
 ): GrantedDurability {
-  const { durable, lease } = wishes;
-  if (!durable) return { durability: Durability.NOT_DURABLE, timeoutMs: 0 };
+  const { durable, durableV1 } = wishes;
+  if (!durable && !durableV1) return NOT_DURABLE;
   const canPersist = (where.connection.serverCapabilities & Capabilities.PERSISTENT_HANDLES) !== 0;
-  if ((durable.flags & DurableFlags.PERSISTENT) !== 0 && where.continuouslyAvailable && canPersist) {
+  if (durable && (durable.flags & DurableFlags.PERSISTENT) !== 0 && where.continuouslyAvailable && canPersist) {
     const timeoutMs = durable.timeoutMs === 0 ? where.persistentTimeoutMs : durable.timeoutMs;
     return {
       durability: Durability.PERSISTENT,
       timeoutMs: Math.min(timeoutMs, Math.max(MAXIMUM_TIMEOUT_MS, where.persistentTimeoutMs)),
     };
   }
-  const wantsHandleCaching =
-    create.requestedOplockLevel === OplockLevel.BATCH ||
-    (lease !== undefined && (lease.leaseState & LeaseState.HANDLE_CACHING) !== 0);
-  if (!wantsHandleCaching) return { durability: Durability.NOT_DURABLE, timeoutMs: 0 };
-  const timeoutMs = durable.timeoutMs === 0 ? where.durableTimeoutMs : Math.min(durable.timeoutMs, MAXIMUM_TIMEOUT_MS);
+  if (where.isDirectory || !wantsHandleCaching(create, wishes)) return NOT_DURABLE;
+  const asked = durable?.timeoutMs ?? 0;
+  const timeoutMs = asked === 0 ? where.durableTimeoutMs : Math.min(asked, MAXIMUM_TIMEOUT_MS);
   return { durability: Durability.DURABLE, timeoutMs };
 }

@@ -19,7 +19,7 @@ import { checked, Errno, O, type Stat } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { askerOf } from './access.ts';
 import { type AnswerFacts, answerCreate } from './answer.ts';
-import { type CreateAsk, newAttributes, recordFor, writesThrough } from './ask.ts';
+import { type CreateAsk, newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { Wishes } from './contexts.ts';
 import { LookAgain, reserveSpace } from './open-existing.ts';
 import { grantedAccess } from './parameters.ts';
@@ -84,6 +84,7 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
         session: request.session,
         tree: request.tree,
         channelSequence: ask.request.channelSequence,
+        replayKey: replayKeyFor(ask),
         fileState: decision.value.fileState,
       });
       request.services.changes.added(request.tree.share, open.path, plan.directory);

@@ -22,7 +22,7 @@ import {
 import { statOf, statted } from '../../volume/volume.ts';
 import { type DecidedAccess, decideAccess } from './access.ts';
 import { answerCreate } from './answer.ts';
-import { type CreateAsk, newAttributes, recordFor, writesThrough } from './ask.ts';
+import { type CreateAsk, newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
 
 /** The name does not lead to the file that was found any more: look it up again. */
@@ -96,6 +96,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
       session,
       tree,
       channelSequence: ask.request.channelSequence,
+      replayKey: replayKeyFor(ask),
       fileState: value.fileState,
     });
   } catch (error) {

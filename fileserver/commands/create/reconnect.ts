@@ -1,38 +1,45 @@
 import { reasonOf } from '../../../common/errors.ts';
-import { Durability, type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
+import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
 import { DurableFlags } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
-import type { DH2C } from '../../../smb/wire/create-contexts.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { findRecorded, openForAccess } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { type Reply, type Request, statusReply } from '../../session/request.ts';
 import { factsOf } from '../../volume/facts.ts';
 import type { Folder } from '../../volume/folder.ts';
+import { foldedName, parseWirePath } from '../../volume/names.ts';
 import { statOf } from '../../volume/volume.ts';
 import { answerCreate } from './answer.ts';
-import { type CreateAsk, userOf } from './ask.ts';
+import { userOf } from './ask.ts';
 import type { Wishes } from './contexts.ts';
 
-const NO_LEASE = Buffer.alloc(0);
+const NOTHING = Buffer.alloc(0);
 
 /** What a client must know of its open to get it back. */
-interface Claim {
+export interface Claim {
   openId: bigint;
+  /** Empty: of version 1, which has none. */
   createGuid: Buffer;
   persistent: boolean;
+  /** The name that it is asked for by, on the wire; undefined: it may have any. */
+  name: string | undefined;
 }
 
-/** CREATE with DH2C (MS-SMB2 3.3.5.9.12): the client is back for its open, wherever that was. */
-export function reconnect(request: Request, folder: Folder, wishes: Wishes, context: DH2C): Promise<Reply> {
-  return reclaim(request, folder, wishes, {
-    openId: context.fileId.persistent,
-    createGuid: context.createGuid,
-    persistent: (context.flags & DurableFlags.PERSISTENT) !== 0,
-  });
+/** What a CREATE with DHnC or DH2C (MS-SMB2 3.3.5.9.7, 3.3.5.9.12) claims; undefined: it asks for a new open. */
+export function claimOf({ reconnectV1, reconnect }: Wishes, name: string): Claim | undefined {
+  if (reconnectV1) return { openId: reconnectV1.persistent, createGuid: NOTHING, persistent: false, name };
+  if (!reconnect) return undefined;
+  return {
+    openId: reconnect.fileId.persistent,
+    createGuid: reconnect.createGuid,
+    persistent: (reconnect.flags & DurableFlags.PERSISTENT) !== 0,
+    name,
+  };
 }
 
-async function reclaim(request: Request, folder: Folder, wishes: Wishes, claim: Claim): Promise<Reply> {
+/** Brings the open here, if it is the client's and nobody has it. */
+export async function reclaim(request: Request, folder: Folder, wishes: Wishes, claim: Claim): Promise<Reply> {
   const { handles, opens } = request.services;
   if (await isConnected(opens.byId(claim.openId))) return statusReply(Status.OBJECT_NAME_NOT_FOUND);
   const { outcome, value } = await handles.reclaim(
@@ -43,13 +50,19 @@ async function reclaim(request: Request, folder: Folder, wishes: Wishes, claim: 
       user: userOf(request),
       share: request.tree.share.name,
       persistent: claim.persistent,
-      leaseKey: wishes.lease?.leaseKey ?? NO_LEASE,
+      leaseKey: wishes.lease?.leaseKey ?? NOTHING,
       sessionId: request.session.id,
     },
     request,
   );
   if (outcome !== Outcome.GRANTED || !value?.record) return statusReply(statusOfOutcome(outcome));
   const { record } = value;
+  // It stays its client's, who may find it elsewhere or later.
+  const giveBack = () => handles.disconnect({ fileId: record.fileId, openId: record.openId });
+  if (record.lease && claim.name !== undefined && !isNameOf(record, claim.name)) {
+    await giveBack();
+    return statusReply(Status.INVALID_PARAMETER);
+  }
   let open: OpenFile;
   try {
     open = await adopt(request, folder, record, value.fileState);
@@ -58,11 +71,16 @@ async function reclaim(request: Request, folder: Folder, wishes: Wishes, claim: 
       { openId: String(record.openId), path: record.path, reason: reasonOf(error) },
       'an open came here whose file cannot be opened',
     );
-    // It stays its client's, who may find it elsewhere or later.
-    await handles.disconnect({ fileId: record.fileId, openId: record.openId });
+    await giveBack();
     return statusReply(Status.OBJECT_NAME_NOT_FOUND);
   }
   return answer(request, open, wishes);
+}
+
+/** Open.Lease.FileName is what the client asks for (3.3.5.9.7, 3.3.5.9.12). */
+function isNameOf(record: OpenRecord, wireName: string): boolean {
+  const path = parseWirePath(wireName);
+  return typeof path !== 'string' && foldedName(path.names.join('/')) === foldedName(record.path);
 }
 
 /** Open.Session is not NULL (3.3.5.9.12): the client has its open, on a connection that lives. Waits for one that is ending. */
@@ -96,7 +114,17 @@ async function adopt(
     writeThrough,
   });
   const { channelSequence } = request;
-  return opens.add({ record, folder, fd, writesThrough: writeThrough, session, tree, channelSequence, fileState });
+  return opens.add({
+    record,
+    folder,
+    fd,
+    writesThrough: writeThrough,
+    session,
+    tree,
+    channelSequence,
+    replayKey: undefined,
+    fileState,
+  });
 }
 
 async function answer(request: Request, open: OpenFile, wishes: Wishes): Promise<Reply> {
@@ -104,28 +132,4 @@ async function answer(request: Request, open: OpenFile, wishes: Wishes): Promise
   const facts = factsOf(stat, await open.folder.attributes(open.fd));
   const maximalAccess = request.tree.maximalAccess;
   return answerCreate(request, open, wishes, { facts, inode: stat.inode, maximalAccess });
-}
-
-/**
- * A CREATE that says that it is a replay (MS-SMB2 3.3.5.9.10): the answer of the open that the first one made, or undefined if it
- * never arrived.
- */
-export async function replayed(ask: CreateAsk, createGuid: Buffer): Promise<Reply | undefined> {
-  const { request, folder, wishes } = ask;
-  const { services, connection, session, tree } = request;
-  const user = userOf(request);
-  const { outcome, value } = await services.handles.findCreate(
-    { createGuid, clientGuid: connection.clientGuid, user },
-    request,
-  );
-  if (outcome === Outcome.NOT_FOUND) return undefined;
-  if (outcome !== Outcome.GRANTED || !value?.record) return statusReply(statusOfOutcome(outcome));
-  const { record } = value;
-  const here = services.opens.byId(record.openId);
-  if (here && here.session === session && here.tree === tree && !here.closing) return answer(request, here, wishes);
-  return reclaim(request, folder, wishes, {
-    openId: record.openId,
-    createGuid,
-    persistent: record.durability === Durability.PERSISTENT,
-  });
 }
