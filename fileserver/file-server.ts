@@ -146,7 +146,7 @@ export class FileServer {
     const { listen, metrics } = this.#options;
     await lockForLife(this.#lockPath);
     this.#metricsServer = await serveMetrics(metrics, this.#metrics.registry, this.#health());
-    this.#users.watch();
+    this.#users.watch((names) => this.#server.expireSessions(names));
     this.#configTimer = setInterval(() => this.#readConfigAgain(), CONFIG_POLL_MS);
     const registered = new Promise<void>((resolve) => {
       this.#onRegistered = resolve;

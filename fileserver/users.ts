@@ -47,11 +47,17 @@ export class Users {
     return this.#accounts.get(foldCase(name))?.ntHash;
   }
 
-  /** Looks for changes every 2 s: a mounted Secret is swapped as a whole, which inotify does not always tell. */
-  watch(): void {
+  /**
+   * Looks for changes every 2 s: a mounted Secret is swapped as a whole, which inotify does not always tell.
+   * @param changed told the names of those who are not there any more or have another password
+   */
+  watch(changed: (names: readonly string[]) => void): void {
     this.#timer = setInterval(() => {
       try {
+        const before = this.#accounts;
         this.#read();
+        const names = before === this.#accounts ? [] : differing(before, this.#accounts);
+        if (names.length > 0) changed(names);
       } catch (error) {
         this.#log.error({ err: error }, 'cannot read the users again: those known stay');
       }
@@ -100,4 +106,9 @@ export class Users {
     const sid = userSid(this.#clusterId, name);
     return { user: { name, sid, token: userToken(sid) }, ntHash: hash ? Buffer.from(hash, 'hex') : ntHash(secret) };
   }
+}
+
+/** Names of those whom `after` does not know, or with another password. */
+function differing(before: ReadonlyMap<string, Account>, after: ReadonlyMap<string, Account>): string[] {
+  return [...before].flatMap(([key, { user, ntHash }]) => (after.get(key)?.ntHash.equals(ntHash) ? [] : [user.name]));
 }

@@ -188,6 +188,16 @@ export class Server implements ConnectionOwner {
     for (const connection of connections) if (connection.channels.size === 0) connection.close(reason);
   }
 
+  /** Who is not known any more, or by another password, has to prove himself again before anything more is done for him (3.3.5.2.9). */
+  expireSessions(names: readonly string[]): void {
+    const users = new Set(names);
+    for (const session of this.sessions.values()) {
+      if (session.state !== 'Valid' || !users.has(session.user?.name ?? '')) continue;
+      session.state = 'Expired';
+      this.services.log.info({ session: session.id.toString(16), user: session.user?.name }, 'session expired');
+    }
+  }
+
   connectionClosed(connection: ServerConnection): void {
     this.connections.delete(connection);
     this.#beforeLogon.delete(connection);
