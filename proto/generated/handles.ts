@@ -65,6 +65,8 @@ export const Outcome = {
   NOT_BREAKING: 20,
   /** NOT_ACCEPTED - an acknowledgement of more than the break left */
   NOT_ACCEPTED: 21,
+  /** FORCED_CLOSED - a later instance of the application has the file open */
+  FORCED_CLOSED: 22,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -93,10 +95,12 @@ export namespace Outcome {
   export type TOO_MANY = typeof Outcome.TOO_MANY;
   export type NOT_BREAKING = typeof Outcome.NOT_BREAKING;
   export type NOT_ACCEPTED = typeof Outcome.NOT_ACCEPTED;
+  export type FORCED_CLOSED = typeof Outcome.FORCED_CLOSED;
   export type UNRECOGNIZED = typeof Outcome.UNRECOGNIZED;
 }
 
-export const Durability = { NOT_DURABLE: 0, DURABLE: 1, PERSISTENT: 2, UNRECOGNIZED: -1 } as const;
+/** RESILIENT: durable whatever is cached, and kept from newcomers (MS-SMB2 3.3.5.15.9). */
+export const Durability = { NOT_DURABLE: 0, DURABLE: 1, PERSISTENT: 2, RESILIENT: 3, UNRECOGNIZED: -1 } as const;
 
 export type Durability = typeof Durability[keyof typeof Durability];
 
@@ -104,6 +108,7 @@ export namespace Durability {
   export type NOT_DURABLE = typeof Durability.NOT_DURABLE;
   export type DURABLE = typeof Durability.DURABLE;
   export type PERSISTENT = typeof Durability.PERSISTENT;
+  export type RESILIENT = typeof Durability.RESILIENT;
   export type UNRECOGNIZED = typeof Durability.UNRECOGNIZED;
 }
 
@@ -180,6 +185,8 @@ export interface Request {
     | { $case: "updateOpen"; value: UpdateOpen }
     | { $case: "lockedFiles"; value: LockedFiles }
     | { $case: "breakDirectory"; value: BreakDirectory }
+    | { $case: "watch"; value: Watch }
+    | { $case: "changes"; value: Changes }
     | undefined;
 }
 
@@ -297,6 +304,14 @@ export interface OpenRecord {
   lockSequences: Buffer;
   /** of the file */
   deletePending: boolean;
+  /** unset where the client named none */
+  appInstanceVersion: AppInstanceVersion | undefined;
+}
+
+/** MS-SMB2 2.2.13.2.15 */
+export interface AppInstanceVersion {
+  high: bigint;
+  low: bigint;
 }
 
 export interface LockRange {
@@ -337,7 +352,11 @@ export interface Open {
   /** overwrites: breaks other opens' read caching too */
   truncates: boolean;
   /** reservation to drop once granted */
-  drop: Reserve | undefined;
+  drop:
+    | Reserve
+    | undefined;
+  /** Another open of this file has the same CreateGuid, and its client cannot be repeating that CREATE (MS-SMB2 3.3.5.9.10). */
+  guidAgain: boolean;
 }
 
 export interface OpenReply {
@@ -369,6 +388,8 @@ export interface FileGone {
 export interface Disconnect {
   fileId: Buffer;
   openId: bigint;
+  /** empty: as it was */
+  attachment: Buffer;
 }
 
 /** A client wants its open back (MS-SMB2 3.3.5.9.12), wherever it was. The reply's record has the new owner: the caller. */
@@ -387,7 +408,10 @@ export interface Reclaim {
 export interface UpdateOpen {
   fileId: Buffer;
   openId: bigint;
+  /** empty: as it was */
   attachment: Buffer;
+  /** Not 0: the open is resilient from now on, and waits so long for its client (MS-SMB2 3.3.5.15.9). */
+  resilientTimeoutMs: number;
 }
 
 export interface SetDeletePending {
@@ -524,6 +548,10 @@ export interface Command {
     | { $case: "warmUp"; value: WarmUp }
     | { $case: "removeFile"; value: RemoveFile }
     | { $case: "dropOpen"; value: DropOpen }
+    | { $case: "watched"; value: Watched }
+    | //
+    /** by other servers, within what this one watches */
+    { $case: "changed"; value: Changes }
     | undefined;
 }
 
@@ -606,6 +634,49 @@ export interface RemoveFile {
 export interface DropOpen {
   fileId: Buffer;
   openId: bigint;
+}
+
+/** What a file server changed on a volume, for those who watch it; passed on as it is. */
+export interface Change {
+  volume: string;
+  /** within the volume, components separated by '/', as on disk */
+  path: string;
+  /** of a rename: the new path */
+  to: string;
+  /** of an alternate data stream: its name */
+  stream: string;
+  /** the file server's own words: what happened */
+  kind: number;
+  /** and of which kinds of change it is one */
+  filter: number;
+}
+
+export interface WatchScope {
+  volume: string;
+  /** its entries; empty: the volume's root */
+  directory: string;
+  /** and everything beneath them */
+  recursive: boolean;
+}
+
+/**
+ * All that this file server watches; replaces what it said before. Answered when the other servers know: changes that they make
+ * from then on come as Changes, and where any of them may be missing, lost is set.
+ */
+export interface Watch {
+  scopes: WatchScope[];
+}
+
+/** To the sidecar: made here, within what others watch (the last Watched). To the file server: made elsewhere. */
+export interface Changes {
+  changes: Change[];
+  /** some are missing */
+  lost: boolean;
+}
+
+/** All that any other server watches; replaces what was said before. */
+export interface Watched {
+  scopes: WatchScope[];
 }
 
 export interface DrainRequest {
@@ -841,6 +912,12 @@ export const Request: MessageFns<Request> = {
       case "breakDirectory":
         BreakDirectory.encode(message.body.value, writer.uint32(210).fork()).join();
         break;
+      case "watch":
+        Watch.encode(message.body.value, writer.uint32(322).fork()).join();
+        break;
+      case "changes":
+        Changes.encode(message.body.value, writer.uint32(330).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1066,6 +1143,22 @@ export const Request: MessageFns<Request> = {
             message.body = { $case: "breakDirectory", value: BreakDirectory.decode(reader, reader.uint32()) };
             continue;
           }
+          case 40: {
+            if (tag !== 322) {
+              break;
+            }
+
+            message.body = { $case: "watch", value: Watch.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 41: {
+            if (tag !== 330) {
+              break;
+            }
+
+            message.body = { $case: "changes", value: Changes.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1232,6 +1325,18 @@ export const Request: MessageFns<Request> = {
       case "breakDirectory": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "breakDirectory", value: BreakDirectory.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "watch": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "watch", value: Watch.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "changes": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "changes", value: Changes.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1983,6 +2088,7 @@ function createBaseOpenRecord(): OpenRecord {
     locks: [],
     lockSequences: Buffer.alloc(0),
     deletePending: false,
+    appInstanceVersion: undefined,
   };
 }
 
@@ -2068,6 +2174,9 @@ export const OpenRecord: MessageFns<OpenRecord> = {
     }
     if (message.deletePending !== false) {
       writer.uint32(192).bool(message.deletePending);
+    }
+    if (message.appInstanceVersion !== undefined) {
+      AppInstanceVersion.encode(message.appInstanceVersion, writer.uint32(202).fork()).join();
     }
     return writer;
   },
@@ -2277,6 +2386,14 @@ export const OpenRecord: MessageFns<OpenRecord> = {
             message.deletePending = reader.bool();
             continue;
           }
+          case 25: {
+            if (tag !== 202) {
+              break;
+            }
+
+            message.appInstanceVersion = AppInstanceVersion.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2322,6 +2439,82 @@ export const OpenRecord: MessageFns<OpenRecord> = {
     message.locks = object.locks?.map((e) => LockRange.fromPartial(e)) || [];
     message.lockSequences = object.lockSequences ?? Buffer.alloc(0);
     message.deletePending = object.deletePending ?? false;
+    message.appInstanceVersion = (object.appInstanceVersion !== undefined && object.appInstanceVersion !== null)
+      ? AppInstanceVersion.fromPartial(object.appInstanceVersion)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAppInstanceVersion(): AppInstanceVersion {
+  return { high: 0n, low: 0n };
+}
+
+export const AppInstanceVersion: MessageFns<AppInstanceVersion> = {
+  encode(message: AppInstanceVersion, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.high !== 0n) {
+      if (BigInt.asUintN(64, message.high) !== message.high) {
+        throw new globalThis.Error("value provided for field message.high of type fixed64 too large");
+      }
+      writer.uint32(9).fixed64(message.high);
+    }
+    if (message.low !== 0n) {
+      if (BigInt.asUintN(64, message.low) !== message.low) {
+        throw new globalThis.Error("value provided for field message.low of type fixed64 too large");
+      }
+      writer.uint32(17).fixed64(message.low);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AppInstanceVersion {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAppInstanceVersion();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.high = reader.fixed64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.low = reader.fixed64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AppInstanceVersion>): AppInstanceVersion {
+    return AppInstanceVersion.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AppInstanceVersion>): AppInstanceVersion {
+    const message = createBaseAppInstanceVersion();
+    message.high = (object.high !== undefined && object.high !== null) ? BigInt(object.high) : 0n;
+    message.low = (object.low !== undefined && object.low !== null) ? BigInt(object.low) : 0n;
     return message;
   },
 };
@@ -2640,7 +2833,7 @@ export const DropReservation: MessageFns<DropReservation> = {
 };
 
 function createBaseOpen(): Open {
-  return { record: undefined, truncates: false, drop: undefined };
+  return { record: undefined, truncates: false, drop: undefined, guidAgain: false };
 }
 
 export const Open: MessageFns<Open> = {
@@ -2653,6 +2846,9 @@ export const Open: MessageFns<Open> = {
     }
     if (message.drop !== undefined) {
       Reserve.encode(message.drop, writer.uint32(26).fork()).join();
+    }
+    if (message.guidAgain !== false) {
+      writer.uint32(32).bool(message.guidAgain);
     }
     return writer;
   },
@@ -2694,6 +2890,14 @@ export const Open: MessageFns<Open> = {
             message.drop = Reserve.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.guidAgain = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2716,6 +2920,7 @@ export const Open: MessageFns<Open> = {
       : undefined;
     message.truncates = object.truncates ?? false;
     message.drop = (object.drop !== undefined && object.drop !== null) ? Reserve.fromPartial(object.drop) : undefined;
+    message.guidAgain = object.guidAgain ?? false;
     return message;
   },
 };
@@ -3008,7 +3213,7 @@ export const FileGone: MessageFns<FileGone> = {
 };
 
 function createBaseDisconnect(): Disconnect {
-  return { fileId: Buffer.alloc(0), openId: 0n };
+  return { fileId: Buffer.alloc(0), openId: 0n, attachment: Buffer.alloc(0) };
 }
 
 export const Disconnect: MessageFns<Disconnect> = {
@@ -3021,6 +3226,9 @@ export const Disconnect: MessageFns<Disconnect> = {
         throw new globalThis.Error("value provided for field message.openId of type fixed64 too large");
       }
       writer.uint32(17).fixed64(message.openId);
+    }
+    if (message.attachment.length !== 0) {
+      writer.uint32(26).bytes(message.attachment);
     }
     return writer;
   },
@@ -3054,6 +3262,14 @@ export const Disconnect: MessageFns<Disconnect> = {
             message.openId = reader.fixed64() as bigint;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.attachment = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3073,6 +3289,7 @@ export const Disconnect: MessageFns<Disconnect> = {
     const message = createBaseDisconnect();
     message.fileId = object.fileId ?? Buffer.alloc(0);
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
+    message.attachment = object.attachment ?? Buffer.alloc(0);
     return message;
   },
 };
@@ -3232,7 +3449,7 @@ export const Reclaim: MessageFns<Reclaim> = {
 };
 
 function createBaseUpdateOpen(): UpdateOpen {
-  return { fileId: Buffer.alloc(0), openId: 0n, attachment: Buffer.alloc(0) };
+  return { fileId: Buffer.alloc(0), openId: 0n, attachment: Buffer.alloc(0), resilientTimeoutMs: 0 };
 }
 
 export const UpdateOpen: MessageFns<UpdateOpen> = {
@@ -3248,6 +3465,9 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
     }
     if (message.attachment.length !== 0) {
       writer.uint32(26).bytes(message.attachment);
+    }
+    if (message.resilientTimeoutMs !== 0) {
+      writer.uint32(32).uint32(message.resilientTimeoutMs);
     }
     return writer;
   },
@@ -3289,6 +3509,14 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
             message.attachment = Buffer.from(reader.bytes());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.resilientTimeoutMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3309,6 +3537,7 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
     message.fileId = object.fileId ?? Buffer.alloc(0);
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.attachment = object.attachment ?? Buffer.alloc(0);
+    message.resilientTimeoutMs = object.resilientTimeoutMs ?? 0;
     return message;
   },
 };
@@ -4601,6 +4830,12 @@ export const Command: MessageFns<Command> = {
       case "dropOpen":
         DropOpen.encode(message.body.value, writer.uint32(106).fork()).join();
         break;
+      case "watched":
+        Watched.encode(message.body.value, writer.uint32(242).fork()).join();
+        break;
+      case "changed":
+        Changes.encode(message.body.value, writer.uint32(250).fork()).join();
+        break;
     }
     return writer;
   },
@@ -4722,6 +4957,22 @@ export const Command: MessageFns<Command> = {
             message.body = { $case: "dropOpen", value: DropOpen.decode(reader, reader.uint32()) };
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.body = { $case: "watched", value: Watched.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.body = { $case: "changed", value: Changes.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4810,6 +5061,18 @@ export const Command: MessageFns<Command> = {
       case "dropOpen": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "dropOpen", value: DropOpen.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "watched": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "watched", value: Watched.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "changed": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "changed", value: Changes.fromPartial(object.body.value) };
         }
         break;
       }
@@ -5879,6 +6142,377 @@ export const DropOpen: MessageFns<DropOpen> = {
     const message = createBaseDropOpen();
     message.fileId = object.fileId ?? Buffer.alloc(0);
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
+    return message;
+  },
+};
+
+function createBaseChange(): Change {
+  return { volume: "", path: "", to: "", stream: "", kind: 0, filter: 0 };
+}
+
+export const Change: MessageFns<Change> = {
+  encode(message: Change, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.volume !== "") {
+      writer.uint32(10).string(message.volume);
+    }
+    if (message.path !== "") {
+      writer.uint32(18).string(message.path);
+    }
+    if (message.to !== "") {
+      writer.uint32(26).string(message.to);
+    }
+    if (message.stream !== "") {
+      writer.uint32(34).string(message.stream);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(40).uint32(message.kind);
+    }
+    if (message.filter !== 0) {
+      writer.uint32(48).uint32(message.filter);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Change {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.volume = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.to = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.stream = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.kind = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.filter = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Change>): Change {
+    return Change.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Change>): Change {
+    const message = createBaseChange();
+    message.volume = object.volume ?? "";
+    message.path = object.path ?? "";
+    message.to = object.to ?? "";
+    message.stream = object.stream ?? "";
+    message.kind = object.kind ?? 0;
+    message.filter = object.filter ?? 0;
+    return message;
+  },
+};
+
+function createBaseWatchScope(): WatchScope {
+  return { volume: "", directory: "", recursive: false };
+}
+
+export const WatchScope: MessageFns<WatchScope> = {
+  encode(message: WatchScope, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.volume !== "") {
+      writer.uint32(10).string(message.volume);
+    }
+    if (message.directory !== "") {
+      writer.uint32(18).string(message.directory);
+    }
+    if (message.recursive !== false) {
+      writer.uint32(24).bool(message.recursive);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchScope {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchScope();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.volume = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.directory = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.recursive = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WatchScope>): WatchScope {
+    return WatchScope.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchScope>): WatchScope {
+    const message = createBaseWatchScope();
+    message.volume = object.volume ?? "";
+    message.directory = object.directory ?? "";
+    message.recursive = object.recursive ?? false;
+    return message;
+  },
+};
+
+function createBaseWatch(): Watch {
+  return { scopes: [] };
+}
+
+export const Watch: MessageFns<Watch> = {
+  encode(message: Watch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.scopes) {
+      WatchScope.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Watch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatch();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.scopes.push(WatchScope.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Watch>): Watch {
+    return Watch.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Watch>): Watch {
+    const message = createBaseWatch();
+    message.scopes = object.scopes?.map((e) => WatchScope.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseChanges(): Changes {
+  return { changes: [], lost: false };
+}
+
+export const Changes: MessageFns<Changes> = {
+  encode(message: Changes, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.changes) {
+      Change.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.lost !== false) {
+      writer.uint32(16).bool(message.lost);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Changes {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChanges();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.changes.push(Change.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.lost = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Changes>): Changes {
+    return Changes.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Changes>): Changes {
+    const message = createBaseChanges();
+    message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
+    message.lost = object.lost ?? false;
+    return message;
+  },
+};
+
+function createBaseWatched(): Watched {
+  return { scopes: [] };
+}
+
+export const Watched: MessageFns<Watched> = {
+  encode(message: Watched, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.scopes) {
+      WatchScope.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Watched {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatched();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.scopes.push(WatchScope.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Watched>): Watched {
+    return Watched.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Watched>): Watched {
+    const message = createBaseWatched();
+    message.scopes = object.scopes?.map((e) => WatchScope.fromPartial(e)) || [];
     return message;
   },
 };

@@ -18,7 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Break, FileState, OpenRecord, ServerIdentity } from "./handles.ts";
+import { Break, Change, FileState, OpenRecord, ServerIdentity, WatchScope } from "./handles.ts";
 
 export const protobufPackage = "holdfast.peer.v1";
 
@@ -58,6 +58,8 @@ export interface LetGoRequest {
   serverId: string;
   fileId: Buffer;
   openId: bigint;
+  /** end it for good, though its client is there (MS-SMB2 3.3.5.9.13) */
+  close: boolean;
 }
 
 export interface PrepareRequest {
@@ -85,6 +87,39 @@ export interface BeneathRequest {
 
 export interface BeneathReply {
   any: boolean;
+}
+
+/** A sidecar process, to its peers. */
+export interface Sender {
+  /** host:port at which peers reach it */
+  address: string;
+  /** random, one process: what an earlier one at that address said holds no more */
+  process: string;
+}
+
+export interface WatchRequest {
+  from:
+    | Sender
+    | undefined;
+  /** of the list, above 0 */
+  version: bigint;
+  scopes: WatchScope[];
+}
+
+export interface WatchReply {
+  /** that the receiver had of this sender before; 0: none */
+  knownVersion: bigint;
+}
+
+export interface ChangedRequest {
+  from:
+    | Sender
+    | undefined;
+  /** of this message from this sender to this receiver: a gap means that changes are missing */
+  number: bigint;
+  changes: Change[];
+  /** some are missing */
+  lost: boolean;
 }
 
 export interface PingRequest {
@@ -478,7 +513,7 @@ export const SessionRequest: MessageFns<SessionRequest> = {
 };
 
 function createBaseLetGoRequest(): LetGoRequest {
-  return { serverId: "", fileId: Buffer.alloc(0), openId: 0n };
+  return { serverId: "", fileId: Buffer.alloc(0), openId: 0n, close: false };
 }
 
 export const LetGoRequest: MessageFns<LetGoRequest> = {
@@ -494,6 +529,9 @@ export const LetGoRequest: MessageFns<LetGoRequest> = {
         throw new globalThis.Error("value provided for field message.openId of type fixed64 too large");
       }
       writer.uint32(25).fixed64(message.openId);
+    }
+    if (message.close !== false) {
+      writer.uint32(32).bool(message.close);
     }
     return writer;
   },
@@ -535,6 +573,14 @@ export const LetGoRequest: MessageFns<LetGoRequest> = {
             message.openId = reader.fixed64() as bigint;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.close = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -555,6 +601,7 @@ export const LetGoRequest: MessageFns<LetGoRequest> = {
     message.serverId = object.serverId ?? "";
     message.fileId = object.fileId ?? Buffer.alloc(0);
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
+    message.close = object.close ?? false;
     return message;
   },
 };
@@ -908,6 +955,309 @@ export const BeneathReply: MessageFns<BeneathReply> = {
   },
 };
 
+function createBaseSender(): Sender {
+  return { address: "", process: "" };
+}
+
+export const Sender: MessageFns<Sender> = {
+  encode(message: Sender, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.address !== "") {
+      writer.uint32(10).string(message.address);
+    }
+    if (message.process !== "") {
+      writer.uint32(18).string(message.process);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Sender {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSender();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.process = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Sender>): Sender {
+    return Sender.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Sender>): Sender {
+    const message = createBaseSender();
+    message.address = object.address ?? "";
+    message.process = object.process ?? "";
+    return message;
+  },
+};
+
+function createBaseWatchRequest(): WatchRequest {
+  return { from: undefined, version: 0n, scopes: [] };
+}
+
+export const WatchRequest: MessageFns<WatchRequest> = {
+  encode(message: WatchRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.from !== undefined) {
+      Sender.encode(message.from, writer.uint32(10).fork()).join();
+    }
+    if (message.version !== 0n) {
+      if (BigInt.asUintN(64, message.version) !== message.version) {
+        throw new globalThis.Error("value provided for field message.version of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.version);
+    }
+    for (const v of message.scopes) {
+      WatchScope.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.from = Sender.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.scopes.push(WatchScope.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WatchRequest>): WatchRequest {
+    return WatchRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchRequest>): WatchRequest {
+    const message = createBaseWatchRequest();
+    message.from = (object.from !== undefined && object.from !== null) ? Sender.fromPartial(object.from) : undefined;
+    message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : 0n;
+    message.scopes = object.scopes?.map((e) => WatchScope.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseWatchReply(): WatchReply {
+  return { knownVersion: 0n };
+}
+
+export const WatchReply: MessageFns<WatchReply> = {
+  encode(message: WatchReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.knownVersion !== 0n) {
+      if (BigInt.asUintN(64, message.knownVersion) !== message.knownVersion) {
+        throw new globalThis.Error("value provided for field message.knownVersion of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.knownVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.knownVersion = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WatchReply>): WatchReply {
+    return WatchReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchReply>): WatchReply {
+    const message = createBaseWatchReply();
+    message.knownVersion = (object.knownVersion !== undefined && object.knownVersion !== null)
+      ? BigInt(object.knownVersion)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseChangedRequest(): ChangedRequest {
+  return { from: undefined, number: 0n, changes: [], lost: false };
+}
+
+export const ChangedRequest: MessageFns<ChangedRequest> = {
+  encode(message: ChangedRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.from !== undefined) {
+      Sender.encode(message.from, writer.uint32(10).fork()).join();
+    }
+    if (message.number !== 0n) {
+      if (BigInt.asUintN(64, message.number) !== message.number) {
+        throw new globalThis.Error("value provided for field message.number of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.number);
+    }
+    for (const v of message.changes) {
+      Change.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.lost !== false) {
+      writer.uint32(32).bool(message.lost);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChangedRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChangedRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.from = Sender.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.number = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.changes.push(Change.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.lost = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChangedRequest>): ChangedRequest {
+    return ChangedRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChangedRequest>): ChangedRequest {
+    const message = createBaseChangedRequest();
+    message.from = (object.from !== undefined && object.from !== null) ? Sender.fromPartial(object.from) : undefined;
+    message.number = (object.number !== undefined && object.number !== null) ? BigInt(object.number) : 0n;
+    message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
+    message.lost = object.lost ?? false;
+    return message;
+  },
+};
+
 function createBasePingRequest(): PingRequest {
   return { fromServerId: "" };
 }
@@ -1118,6 +1468,26 @@ export const PeerService = {
     responseSerialize: (value: PingReply): Buffer => Buffer.from(PingReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): PingReply => PingReply.decode(value),
   },
+  /** What the caller's file servers watch by now; replaces what it said before. Repeated at intervals. */
+  watch: {
+    path: "/holdfast.peer.v1.Peer/Watch" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: WatchRequest): Buffer => Buffer.from(WatchRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchRequest => WatchRequest.decode(value),
+    responseSerialize: (value: WatchReply): Buffer => Buffer.from(WatchReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchReply => WatchReply.decode(value),
+  },
+  /** Changes that the caller's file servers made within what the receiver watches. */
+  changed: {
+    path: "/holdfast.peer.v1.Peer/Changed" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ChangedRequest): Buffer => Buffer.from(ChangedRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ChangedRequest => ChangedRequest.decode(value),
+    responseSerialize: (value: PeerReply): Buffer => Buffer.from(PeerReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PeerReply => PeerReply.decode(value),
+  },
 } as const;
 
 export interface PeerServer extends UntypedServiceImplementation {
@@ -1139,6 +1509,10 @@ export interface PeerServer extends UntypedServiceImplementation {
   opensBeneath: handleUnaryCall<BeneathRequest, BeneathReply>;
   unhold: handleUnaryCall<BeneathRequest, PeerReply>;
   ping: handleUnaryCall<PingRequest, PingReply>;
+  /** What the caller's file servers watch by now; replaces what it said before. Repeated at intervals. */
+  watch: handleUnaryCall<WatchRequest, WatchReply>;
+  /** Changes that the caller's file servers made within what the receiver watches. */
+  changed: handleUnaryCall<ChangedRequest, PeerReply>;
 }
 
 export interface PeerClient extends Client {
@@ -1284,6 +1658,35 @@ export interface PeerClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PingReply) => void,
+  ): ClientUnaryCall;
+  /** What the caller's file servers watch by now; replaces what it said before. Repeated at intervals. */
+  watch(request: WatchRequest, callback: (error: ServiceError | null, response: WatchReply) => void): ClientUnaryCall;
+  watch(
+    request: WatchRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: WatchReply) => void,
+  ): ClientUnaryCall;
+  watch(
+    request: WatchRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: WatchReply) => void,
+  ): ClientUnaryCall;
+  /** Changes that the caller's file servers made within what the receiver watches. */
+  changed(
+    request: ChangedRequest,
+    callback: (error: ServiceError | null, response: PeerReply) => void,
+  ): ClientUnaryCall;
+  changed(
+    request: ChangedRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PeerReply) => void,
+  ): ClientUnaryCall;
+  changed(
+    request: ChangedRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PeerReply) => void,
   ): ClientUnaryCall;
 }
 
