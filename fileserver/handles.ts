@@ -11,6 +11,7 @@ import type {
   FileGone,
   FileState,
   FindCreate,
+  Lease,
   Lock,
   LockedFiles,
   Open,
@@ -56,8 +57,8 @@ export interface Handles {
   fileGone(request: FileGone): Promise<Decision<undefined>>;
   beginRename(request: BeginRename, waiter?: Waiter): Promise<Decision<undefined>>;
   endRename(request: EndRename): Promise<Decision<undefined>>;
-  breakAck(request: BreakAck): Promise<Decision<undefined>>;
-  breakReadCaching(request: BreakReadCaching, waiter?: Waiter): Promise<Decision<undefined>>;
+  breakAck(request: BreakAck): Promise<Decision<Lease>>;
+  breakReadCaching(request: BreakReadCaching, waiter?: Waiter): Promise<Decision<FileState>>;
   storeSession(request: StoreSession): Promise<Decision<undefined>>;
   endSession(sessionId: bigint): Promise<Decision<undefined>>;
   claimSession(request: ClaimSession, waiter?: Waiter): Promise<Decision<undefined>>;
@@ -85,8 +86,8 @@ export function handlesOn(stream: HandlesStream): Handles {
     fileGone: (value) => plain({ $case: 'fileGone', value }),
     beginRename: (value, waiter) => plain({ $case: 'beginRename', value }, waiter),
     endRename: (value) => plain({ $case: 'endRename', value }),
-    breakAck: (value) => plain({ $case: 'breakAck', value }),
-    breakReadCaching: (value, waiter) => plain({ $case: 'breakReadCaching', value }, waiter),
+    breakAck: (value) => stream.askFor(leaseDecision, { $case: 'breakAck', value }),
+    breakReadCaching: (value, waiter) => fileState({ $case: 'breakReadCaching', value }, waiter),
     storeSession: (value) => plain({ $case: 'storeSession', value }),
     endSession: (sessionId) => plain({ $case: 'endSession', value: { sessionId } }),
     claimSession: (value, waiter) => plain({ $case: 'claimSession', value }, waiter),
@@ -104,6 +105,11 @@ const openDecision = ({ outcome, body }: Reply): Decision<OpenReply> => ({
 const closeDecision = ({ outcome, body }: Reply): Decision<CloseReply> => ({
   outcome,
   value: body?.$case === 'close' ? body.value : undefined,
+});
+
+const leaseDecision = ({ outcome, body }: Reply): Decision<Lease> => ({
+  outcome,
+  value: body?.$case === 'lease' ? body.value : undefined,
 });
 
 const fileStateDecision = ({ outcome, body }: Reply): Decision<FileState> => ({

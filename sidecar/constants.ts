@@ -16,6 +16,8 @@ export const PEER_CALL_TIMEOUT_MS = 1000;
 export const RETRY_MS = 50;
 /** Waiting lock requests are tried again at least this often, woken or not. */
 export const LOCK_RETRY_MS = 1000;
+/** Bits of a lease's state, as in MS-SMB2 2.2.13.2.8. */
+export const LeaseState = { READ: 1, HANDLE: 2, WRITE: 4 } as const;
 /** Opens handed over by one script. */
 export const TRANSFER_BATCH = 64;
 /** Records in one Prepare or Transferred call, in one WarmUp command. */

@@ -107,12 +107,12 @@ function chooseContexts(request: NegotiateRequest, negotiated: Negotiated): Nego
 }
 
 /**
- * What this server can do on the connection. Leases are not granted yet, so they are not announced;
+ * What this server can do on the connection;
  * in 3.1.1 encryption is a matter of its context alone (3.3.5.4).
  */
 function capabilitiesOf({ dialect, clientCapabilities, cipherId }: Negotiated): number {
   let capabilities = 0;
-  if (dialect >= Dialect.SMB_2_1) capabilities |= Capabilities.LARGE_MTU;
+  if (dialect >= Dialect.SMB_2_1) capabilities |= Capabilities.LARGE_MTU | Capabilities.LEASING;
   if (dialect >= Dialect.SMB_3_0) {
     capabilities |= clientCapabilities & (Capabilities.PERSISTENT_HANDLES | Capabilities.MULTI_CHANNEL);
     if (dialect < Dialect.SMB_3_1_1 && cipherId !== undefined) capabilities |= Capabilities.ENCRYPTION;

@@ -46,7 +46,7 @@ async function writeData(request: Request, open: OpenFile, wanted: WriteRequest)
   const { data, offset } = wanted;
   open.begin(true);
   try {
-    if (open.file.readCached) await breakReadCaching(request, open);
+    if (open.breaksCaching) await breakReadCaching(request, open);
     const io = open.file.begin(offset, data.length, true, open.record.openId);
     try {
       // Locks may have come while caching was broken.
@@ -81,6 +81,7 @@ async function writeAll(open: OpenFile, data: Buffer, offset: number): Promise<v
 /** Somebody else caches what is about to change: they hear of it first (MS-FSA 2.1.5.4, the break of read caching). */
 export async function breakReadCaching(request: Request, open: OpenFile): Promise<void> {
   const { fileId, openId } = open.record;
-  const { outcome } = await request.services.handles.breakReadCaching({ fileId, openId }, request);
+  const { outcome, value } = await request.services.handles.breakReadCaching({ fileId, openId }, request);
+  if (value) open.file.take(value);
   if (outcome !== Outcome.GRANTED) throw new StatusError(changeStatusOf(outcome));
 }

@@ -40,6 +40,10 @@ export function statusOfOutcome(outcome: Outcome): number {
       return Status.CANNOT_DELETE;
     case Outcome.INVALID_OPLOCK_PROTOCOL:
       return Status.INVALID_OPLOCK_PROTOCOL;
+    case Outcome.NOT_BREAKING:
+      return Status.UNSUCCESSFUL;
+    case Outcome.NOT_ACCEPTED:
+      return Status.REQUEST_NOT_ACCEPTED;
     case Outcome.TOO_MANY:
       return Status.INSUFFICIENT_RESOURCES;
     default:

@@ -16,6 +16,7 @@ import type { Eventually } from '../volume/posix.ts';
 import { diskPathOf } from './adoption.ts';
 import { breakBody } from './break.ts';
 import { Creations } from './creations.ts';
+import { Leases } from './leases.ts';
 import { OpenFile, type StreamBase } from './open-file.ts';
 import { keyOf, SharedFile } from './shared-file.ts';
 import { WarmDescriptors } from './warm-descriptors.ts';
@@ -47,6 +48,7 @@ export interface NewOpen {
 /** The opens of this process, in memory. What they may do was decided by the sidecar. */
 export class Opens implements OpenTable {
   readonly warm: WarmDescriptors;
+  readonly leases = new Leases();
   readonly creations = new Creations();
   readonly #handles: Handles;
   readonly #shares: Shares;
@@ -106,6 +108,7 @@ export class Opens implements OpenTable {
     file.opens++;
     this.#byVolatile.set(open.volatileId, open);
     this.#byPersistent.set(open.record.openId, open);
+    if (open.record.lease) this.leases.join(open);
     this.creations.add(open);
     this.#joinSession(open, init.session);
     return open;
@@ -121,7 +124,9 @@ export class Opens implements OpenTable {
   ): void {
     this.creations.remove(open);
     if (open.session) this.#leaveSession(open, open.session);
+    this.leases.leave(open);
     open.record = record;
+    this.leases.join(open);
     open.session = session;
     open.tree = tree;
     if (state) open.file.take(state);
@@ -155,6 +160,7 @@ export class Opens implements OpenTable {
   #remove(open: OpenFile): void {
     this.#byVolatile.delete(open.volatileId);
     this.creations.remove(open);
+    if (open.record.lease) this.leases.leave(open);
     if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
     if (open.session) this.#leaveSession(open, open.session);
     if (--open.file.opens === 0) {
@@ -380,12 +386,22 @@ export class Opens implements OpenTable {
   }
 
   async deliverBreak(wanted: Break): Promise<boolean> {
-    const open = this.#byPersistent.get(wanted.openId);
-    if (!open?.session?.connection.isOpen) return false;
+    const { lease } = wanted;
+    const shared = lease && this.leases.find(wanted.clientGuid, lease.key);
+    const one = this.#byPersistent.get(wanted.openId);
+    const opens = shared ? [...shared.opens] : one ? [one] : [];
+  /**
+   * Tells a client of a break (MS-SMB2 3.3.4.6, 3.3.4.7): of a lease by whatever connection one of its opens has. Resolves with false
+   * where there is none: whoever asked finds that in the table soon.
+   */
     // A reader elsewhere must find what was written here.
-    if (!open.folder.volume.coherent && open.unstable) await this.#settleOne(open);
-    open.session.connection.sendBreak(open.session, breakBody(wanted, open.fileId));
-    return true;
+    for (const open of opens) if (!open.folder.volume.coherent && open.unstable) await this.#settleOne(open);
+    const open = opens.find(({ session }) => session?.connection.isOpen);
+    if (shared && lease) {
+      Object.assign(shared.lease, { epoch: lease.epoch, breaking: wanted.ackRequired });
+      if (!wanted.ackRequired) shared.lease.state = lease.state;
+    } else if (one && !wanted.ackRequired) one.record.oplock = wanted.toLevel;
+    return open?.session?.sendBreak(breakBody(wanted, open.fileId)) ?? false;
   }
 }
 

@@ -31,6 +31,8 @@ export class SharedFile {
   opens = 0;
   /** Somebody caches reads: handles.breakReadCaching before the next change to the data. */
   readCached = false;
+  /** Who alone does, and breaks nothing by its own changes: FileState.cachedBy as a key of maps; empty: nobody, or several. */
+  cachedBy = '';
   /** To be removed when its last open goes, as far as this server was told. */
   deletePending = false;
   #version = -1n;
@@ -49,6 +51,7 @@ export class SharedFile {
     if (state.version < this.#version) return;
     this.#version = state.version;
     this.readCached = state.readCached;
+    this.cachedBy = state.cachedBy.length > 0 ? keyOf(state.cachedBy) : '';
     if (state.locks.length === 0 && this.#locks.length === 0) return;
     this.#locks = state.locks.map(({ offset, length, exclusive, openId }) => ({
       start: Number(offset),

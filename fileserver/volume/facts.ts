@@ -13,15 +13,18 @@ export function factsOf(stat: Stat, stored: StoredAttributes): FileFacts {
     lastAccessTime: stat.accessTime,
     lastWriteTime: stat.writeTime,
     changeTime: changeTime(stat, stored),
-    allocationSize: allocationSize(stat, attributes),
+    allocationSize: allocationSize(stat, stored, attributes),
     endOfFile: isDirectory(stat) ? 0 : stat.size,
     fileAttributes: attributes,
   };
 }
 
 /** File systems that allocate late say 0 until they write: clients expect what the data will take. */
-function allocationSize(stat: Stat, attributes: number): number {
+function allocationSize(stat: Stat, stored: StoredAttributes, attributes: number): number {
   if (isDirectory(stat)) return 0;
-  if ((attributes & FileAttribute.sparse) !== 0) return stat.allocated;
-  return Math.max(stat.allocated, Math.ceil(stat.size / CLUSTER_SIZE) * CLUSTER_SIZE);
+  // Extended attributes that do not fit into the inode take a block, which is counted and is none of the data's.
+  const ofAttributes = stored.hasDescriptor || stored.eaSize > 0 ? CLUSTER_SIZE : 0;
+  const allocated = Math.max(0, stat.allocated - ofAttributes);
+  if ((attributes & FileAttribute.sparse) !== 0) return allocated;
+  return Math.max(allocated, Math.ceil(stat.size / CLUSTER_SIZE) * CLUSTER_SIZE);
 }

@@ -8,8 +8,8 @@ import type { SidecarMetrics } from '../metrics.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
 import { type Peer, PeerFencedError, type Peers } from '../services/peers.ts';
-import { parseIdentity } from '../table/keys.ts';
-import type { BrokenOpen } from '../table/table.ts';
+import { bytesId, parseIdentity } from '../table/keys.ts';
+import type { Notice } from '../table/records.ts';
 import { Inbox } from './inbox.ts';
 
 /**
@@ -43,23 +43,15 @@ export class Delivery {
     this.#patienceMs = patienceMs;
   }
 
-  /** Tells the holders of level II oplocks that theirs are gone; MS-SMB2 3.3.4.6: nothing is acknowledged. Never fails. */
-  async breakReadCaching(fileId: Uint8Array, breaks: BrokenOpen[]): Promise<void> {
+  /** Tells the holders of caching what they have to give up (MS-SMB2 3.3.4.6, 3.3.4.7). Resolves when each was told, or is gone; never fails. */
+  async tellBreaks(fileId: Uint8Array, notices: Notice[]): Promise<void> {
     await Promise.all(
-      breaks.map((broken) => {
-        const message = Break.create({
-          fileId: Buffer.from(fileId),
-          openId: broken.openId,
-          toLevel: OplockLevel.OPLOCK_NONE,
-          ackRequired: false,
-        });
-        const member = this.#cluster.member(broken.owner);
+      notices.map((notice) => {
+        const message = breakOf(fileId, notice);
+        const member = this.#cluster.member(notice.owner);
         this.#metrics.breaks.labels(member ? 'own' : 'peer').inc();
-        if (member) {
-          member.stream?.tell({ $case: 'break', value: message });
-          return Promise.resolve(true);
-        }
-        return this.#deliver(broken.owner, Inbox.encodeBreak(message), (server) =>
+        if (member) return this.breakAtMember(member, message);
+        return this.#deliver(notice.owner, Inbox.encodeBreak(message), (server) =>
           this.#peers.call(
             server,
             (client) => client.break,
@@ -69,6 +61,25 @@ export class Delivery {
         );
       }),
     );
+  }
+
+  /** What nobody has to acknowledge is told and done with; else until the file server says that it is on its way, or that its client is gone. */
+  async breakAtMember(member: Member, message: Break): Promise<boolean> {
+    const untilMs = monotonicMs() + this.#patienceMs;
+    while (!member.over && monotonicMs() < untilMs) {
+      const { stream } = member;
+      if (stream && !message.ackRequired) {
+        stream.tell({ $case: 'break', value: message });
+        return true;
+      }
+      try {
+        if (await stream?.ask({ $case: 'break', value: message }, this.#patienceMs)) return true;
+      } catch (error) {
+        this.#log.debug({ err: error, server: member.owner }, 'break not delivered yet');
+      }
+      await delay(RETRY_MS);
+    }
+    return member.over;
   }
 
   /**
@@ -162,4 +173,24 @@ export class Delivery {
     }
     return true; // fenced: it answers nobody any more
   }
+}
+
+const LEASE_BYTES = 32;
+const GUID_BYTES = 16;
+const NO_BYTES = Buffer.alloc(0);
+
+/** What the file server is told: of a lease its key, of an oplock its open. */
+function breakOf(fileId: Uint8Array, { holder, from, to, epoch, version, acknowledged }: Notice): Break {
+  const common = { fileId: Buffer.from(fileId), fromState: from, ackRequired: acknowledged };
+  if (holder.length !== LEASE_BYTES) {
+    const toLevel = to === 0 ? OplockLevel.OPLOCK_NONE : OplockLevel.OPLOCK_LEVEL_II;
+    return Break.create({ ...common, openId: bytesId(holder), toLevel });
+  }
+  const key = holder.subarray(GUID_BYTES);
+  return Break.create({
+    ...common,
+    toLevel: OplockLevel.OPLOCK_LEASE,
+    lease: { key, state: to, epoch, version, parentKey: NO_BYTES, breaking: acknowledged },
+    clientGuid: holder.subarray(0, GUID_BYTES),
+  });
 }

@@ -239,7 +239,7 @@ export class Lease {
 
   #take(member: Member, bytes: Buffer): void {
     const message = Inbox.decode(bytes);
-    if (message?.kind === 'break') member.stream?.tell({ $case: 'break', value: message.message });
+    if (message?.kind === 'break') void this.#is.delivery.breakAtMember(member, message.message);
     else if (message?.kind === 'state') void this.#is.delivery.pushToMember(member, message.message);
   }
 }

@@ -1,6 +1,8 @@
 import type { ClusterConfig } from '../../common/config.ts';
 import type { Logger } from '../../common/logging.ts';
+import type { Breaks } from '../breaks/breaks.ts';
 import type { Delivery } from '../breaks/delivery.ts';
+import type { WaitingRoom } from '../breaks/waiting-room.ts';
 import type { Registry } from '../fencing/registry.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import type { Table } from '../table/table.ts';
@@ -15,6 +17,8 @@ export interface Components {
   cluster: ClusterView;
   peers: Peers;
   delivery: Delivery;
+  breaks: Breaks;
+  room: WaitingRoom;
   log: Logger;
   metrics: SidecarMetrics;
 }

@@ -9,6 +9,7 @@ export class Endings {
 
   constructor(components: Components) {
     this.#is = components;
+    components.breaks.purge = (member, fileId) => this.purge(member, fileId);
   }
 
   /** The client closed it. */
@@ -27,7 +28,6 @@ export class Endings {
     const decision = await this.#is.table.disconnect(member.identity, fileId, openId);
     if (open && open.record.durability !== Durability.NOT_DURABLE && decision.outcome === Outcome.GRANTED) {
       open.record.state = OpenState.DISCONNECTED;
-      open.record.oplock = 0;
       if (decision.state) member.takeState(decision.state);
       this.#follow(fileId, decision);
       return { outcome: decision.outcome, close: decision.close };
@@ -68,6 +68,13 @@ export class Endings {
     }
     if (decision.close.remove) await this.removeFile(member, fileId, decision.close.share, decision.close.path);
     return 0;
+  }
+
+  /** Ends the disconnected durable opens of a file: somebody else needs what they hold (MS-SMB2 3.3.4.6, 3.3.4.7). */
+  async purge(member: Member, fileId: Uint8Array): Promise<void> {
+    for (const openId of await this.#is.table.purgeable(member.identity, fileId)) {
+      await this.expire(member, fileId, openId, 'purge');
+    }
   }
 
   /** Unlinks a delete-pending file whose last open ended without its client: a custodian's duty. Tried again by the clock. */

@@ -2,19 +2,22 @@ import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grp
 import { reasonOf } from '../../common/errors.ts';
 import { delay } from '../../common/time.ts';
 import {
+  type BreakAck,
   DrainReply,
   type DrainRequest,
   type HandlesServer,
   type OpenRecord,
   OpenState,
+  OplockLevel,
   Outcome,
   type Reply,
   type Request,
   type ServerFrame,
   type SidecarFrame,
 } from '../../proto/generated/handles.ts';
-import { MAX_ATTACHMENT_BYTES } from '../constants.ts';
+import { LeaseState, MAX_ATTACHMENT_BYTES } from '../constants.ts';
 import type { Lease } from '../fencing/lease.ts';
+import { idBytes } from '../table/keys.ts';
 import { StoreUnavailableError } from '../table/store.ts';
 import type { Components, Pending } from './components.ts';
 import type { Endings } from './endings.ts';
@@ -47,8 +50,10 @@ type Decided = { outcome: number; body?: Body };
 
 /** Decisions that may take long are told to be under way after so long, so that the client hears of it. */
 const INTERIM_AFTER_MS = 500;
-const MAY_BE_INTERIM = new Set(['open', 'lock', 'reclaim', 'claimSession']);
+const MAY_BE_INTERIM = new Set(['open', 'lock', 'reclaim', 'claimSession', 'breakReadCaching']);
 const METRIC_NAMES = new Map(Object.entries(Outcome).map(([name, value]) => [value as number, name.toLowerCase()]));
+
+const NO_BYTES = Buffer.alloc(0);
 
 class PendingRequest implements Pending {
   readonly #stream: FileServerStream;
@@ -202,13 +207,15 @@ export class HandlesService {
       case 'lockedFiles':
         return stateReply(await locks.look(member, body.value.fileId));
       case 'breakReadCaching':
-        return stateReply(await locks.breakReadCaching(member, body.value.fileId, body.value.openId));
+        return stateReply(await locks.breakReadCaching(member, body.value.fileId, body.value.openId, pending));
       case 'breakAck':
-        return { outcome: Outcome.INVALID_OPLOCK_PROTOCOL }; // level II asks for no acknowledgement, and nothing else is granted
+        return acknowledge(member, body.value, components);
       case 'setDeletePending': {
         const { fileId, openId, pending: set } = body.value;
         const what = body.value.onClose ? 'deleteOnClose' : 'deletePending';
-        const { outcome } = await components.table.change(member.identity, fileId, openId, what, set ? 1 : 0);
+        const { outcome } = await components.breaks.settled(member, fileId, pending, (again) =>
+          components.table.change(member.identity, fileId, openId, what, set ? 1 : 0, again),
+        );
         const open = member.opens.get(openId);
         if (open && outcome === Outcome.GRANTED) {
           if (what === 'deleteOnClose') open.record.deleteOnClose = set;
@@ -233,7 +240,7 @@ export class HandlesService {
       case 'fileGone':
         return { outcome: await components.table.gone(member.identity, body.value.fileId, 'gone') };
       case 'beginRename':
-        return { outcome: await renames.begin(member, body.value) };
+        return { outcome: await renames.begin(member, body.value, pending) };
       case 'endRename':
         return { outcome: await renames.end(member, body.value) };
       case 'storeSession':
@@ -299,6 +306,28 @@ export class HandlesService {
     const index = outcome >= 0 && outcome < 32 ? outcome : 0;
     counts[index] = (counts[index] ?? 0) + 1;
   }
+}
+
+const ANY = LeaseState.READ | LeaseState.HANDLE | LeaseState.WRITE;
+/** The state of a lease that an oplock of this level is like. */
+const OPLOCK_STATES: Partial<Record<OplockLevel, number>> = {
+  [OplockLevel.OPLOCK_NONE]: 0,
+  [OplockLevel.OPLOCK_LEVEL_II]: LeaseState.READ,
+};
+
+/** MS-SMB2 3.3.5.22.1 (oplocks), 3.3.5.22.2 (leases). What is answered is what is cached now. */
+async function acknowledge(member: Member, ack: BreakAck, { breaks }: Components): Promise<Decided> {
+  const { fileId, openId, level, lease, clientGuid } = ack;
+  const cached = lease ? lease.state : (OPLOCK_STATES[level] ?? ANY);
+  if (fileId.length === 0 || (lease && (lease.key.length !== 16 || clientGuid.length !== 16 || cached > 7))) {
+    return { outcome: Outcome.INVALID };
+  }
+  const holder = lease ? Buffer.concat([clientGuid, lease.key]) : idBytes(openId);
+  const decision = await breaks.acknowledge(member, fileId, holder, cached);
+  const now = { state: decision.cached, epoch: decision.epoch, version: lease?.version ?? 0, breaking: false };
+  const value = { key: lease?.key ?? NO_BYTES, parentKey: NO_BYTES, ...now };
+  if (decision.state) member.takeState(decision.state);
+  return { outcome: decision.outcome, body: { $case: 'lease', value } };
 }
 
 function openReply({ outcome, reply }: Awaited<ReturnType<Opens['open']>>): Decided {

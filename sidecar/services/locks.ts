@@ -1,5 +1,5 @@
 import { type FileState, type Lock, Outcome } from '../../proto/generated/handles.ts';
-import { LOCK_RETRY_MS, MAX_LOCK_ELEMENTS } from '../constants.ts';
+import { LeaseState, LOCK_RETRY_MS, MAX_LOCK_ELEMENTS } from '../constants.ts';
 import { hex } from '../table/keys.ts';
 import { Internal, type LockDecision } from '../table/table.ts';
 import type { Components, Pending } from './components.ts';
@@ -11,12 +11,9 @@ const CATCH_UPS = 3;
 /** Byte-range locks: decided by the table, answered after every server that has the file open knows of them. */
 export class Locks {
   readonly #is: Components;
-  /** Lock requests that wait, by member and file. */
-  readonly #waiting = new Map<string, Set<() => void>>();
 
   constructor(components: Components) {
     this.#is = components;
-    components.delivery.onWake = (member, fileId) => this.#wake(member, fileId);
   }
 
   /** MS-SMB2 3.3.5.14. A request that must wait is answered interim at once, and finally when granted or cancelled. */
@@ -28,13 +25,15 @@ export class Locks {
       return { outcome: Outcome.INVALID };
     const mayWait = elements.some((element) => !element.unlock && !element.failImmediately);
     for (let behind = 0; ; ) {
-      const decision = await member.inTurn(open, () => this.#attempt(member, open, request, mayWait));
+      const decision = await this.#is.breaks.settled(member, request.fileId, pending, () =>
+        member.inTurn(open, () => this.#attempt(member, open, request, mayWait)),
+      );
       if (decision.outcome === Internal.STALE && behind++ < CATCH_UPS && (await this.#catchUp(member, open))) continue;
       if (decision.outcome !== Outcome.LOCK_NOT_GRANTED || !mayWait)
         return this.#follow(member, open, request, decision);
       if (pending.cancelled) return { outcome: Outcome.CANCELLED };
       pending.interim();
-      await this.#woken(member, open.fileHex, pending);
+      await this.#is.room.wait(member, open.fileHex, pending, LOCK_RETRY_MS);
       if (pending.cancelled) return { outcome: Outcome.CANCELLED };
     }
   }
@@ -45,18 +44,17 @@ export class Locks {
     return state ? { outcome, state: member.takeState(state) } : { outcome };
   }
 
-  /** Somebody is about to change the file's data: nobody caches reads from here on. */
+  /** Somebody is about to change the file's data: nobody else caches reads from here on (MS-FSA 2.1.4.12, WRITE). */
   async breakReadCaching(
     member: Member,
     fileId: Uint8Array,
     openId: bigint,
+    pending: Pending,
   ): Promise<{ outcome: number; state?: FileState }> {
-    const { outcome, state, breaks } = await this.#is.table.state(member.identity, fileId, 'break', openId);
-    for (const broken of breaks) {
-      const holder = this.#is.cluster.member(broken.owner)?.opens.get(broken.openId);
-      if (holder) holder.record.oplock = 0;
-    }
-    await this.#is.delivery.breakReadCaching(fileId, breaks);
+    const { table, breaks } = this.#is;
+    const { outcome, state } = await breaks.settled(member, fileId, pending, (again) =>
+      table.breakCaching(member.identity, fileId, { openId }, { keep: 0, waitFor: LeaseState.WRITE, again }),
+    );
     return state ? { outcome, state: member.takeState(state) } : { outcome };
   }
 
@@ -112,7 +110,6 @@ export class Locks {
     const state = member.takeState(decision.state);
     open.record.locks = state.locks.filter((lock) => lock.openId === open.record.openId);
     if (decision.wake.length > 0) delivery.wake(request.fileId, decision.wake);
-    if (decision.breaks.length > 0) await delivery.breakReadCaching(request.fileId, decision.breaks);
     const taken = await delivery.pushState(decision.state, decision.push);
     const locked = request.elements.some((element) => !element.unlock);
     if (!taken && locked && decision.outcome === Outcome.GRANTED) {
@@ -123,28 +120,5 @@ export class Locks {
       return { outcome: Outcome.STORE_UNAVAILABLE };
     }
     return { outcome: decision.outcome, state };
-  }
-
-  #woken(member: Member, fileHex: string, pending: Pending): Promise<void> {
-    const key = `${member.owner} ${fileHex}`;
-    return new Promise((resolve) => {
-      const set = this.#waiting.get(key) ?? new Set();
-      this.#waiting.set(key, set);
-      const done = () => {
-        clearTimeout(timer);
-        set.delete(done);
-        if (set.size === 0 && this.#waiting.get(key) === set) this.#waiting.delete(key);
-        pending.onCancel = undefined;
-        resolve();
-      };
-      const timer = setTimeout(done, LOCK_RETRY_MS);
-      set.add(done);
-      pending.onCancel = done;
-    });
-  }
-
-  #wake(member: Member, fileId: Uint8Array): void {
-    const set = this.#waiting.get(`${member.owner} ${hex(fileId)}`);
-    if (set) for (const done of [...set]) done();
   }
 }

@@ -1,6 +1,6 @@
 import { monotonicMs } from '../../common/time.ts';
-import type { FileState, OpenRecord } from '../../proto/generated/handles.ts';
-import { hex, type Identity, identityText, type OpenIds } from '../table/keys.ts';
+import type { FileState, Lease, OpenRecord } from '../../proto/generated/handles.ts';
+import { bytesId, hex, type Identity, identityText, type OpenIds } from '../table/keys.ts';
 import type { FileServerStream } from './stream.ts';
 
 /** An open of a file server of this pod, as its owner remembers it (invariant 8: losing Redis loses no handle). */
@@ -37,6 +37,8 @@ export class Member {
   readonly sessions = new Map<bigint, OwnSession>();
   readonly #files = new Map<string, OwnFile>();
   readonly #early = new Map<string, FileState>();
+  /** Leases by ClientGuid and key: the opens of one have one lease in common. */
+  readonly #leases = new Map<string, { lease: Lease; opens: number }>();
   /** Opens whose decision is under way: the table may hold them already. */
   readonly asking = new Set<bigint>();
   stream: FileServerStream | undefined;
@@ -104,6 +106,8 @@ export class Member {
     const known = this.opens.get(record.openId);
     const open: OwnOpen = { record, fileHex, operation, turn: known?.turn ?? Promise.resolve() };
     this.opens.set(record.openId, open);
+    if (known) this.#leaveLease(known.record);
+    if (record.lease) this.#joinLease(record, record.lease);
     if (!known) {
       const file = this.#files.get(fileHex);
       if (file) file.opens++;
@@ -117,9 +121,37 @@ export class Member {
     const open = this.opens.get(openId);
     if (!open) return undefined;
     this.opens.delete(openId);
+    this.#leaveLease(open.record);
     const file = this.#files.get(open.fileHex);
     if (file && --file.opens === 0) this.#files.delete(open.fileHex);
     return open;
+  }
+
+  #joinLease(record: OpenRecord, lease: Lease): void {
+    const name = hex(record.clientGuid) + hex(lease.key);
+    const known = this.#leases.get(name);
+    if (known) {
+      record.lease = Object.assign(known.lease, lease);
+      known.opens++;
+    } else this.#leases.set(name, { lease, opens: 1 });
+  }
+
+  #leaveLease({ clientGuid, lease }: OpenRecord): void {
+    if (!lease) return;
+    const name = hex(clientGuid) + hex(lease.key);
+    const known = this.#leases.get(name);
+    if (known && --known.opens === 0) this.#leases.delete(name);
+  }
+
+  /** What a holder of caching holds from now on: a lease by ClientGuid and key (32 bytes), an oplock by the id of its open (8 bytes). */
+  cached(holder: Uint8Array, state: number, epoch: number): void {
+    if (holder.length === 8) {
+      const open = this.opens.get(bytesId(Buffer.from(holder)));
+      if (open) open.record.oplock = state === 0 ? 0 : 1;
+      return;
+    }
+    const known = this.#leases.get(hex(holder));
+    if (known) Object.assign(known.lease, { state, epoch, breaking: false });
   }
 
   hasFile(fileId: Uint8Array): boolean {
@@ -157,5 +189,5 @@ export class Member {
 }
 
 function emptyState(fileId: Uint8Array): FileState {
-  return { fileId: Buffer.from(fileId), version: 0n, locks: [], readCached: false };
+  return { fileId: Buffer.from(fileId), version: 0n, locks: [], readCached: false, cachedBy: Buffer.alloc(0) };
 }

@@ -1,4 +1,4 @@
-import { delay, monotonicMs } from '../../common/time.ts';
+import { delay } from '../../common/time.ts';
 import {
   Durability,
   type FindCreate,
@@ -8,9 +8,9 @@ import {
   OplockLevel,
   Outcome,
 } from '../../proto/generated/handles.ts';
-import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES, NEWCOMER_WAIT_MS, RETRY_MS } from '../constants.ts';
+import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES } from '../constants.ts';
 import { shardOf } from '../table/keys.ts';
-import { Internal, type OpenDecision } from '../table/table.ts';
+import type { OpenDecision } from '../table/table.ts';
 import type { Components, Pending } from './components.ts';
 import type { Endings } from './endings.ts';
 import type { Member } from './member.ts';
@@ -40,16 +40,13 @@ export class Opens {
     const granted = decision.record;
     member.add(granted, decision.operation);
     let state = member.takeState(decision.state);
-    if (decision.breaks.length > 0 || decision.push.length > 0) {
-      const [, taken] = await Promise.all([
-        this.#is.delivery.breakReadCaching(granted.fileId, decision.breaks),
-        this.#is.delivery.pushState(decision.state, decision.push),
-      ]);
-      if (!taken) {
+    if (decision.push.length > 0) {
+      if (!(await this.#is.delivery.pushState(decision.state, decision.push))) {
         // Somebody may still change the file without breaking: no caching then.
         const dropped = await this.#is.table.state(member.identity, granted.fileId, 'drop', openId);
         if (dropped.state) state = member.takeState(dropped.state);
         granted.oplock = OplockLevel.OPLOCK_NONE;
+        granted.lease = undefined;
       }
     }
     if (request.drop) this.dropName(member, request.drop.directoryId, request.drop.name);
@@ -93,29 +90,15 @@ export class Opens {
   }
 
   async #decide(member: Member, record: OpenRecord, truncates: boolean, pending: Pending): Promise<OpenDecision> {
-    const { table, log } = this.#is;
-    let waitUntilMs: number | undefined;
-    for (;;) {
-      const decision = await table.open(member.identity, record, truncates, (late) => {
+    const { table, breaks, log } = this.#is;
+    return breaks.settled(member, record.fileId, pending, (again) =>
+      table.open(member.identity, record, { truncates, again }, (late) => {
         // The file server was told STORE_UNAVAILABLE meanwhile: nobody knows of this open.
         if (late.outcome !== Outcome.GRANTED) return;
         log.info({ openId: record.openId.toString(16) }, 'an open was granted too late and is closed again');
         this.#endings.close(member, record.fileId, record.openId).catch(() => {});
-      });
-      if (decision.outcome === Internal.PURGE) {
-        for (const openId of await table.purgeable(member.identity, record.fileId)) {
-          await this.#endings.expire(member, record.fileId, openId, 'purge');
-        }
-        continue;
-      }
-      if (decision.outcome !== Internal.WAITING) return decision;
-      // MS-SMB2 3.3.5.9: a persistent open whose client is away is in the way.
-      waitUntilMs ??= monotonicMs() + NEWCOMER_WAIT_MS;
-      if (monotonicMs() >= waitUntilMs) return { ...decision, outcome: Outcome.FILE_NOT_AVAILABLE };
-      if (pending.cancelled) return { ...decision, outcome: Outcome.CANCELLED };
-      pending.interim();
-      await delay(RETRY_MS);
-    }
+      }),
+    );
   }
 
   async #newId(member: Member, fileId: Uint8Array): Promise<bigint | undefined> {
@@ -142,11 +125,20 @@ function isSound(record: OpenRecord): boolean {
     isId(record.fileId) &&
     (record.createGuid.length === 0 || record.createGuid.length === 16) &&
     record.clientGuid.length <= 16 &&
-    (record.lease === undefined || record.lease.key.length === 16) &&
+    isSoundCaching(record) &&
     record.attachment.length <= MAX_ATTACHMENT_BYTES &&
     record.path.length <= MAX_PATH_BYTES &&
     record.durability >= Durability.NOT_DURABLE &&
     record.durability <= Durability.PERSISTENT &&
     (record.durability === Durability.NOT_DURABLE || record.timeoutMs > 0)
   );
+}
+
+/** A lease is asked for with its client's guid: both together name it. */
+function isSoundCaching({ oplock, lease, clientGuid }: OpenRecord): boolean {
+  if (oplock !== OplockLevel.OPLOCK_LEASE) return lease === undefined && oplock >= 0 && oplock <= 3;
+  if (lease === undefined || clientGuid.length !== 16) return false;
+  const { key, state, epoch, version, parentKey } = lease;
+  const isParent = parentKey.length === 0 || parentKey.length === 16;
+  return key.length === 16 && state <= 7 && epoch <= 0xffff && (version === 1 || version === 2) && isParent;
 }

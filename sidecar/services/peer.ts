@@ -3,6 +3,7 @@ import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import { SIDECAR_IDENTITY } from '../../common/tls.ts';
 import { BeneathReply, PeerReply, type PeerServer, PingReply } from '../../proto/generated/peer.ts';
 import type { Handoff } from '../handoff/handoff.ts';
+import { idBytes } from '../table/keys.ts';
 import { NotAllowedError, requireIdentity } from './authorize.ts';
 import type { Components } from './components.ts';
 import type { Locks } from './locks.ts';
@@ -44,15 +45,12 @@ export class PeerFace {
       break: this.#unary(async ({ serverId, epoch, break: message }) => {
         const member = cluster.memberOf(serverId);
         if (!member || !message || BigInt(member.identity.epoch) !== epoch) return no('that server is not here');
-        const open = member.opens.get(message.openId);
-        if (open) open.record.oplock = message.toLevel;
         if (!message.ackRequired) {
-          if (!member.stream) return no('its stream is broken');
-          member.stream.tell({ $case: 'break', value: message });
-          return yes();
+          const { lease, openId, clientGuid } = message;
+          if (lease) member.cached(Buffer.concat([clientGuid, lease.key]), lease.state, lease.epoch);
+          else member.cached(idBytes(openId), message.toLevel, 0);
         }
-        const answer = await member.stream?.ask({ $case: 'break', value: message }, 900);
-        return answer?.ok ? yes() : no('not delivered');
+        return (await delivery.breakAtMember(member, message)) ? yes() : no('not delivered');
       }),
       pushFileState: this.#unary(async ({ serverId, epoch, state }) => {
         const member = cluster.memberOf(serverId);

@@ -2,7 +2,7 @@ import { reasonOf } from '../../common/errors.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { type BeginRename, type EndRename, Outcome } from '../../proto/generated/handles.ts';
 import { PEER_CALL_TIMEOUT_MS, RETRY_MS } from '../constants.ts';
-import type { Components } from './components.ts';
+import type { Components, Pending } from './components.ts';
 import type { Member } from './member.ts';
 
 /** A hold on new opens beneath a directory ends by itself after so long (proto/peer.proto). */
@@ -28,9 +28,11 @@ export class Renames {
     this.#patienceMs = 2 * components.config.failover.leaseDurationMs;
   }
 
-  async begin(member: Member, request: BeginRename): Promise<number> {
-    const { table } = this.#is;
-    const { outcome } = await table.change(member.identity, request.fileId, request.openId, 'beginRename', '');
+  async begin(member: Member, request: BeginRename, pending: Pending): Promise<number> {
+    const { table, breaks } = this.#is;
+    const { outcome } = await breaks.settled(member, request.fileId, pending, (again) =>
+      table.change(member.identity, request.fileId, request.openId, 'beginRename', '', again),
+    );
     if (outcome !== Outcome.GRANTED) return outcome;
     const replaces = request.replacesFileId.length > 0 ? request.replacesFileId : undefined;
     const beneath = request.isDirectory

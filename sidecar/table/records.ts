@@ -1,6 +1,7 @@
 import {
   Durability,
   type FileState,
+  type Lease,
   type LockElement,
   type LockRange,
   OpenRecord,
@@ -34,9 +35,9 @@ export function listAt(list: Answer, index: number): Answer {
 
 /** The part of a record that no script looks at travels as one field. */
 export function bodyOf(record: OpenRecord): Buffer {
-  const { isDirectory, appInstanceId, lease } = record;
-  if (!isDirectory && appInstanceId.length === 0 && lease === undefined) return EMPTY;
-  return Buffer.from(OpenRecord.encode(OpenRecord.create({ isDirectory, appInstanceId, lease })).finish());
+  const { isDirectory, appInstanceId } = record;
+  if (!isDirectory && appInstanceId.length === 0) return EMPTY;
+  return Buffer.from(OpenRecord.encode(OpenRecord.create({ isDirectory, appInstanceId })).finish());
 }
 
 /** Reads what `record()` of common.lua wrote. @param locks of the whole file */
@@ -59,6 +60,7 @@ export function readRecord(flat: Answer, fileId: Uint8Array, locks: LockRange[])
   record.user = textAt(flat, 10);
   record.sessionId = bytesId(bytesAt(flat, 11));
   record.oplock = numberAt(flat, 12) as OpenRecord['oplock'];
+  record.lease = readLease(bytesAt(flat, 13), listAt(flat, 22));
   record.deleteOnClose = numberAt(flat, 14) === 1;
   record.share = textAt(flat, 15);
   record.path = textAt(flat, 16);
@@ -67,6 +69,62 @@ export function readRecord(flat: Answer, fileId: Uint8Array, locks: LockRange[])
   record.deletePending = numberAt(flat, 20) === 1;
   record.locks = locks.filter((lock) => lock.openId === openId);
   return record;
+}
+
+/** Reads what `cached_by()` of common.lua says of a lease; undefined: there is none. */
+export function readLease(key: Uint8Array, flat: Answer): Lease | undefined {
+  if (flat.length === 0) return undefined;
+  return {
+    key: Buffer.from(key),
+    state: numberAt(flat, 0),
+    epoch: numberAt(flat, 1),
+    version: numberAt(flat, 2),
+    parentKey: bytesAt(flat, 3),
+    breaking: numberAt(flat, 4) === 1,
+  };
+}
+
+/** What the client of a holder of caching is to be told of a break. */
+export interface Notice {
+  /** The lease (ClientGuid and key, 32 bytes) or the open (its id, 8 bytes). */
+  holder: Buffer;
+  /** Identity of the server where its client is. */
+  owner: string;
+  /** States as of a lease (MS-SMB2 2.2.13.2.8), also of an oplock: R, RW or RWH. */
+  from: number;
+  to: number;
+  epoch: number;
+  /** Of the lease; 0: an oplock. */
+  version: number;
+  acknowledged: boolean;
+  /** Which break of this holder it is. */
+  number: number;
+}
+
+export function readNotices(list: Answer): Notice[] {
+  return list.map((entry): Notice => {
+    const flat = entry as Answer;
+    return {
+      holder: bytesAt(flat, 0),
+      owner: textAt(flat, 1),
+      from: numberAt(flat, 2),
+      to: numberAt(flat, 3),
+      epoch: numberAt(flat, 4),
+      version: numberAt(flat, 5),
+      acknowledged: numberAt(flat, 6) === 1,
+      number: numberAt(flat, 7),
+    };
+  });
+}
+
+/** A break that an operation waits for. */
+export interface Awaited {
+  holder: Buffer;
+  number: number;
+}
+
+export function readAwaited(list: Answer): Awaited[] {
+  return list.map((entry) => ({ holder: bytesAt(entry as Answer, 0), number: numberAt(entry as Answer, 1) }));
 }
 
 /** The number of the last operation on an open, from its flat record. */
@@ -95,6 +153,7 @@ export function readFileState(flat: Answer, fileId: Uint8Array): FileState {
     version: BigInt(numberAt(flat, 0)),
     locks,
     readCached: numberAt(flat, 1) === 1,
+    cachedBy: bytesAt(flat, 3),
   };
 }
 

@@ -9,6 +9,7 @@ export const SCRIPT_NAMES = [
   'reclaim',
   'lock',
   'state',
+  'ack',
   'change',
   'find',
   'gone',

@@ -9,14 +9,19 @@ import {
 } from '../../proto/generated/handles.ts';
 import { bytesId, hex, type Identity, idBytes, identityText, type Keys, NOBODY, shardOf, shardOfId } from './keys.ts';
 import {
+  type Awaited,
   bodyOf,
   bytesAt,
   listAt,
   lockArguments,
+  type Notice,
   numberAt,
   operationOf,
   rangeArguments,
+  readAwaited,
   readFileState,
+  readLease,
+  readNotices,
   readRecord,
   textAt,
 } from './records.ts';
@@ -24,20 +29,19 @@ import type { ScriptName } from './scripts.ts';
 import type { Answer, Argument, RunOptions, Store } from './store.ts';
 
 /** Answers of scripts that are the sidecar's to act on and never reach a file server. */
-export const Internal = { WAITING: 101, PURGE: 102, ELSEWHERE: 103, SETTLING: 104, STALE: 105 } as const;
+export const Internal = { WAITING: 101, PURGE: 102, ELSEWHERE: 103, SETTLING: 104, STALE: 105, BREAKING: 107 } as const;
 
-/** An open whose caching was taken away, and the identity of the server that has to be told. */
-export interface BrokenOpen {
-  openId: bigint;
-  owner: string;
+/** Breaks that a decision brought: whom to tell, and for which acknowledgements the operation waits (outcome BREAKING). */
+export interface Contention {
+  notices: Notice[];
+  awaited: Awaited[];
 }
 
-export interface OpenDecision {
+export interface OpenDecision extends Contention {
   outcome: number;
   record?: OpenRecord;
   operation: number;
   state?: FileState;
-  breaks: BrokenOpen[];
   /** Identities of servers that must take the file state before the grant is answered. */
   push: string[];
 }
@@ -60,10 +64,25 @@ export interface CloseDecision {
 export interface LockDecision {
   outcome: number;
   state?: FileState;
-  breaks: BrokenOpen[];
+  notices: Notice[];
   push: string[];
   wake: string[];
   sequences: Buffer;
+}
+
+export interface BreakDecision extends Contention {
+  outcome: number;
+  state?: FileState;
+}
+
+export interface AckDecision {
+  outcome: number;
+  /** What is cached now, as the state of a lease. */
+  cached: number;
+  epoch: number;
+  notices: Notice[];
+  wake: string[];
+  state?: FileState;
 }
 
 export interface SessionDecision {
@@ -93,10 +112,10 @@ export class Table {
   async open(
     me: Identity,
     record: OpenRecord,
-    truncates: boolean,
+    how: { truncates: boolean; again: boolean },
     onLate?: (decision: OpenDecision) => void,
   ): Promise<OpenDecision> {
-    const { fileId } = record;
+    const { fileId, lease } = record;
     const args: Argument[] = [
       idBytes(record.openId),
       record.access,
@@ -108,15 +127,17 @@ export class Table {
       record.user,
       idBytes(record.sessionId),
       record.oplock,
-      asBuffer(record.lease?.key ?? NO_BYTES),
+      asBuffer(lease?.key ?? NO_BYTES),
       flag(record.deleteOnClose),
       record.share,
       record.path,
       asBuffer(record.attachment),
       bodyOf(record),
-      flag(truncates),
+      flag(how.truncates),
       flag(record.isDirectory),
+      flag(how.again),
     ];
+    if (lease) args.push(lease.state, lease.epoch, lease.version, asBuffer(lease.parentKey));
     const read = (answer: Answer) => readGrant(answer, me, record);
     const options: Partial<RunOptions> = {};
     if (record.durability !== 0) options.hint = this.#hint(record);
@@ -136,7 +157,7 @@ export class Table {
       request.share,
     ]);
     if (answer[0] === Internal.ELSEWHERE) {
-      return { outcome: Internal.ELSEWHERE, owner: textAt(answer, 1), breaks: [], push: [], operation: 0 };
+      return { outcome: Internal.ELSEWHERE, owner: textAt(answer, 1), ...NO_BREAKS, push: [], operation: 0 };
     }
     return { ...this.#readOpen(answer, fileId), owner: '' };
   }
@@ -172,7 +193,7 @@ export class Table {
 
   /** Forgets where a durable open was. */
   forget(record: Pick<OpenRecord, 'durability' | 'createGuid' | 'clientGuid' | 'openId'>): void {
-    if (record.durability === 0) return;
+    if (record.durability === 0 && record.createGuid.length === 0) return;
     this.#store.data.unlink(this.keys.create(record.createGuid, record.clientGuid, record.openId)).catch(() => {});
   }
 
@@ -188,12 +209,12 @@ export class Table {
     onLate?: (decision: LockDecision) => void,
   ): Promise<LockDecision> {
     const ranges = lockArguments(elements);
-    if (!ranges) return { outcome: Outcome.INVALID, breaks: [], push: [], wake: [], sequences: NO_BYTES };
+    if (!ranges) return { outcome: Outcome.INVALID, notices: [], push: [], wake: [], sequences: NO_BYTES };
     const args = [idBytes(openId), operation, sequence.index, sequence.number, flag(wait), elements.length, ...ranges];
     const read = (answer: Answer): LockDecision => ({
       outcome: numberAt(answer, 0),
       ...(answer.length > 1 ? { state: readFileState(listAt(answer, 1), fileId) } : {}),
-      breaks: readBreaks(listAt(answer, 2)),
+      notices: readNotices(listAt(answer, 2)),
       push: readTexts(listAt(answer, 3)),
       wake: readTexts(listAt(answer, 4)),
       sequences: bytesAt(answer, 5),
@@ -201,12 +222,46 @@ export class Table {
     return read(await this.#file('lock', me, fileId, args, onLate && { onLate: (answer) => onLate(read(answer)) }));
   }
 
-  async state(me: Identity, fileId: Uint8Array, what: 'look' | 'break' | 'drop', openId: bigint) {
-    const answer = await this.#file('state', me, fileId, [what, idBytes(openId)]);
+  /** What servers must know of a file (state.lua). 'drop': the open gives up what it caches. */
+  async state(me: Identity, fileId: Uint8Array, what: 'look' | 'drop', openId: bigint): Promise<BreakDecision> {
+    return readBreak(await this.#file('state', me, fileId, [what, idBytes(openId)]), fileId);
+  }
+
+  /**
+   * Others may keep only the bits in `keep` of what they cache; whoever has one of those in `waitFor` gives it up first.
+   * @param change.openId that the change comes through, 0n: none; or, of a directory, the lease that it comes with
+   */
+  async breakCaching(
+    me: Identity,
+    fileId: Uint8Array,
+    change: { openId: bigint; lease?: Uint8Array },
+    how: { keep: number; waitFor: number; again: boolean },
+  ): Promise<BreakDecision> {
+    const by = change.lease ? asBuffer(change.lease) : NO_BYTES;
+    const args = ['break', idBytes(change.openId), how.keep, how.waitFor, flag(how.again), by];
+    return readBreak(await this.#file('state', me, fileId, args), fileId);
+  }
+
+  /**
+   * A break comes to its end (ack.lua).
+   * @param cached the state acknowledged; undefined: it was not, in time
+   * @param number the break that this is about; 0: the one under way
+   */
+  async acknowledge(
+    me: Identity,
+    fileId: Uint8Array,
+    holder: Buffer,
+    cached: number | undefined,
+    number: number,
+  ): Promise<AckDecision> {
+    const answer = await this.#file('ack', me, fileId, [holder, cached ?? -1, number]);
     return {
       outcome: numberAt(answer, 0),
-      state: answer.length > 1 ? readFileState(listAt(answer, 1), fileId) : undefined,
-      breaks: readBreaks(listAt(answer, 2)),
+      cached: numberAt(answer, 1),
+      epoch: numberAt(answer, 5),
+      notices: readNotices(listAt(answer, 2)),
+      wake: readTexts(listAt(answer, 3)),
+      ...(answer.length > 1 ? { state: readFileState(listAt(answer, 4), fileId) } : {}),
     };
   }
 
@@ -216,9 +271,15 @@ export class Table {
     openId: bigint,
     what: 'deletePending' | 'deleteOnClose' | 'attachment' | 'beginRename' | 'endRename',
     value: Argument,
-  ): Promise<{ outcome: number; deletePending: boolean }> {
-    const answer = await this.#file('change', me, fileId, [idBytes(openId), what, value]);
-    return { outcome: numberAt(answer, 0), deletePending: numberAt(answer, 1) === 1 };
+    again = false,
+  ): Promise<{ outcome: number; deletePending: boolean } & Contention> {
+    const answer = await this.#file('change', me, fileId, [idBytes(openId), what, value, flag(again)]);
+    return {
+      outcome: numberAt(answer, 0),
+      deletePending: numberAt(answer, 1) === 1,
+      notices: readNotices(listAt(answer, 2)),
+      awaited: readAwaited(listAt(answer, 3)),
+    };
   }
 
   async gone(me: Identity, fileId: Uint8Array, what: 'gone' | 'replace' | 'keep'): Promise<number> {
@@ -280,6 +341,11 @@ export class Table {
       asBuffer(record.lockSequences),
       flag(record.deletePending),
       Number(fileVersion),
+      record.oplock,
+      record.lease?.state ?? 0,
+      record.lease?.epoch ?? 0,
+      record.lease?.version ?? 0,
+      asBuffer(record.lease?.parentKey ?? NO_BYTES),
       record.locks.length,
       ...locks,
     ];
@@ -394,7 +460,7 @@ export class Table {
 
   #readOpen(answer: Answer, fileId: Uint8Array): OpenDecision {
     const outcome = numberAt(answer, 0);
-    if (outcome !== Outcome.GRANTED || answer.length < 3) return { outcome, breaks: [], push: [], operation: 0 };
+    if (outcome !== Outcome.GRANTED || answer.length < 3) return { outcome, ...NO_BREAKS, push: [], operation: 0 };
     const state = readFileState(listAt(answer, 2), fileId);
     const flat = listAt(answer, 1);
     return {
@@ -402,8 +468,8 @@ export class Table {
       record: readRecord(flat, fileId, state.locks),
       operation: operationOf(flat),
       state,
-      breaks: readBreaks(listAt(answer, 3)),
-      push: readTexts(listAt(answer, 4)),
+      ...NO_BREAKS,
+      push: [],
     };
   }
 }
@@ -411,14 +477,18 @@ export class Table {
 /** What open.lua answers: the record is as it was asked for, save for what the table decides. */
 function readGrant(answer: Answer, me: Identity, asked: OpenRecord): OpenDecision {
   const outcome = numberAt(answer, 0);
-  if (outcome !== Outcome.GRANTED) return { outcome, breaks: [], push: [], operation: 0 };
+  const notices = readNotices(listAt(answer, 4));
+  if (outcome !== Outcome.GRANTED) {
+    return { outcome, notices, awaited: readAwaited(listAt(answer, 5)), push: [], operation: 0 };
+  }
   const record: OpenRecord = {
     ...asked,
     owner: { serverId: me.serverId, epoch: BigInt(me.epoch) },
     ownershipVersion: 1n,
     state: OpenState.ACTIVE,
     oplock: numberAt(answer, 1) as OpenRecord['oplock'],
-    lease: asked.lease && { ...asked.lease, state: 0 },
+    lease: asked.lease && readLease(asked.lease.key, listAt(answer, 6)),
+    durability: numberAt(answer, 7) as OpenRecord['durability'],
     deletePending: numberAt(answer, 2) === 1,
     locks: [],
     lockSequences: NO_BYTES,
@@ -428,13 +498,24 @@ function readGrant(answer: Answer, me: Identity, asked: OpenRecord): OpenDecisio
     outcome,
     record,
     state,
-    breaks: readBreaks(listAt(answer, 4)),
+    notices,
+    awaited: [],
     push: readTexts(listAt(answer, 5)),
     operation: 0,
   };
 }
 
 const NO_BYTES = Buffer.alloc(0);
+const NO_BREAKS: Contention = { notices: [], awaited: [] };
+
+function readBreak(answer: Answer, fileId: Uint8Array): BreakDecision {
+  return {
+    outcome: numberAt(answer, 0),
+    ...(answer.length > 1 ? { state: readFileState(listAt(answer, 1), fileId) } : {}),
+    notices: readNotices(listAt(answer, 2)),
+    awaited: readAwaited(listAt(answer, 3)),
+  };
+}
 
 /** Members of "own" and "due" that name an open: 8 bytes of open id, then the file id in hexadecimal. */
 export function readMember(member: Buffer): { openId: bigint; fileId: Buffer } {
@@ -458,10 +539,6 @@ function readClose(answer: Answer, fileId: Uint8Array): CloseDecision {
     clientGuid: bytesAt(answer, 9),
     owner: textAt(answer, 10),
   };
-}
-
-function readBreaks(list: Answer): BrokenOpen[] {
-  return list.map((pair) => ({ openId: bytesId(bytesAt(pair as Answer, 0)), owner: textAt(pair as Answer, 1) }));
 }
 
 function readTexts(list: Answer): string[] {

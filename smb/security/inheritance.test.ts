@@ -125,7 +125,12 @@ describe('changedDescriptor', () => {
   test('changes what is named and keeps the rest', () => {
     const change = { control: 0, owner: alice, group: alice, dacl: null };
     expect(changedDescriptor(current, change, SecurityInfo.owner)).toEqual({ ...current, owner: alice });
-    expect(changedDescriptor(current, { control: 0 }, SecurityInfo.owner | SecurityInfo.dacl)).toEqual(current);
+    expect(changedDescriptor(current, { control: 0 }, SecurityInfo.owner)).toEqual(current);
+  });
+
+  test('a DACL that is set without being there is NULL, a SACL is gone', () => {
+    const changed = changedDescriptor(current, { control: 0 }, SecurityInfo.dacl | SecurityInfo.sacl);
+    expect(changed).toEqual({ ...descriptor(0), dacl: null });
   });
 
   test.each([

@@ -132,7 +132,7 @@ function effectiveAce(ace: Ace, flags: number, child: Child): Ace {
 
 /**
  * What a descriptor is after `change` was set on it (MS-FSA 2.1.5.17): the parts that `parts` (SecurityInfo) names are
- * `change`'s, the rest stays. An ACL that `change` does not hold stays too.
+ * `change`'s, the rest stays. A DACL that is to be set and is not there is NULL, as Windows has it: everybody may do everything.
  */
 export function changedDescriptor(
   current: SecurityDescriptor,
@@ -142,12 +142,13 @@ export function changedDescriptor(
   const next: SecurityDescriptor = { ...current };
   if ((parts & SecurityInfo.owner) !== 0 && change.owner !== undefined) next.owner = change.owner;
   if ((parts & SecurityInfo.group) !== 0 && change.group !== undefined) next.group = change.group;
-  if ((parts & SecurityInfo.dacl) !== 0 && change.dacl !== undefined) {
-    next.dacl = mapped(change.dacl);
+  if ((parts & SecurityInfo.dacl) !== 0) {
+    next.dacl = mapped(change.dacl ?? null);
     next.control = (next.control & ~everyBit(daclControl)) | autoInheritance(change.control, daclControl);
   }
-  if ((parts & SecurityInfo.sacl) !== 0 && change.sacl !== undefined) {
-    next.sacl = mapped(change.sacl);
+  if ((parts & SecurityInfo.sacl) !== 0) {
+    if (change.sacl === undefined) delete next.sacl;
+    else next.sacl = mapped(change.sacl);
     next.control = (next.control & ~everyBit(saclControl)) | autoInheritance(change.control, saclControl);
   }
   return next;

@@ -13,6 +13,7 @@ import {
 import { wireOplockLevel } from '../../opens/break.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { type Reply, type Request, reply } from '../../session/request.ts';
+import { leaseContextOf } from './caching.ts';
 import type { Wishes } from './contexts.ts';
 
 export interface AnswerFacts {
@@ -52,6 +53,8 @@ function contextsOf(open: OpenFile, wishes: Wishes, { facts, inode, maximalAcces
     const volumeId = open.folder.volume.id.readBigUInt64LE(0);
     contexts.push({ name: Name.QUERY_ON_DISK_ID, data: encodeQFidResponse({ diskFileId: inode, volumeId }) });
   }
+  const lease = leaseContextOf(open);
+  if (lease) contexts.push(lease);
   if (wishes.durable && open.record.durability !== Durability.NOT_DURABLE) {
     const flags = open.record.durability === Durability.PERSISTENT ? DurableFlags.PERSISTENT : 0;
     const data = encodeDH2QResponse({ timeoutMs: open.attachment.timeoutMs, flags });

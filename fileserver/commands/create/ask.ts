@@ -1,15 +1,15 @@
-import { type OpenRecord, OpenState, OplockLevel } from '../../../proto/generated/handles.ts';
+import { type OpenRecord, OpenState } from '../../../proto/generated/handles.ts';
 import { CreateOptions, FileAttributes } from '../../../smb/constants.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { CreateRequest } from '../../../smb/wire/create.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
 import { encodeAttachment } from '../../opens/attachment.ts';
-import { tableOplockLevel } from '../../opens/break.ts';
 import { replayKeyOf } from '../../opens/creations.ts';
 import { type Request, StatusError } from '../../session/request.ts';
 import { settableAttributes } from '../../volume/attributes.ts';
 import type { DiskPath, Folder } from '../../volume/folder.ts';
+import { cachingFor } from './caching.ts';
 import { durabilityFor, type Wishes } from './contexts.ts';
 
 /** A CREATE on its way: the request, decoded and checked as far as it goes without the volume. */
@@ -24,7 +24,7 @@ export interface CreateAsk {
 
 const NOTHING = Buffer.alloc(0);
 
-/** What the table is asked to keep of the open. */
+/** What the table is asked to keep of the open. Throws StatusError. */
 export function recordFor(
   ask: CreateAsk,
   file: { fileId: Buffer; path: DiskPath; isDirectory: boolean; access: number; createAction: number },
@@ -54,8 +54,7 @@ export function recordFor(
     appInstanceId: wishes.appInstanceId ? Buffer.from(wishes.appInstanceId) : NOTHING,
     user: userOf(request),
     sessionId: session.id,
-    oplock: file.isDirectory ? OplockLevel.OPLOCK_NONE : tableOplockLevel(wire.requestedOplockLevel),
-    lease: undefined,
+    ...cachingFor(ask, file),
     deleteOnClose: (wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0,
     attachment: encodeAttachment({
       createOptions: wire.createOptions,

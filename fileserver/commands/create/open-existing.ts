@@ -1,4 +1,4 @@
-import { Outcome } from '../../../proto/generated/handles.ts';
+import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
 import { CreateAction, CreateDisposition } from '../../../smb/constants.ts';
 import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { Status } from '../../../smb/status.ts';
@@ -42,24 +42,25 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   let about: FileDescription;
   let decided: DecidedAccess;
   try {
+  let record: OpenRecord;
     const described = folder.describe(found);
     about = described instanceof Promise ? await described : described;
     const deciding = decide(ask, found, about);
     decided = deciding instanceof Promise ? await deciding : deciding;
   } catch (error) {
+    record = recordFor(ask, {
+      fileId: about.fileId,
+      path: found.path,
+      isDirectory: isDirectory(found.stat),
+      access: decided.access,
+      createAction: actionOf(wire.createDisposition),
+    });
     await folder.posix.close(found.fd);
     throw error;
   }
   let { stored } = about;
   const directory = isDirectory(found.stat);
   const truncates = overwrites(wire.createDisposition);
-  const record = recordFor(ask, {
-    fileId: about.fileId,
-    path: found.path,
-    isDirectory: directory,
-    access: decided.access,
-    createAction: actionOf(wire.createDisposition),
-  });
   const { outcome, value } = await request.services.handles.open({ record, truncates, drop: undefined }, request);
   if (outcome !== Outcome.GRANTED || !value?.record) {
     await folder.posix.close(found.fd);

@@ -18,7 +18,7 @@ export async function changeData<T>(
   open.begin(true);
   try {
     refuseLocked(open, range, true);
-    if (open.file.readCached) await breakReadCaching(request, open);
+    if (open.breaksCaching) await breakReadCaching(request, open);
     const io = open.file.begin(range.offset, range.length, true, open.record.openId);
     try {
       // Locks may have come while caching was broken.

@@ -1,3 +1,4 @@
+import { Dialect } from '../../../smb/constants.ts';
 import { FileInfoClass } from '../../../smb/fscc/constants.ts';
 import {
   fileAccessInformation,
@@ -110,8 +111,11 @@ const answers: Record<number, (subject: Subject) => Answer> = {
       chunkShift: 0,
       clusterShift: 0,
     }),
+  // MS-SMB2 3.3.5.20.1: of dialect 3.1.1.
   [FileInfoClass.normalizedName]: ({ open }) =>
-    encoded(fileNormalizedNameInformation, { fileName: wirePath(open.path) }),
+    open.session && open.session.connection.dialect < Dialect.SMB_3_1_1
+      ? { status: Status.NOT_SUPPORTED }
+      : encoded(fileNormalizedNameInformation, { fileName: wirePath(open.path) }),
   [FileInfoClass.standardLink]: (subject) => {
     const { numberOfLinks, deletePending, directory } = standard(subject);
     return encoded(fileStandardLinkInformation, {

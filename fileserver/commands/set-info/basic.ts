@@ -4,7 +4,7 @@ import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { statOfOpen } from '../../opens/stat.ts';
-import { attributesAfter, changeTime as changeTimeOf } from '../../volume/attributes.ts';
+import { attributesAfter, changeTime as changeTimeOf, type SetChangeTime } from '../../volume/attributes.ts';
 import { checked } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeMetadata } from './metadata.ts';
@@ -25,24 +25,33 @@ export async function setBasic(open: OpenFile, value: FileBasicInformation): Pro
   await changeMetadata(open, async (stored) => {
     const before = await statOfOpen(open);
     await setTimes(open, lastAccessTime, lastWriteTime);
-    if (fileAttributes === 0 && creationTime <= 0n && changeTime === 0n && stored.changeTime === undefined) {
-      return undefined;
-    }
+    const isFrozen = open.keepsChangeTime;
+    if (changeTime !== 0n) open.keepsChangeTime = changeTime !== THAW;
+    const setsStored = fileAttributes !== 0 || creationTime > 0n || changeTime !== 0n;
+    const setsTimes = lastAccessTime > 0n || lastWriteTime > 0n;
+    if (!setsStored && !(setsTimes && stored.changeTime !== undefined)) return undefined;
     const { writeTime } = await statOf(open.folder.posix, open.metadataFd);
     return {
       ...stored,
       attributes: fileAttributes === 0 ? stored.attributes : attributesAfter(stored, fileAttributes),
       creationTime: creationTime > 0n ? creationTime : stored.creationTime,
-      changeTime: changeTimeAfter(changeTime, changeTimeOf(before, stored), writeTime),
+      changeTime: changeTimeAfter({ set: changeTime, isFrozen }, changeTimeOf(before, stored), writeTime),
     };
   });
   return Status.SUCCESS;
 }
 
-/** What is kept of the change time: what the client set, or for a frozen one, and one that thaws, what it was. */
-function changeTimeAfter(wanted: bigint, before: bigint, atWriteTime: bigint) {
-  if (wanted === 0n) return undefined;
-  return { value: wanted > 0n ? wanted : before, atWriteTime };
+/**
+ * What is kept of the change time: what the client sets now; what it was, where this handle freezes it, thaws it or set it before
+ * (MS-FSA, Open.UserSetChangeTime); otherwise nothing, it is now.
+ */
+function changeTimeAfter(
+  { set, isFrozen }: { set: bigint; isFrozen: boolean },
+  before: bigint,
+  atWriteTime: bigint,
+): SetChangeTime | undefined {
+  if (set > 0n) return { value: set, atWriteTime };
+  return set !== 0n || isFrozen ? { value: before, atWriteTime } : undefined;
 }
 
 async function setTimes(open: OpenFile, access: bigint, write: bigint): Promise<void> {

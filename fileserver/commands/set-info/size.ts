@@ -39,6 +39,7 @@ async function truncate(request: Request, open: OpenFile, size: number): Promise
   if (open.file.readCached) await breakReadCaching(request, open);
   const { posix } = open.folder;
   checked(await posix.truncate(open.fd, size), 'ftruncate');
+  if (open.frozenWriteTime !== undefined) await posix.setTimes(open.metadataFd, undefined, open.frozenWriteTime);
   if (open.writesThrough) checked(await posix.sync(open.fd), 'fsync');
   else open.unstable = true;
 }

@@ -1,16 +1,26 @@
 -- Changes one open, or the file through it.
 --   'deletePending' value (MS-FSA 2.1.5.15.3), 'deleteOnClose' value, 'attachment' value, 'beginRename' -, 'endRename' new path ('' = not done)
--- Uses: file
+-- A rename, and a file that is to be deleted, ask for the handles that others cache first (MS-FSA 2.1.5.15.3, 2.1.5.15.12, 2.1.4.12).
+-- Uses: counts file state holding caching
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
--- ARGV 1 serverId 2 epoch 3 openId 4 what 5 value
--- Returns {outcome, delete pending}
+-- ARGV 1 serverId 2 epoch 3 openId 4 what 5 value 6 it has waited already
+-- Returns {outcome, delete pending, notices of breaks, breaks to wait for}
 local no = refused()
 if no then return { no } end
 local id, what, value = ARGV[3], ARGV[4], ARGV[5]
 local file = load(KEYS[3], id)
 local open = file.open
 if not open or open[O_OWNER] ~= self then return { NOT_FOUND, 0 } end
+if not is_empty(file.holders) and (what == 'beginRename' or (what == 'deletePending' and value == '1')) then
+  local contention = contend(file, holder_id(id, open), 5, 2, ARGV[6] == '1', function(holder) return #holder == 8 end)
+  local waits = not is_empty(contention.wait)
+  if waits then file.waiters[self] = true end
+  if contention.changed or waits then save(file, waits and 'mhw' or 'mh') end
+  if waits then return { BREAKING, 0, contention.notices, flat(contention.wait) } end
+  if contention.away then return { WAITING, 0 } end
+  if contention.purge then return { PURGE, 0 } end
+end
 if what == 'deletePending' then
   file.meta[M_DELETE_PENDING] = tonumber(value)
   save(file, 'm')

@@ -1,5 +1,5 @@
 -- Ends an open. MS-SMB2 3.3.5.10, MS-FSA 2.1.5.5: the last open of a delete-pending file begins its removal.
--- Uses: counts file member state caching locks ending
+-- Uses: counts file member state holding locks ending
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 repeated (1: the answer to the same request may have been lost)

@@ -18,6 +18,8 @@ local PURGE = 102     -- disconnected durable opens are in the way and may be pu
 local ELSEWHERE = 103 -- a live server owns the open
 local SETTLING = 104  -- a silent server's last writes may still reach the volume
 local STALE = 105     -- an older operation than one that was carried out
+local BREAKING = 107  -- caching has to be given up first, and its holder must say so
+local NOT_BREAKING, NOT_ACCEPTED = 20, 21
 
 local LAYOUT = 1
 -- fields of an open's record (o:<openId>), a packed array
@@ -31,7 +33,10 @@ local L_OPEN, L_EXCLUSIVE, L_START_HIGH, L_START_LOW, L_END_HIGH, L_END_LOW = 1,
 
 local ACTIVE, DISCONNECTED, RELEASED = 0, 1, 2
 local NOT_DURABLE, DURABLE, PERSISTENT = 0, 1, 2
-local OPLOCK_NONE, LEVEL_II = 0, 1
+-- What an open asked to cache with (O_OPLOCK): nothing, an oplock, a lease. What it may cache now stands with the holder.
+local OPLOCK_NONE, LEASE = 0, 4
+-- fields of a holder of caching (h), a packed array; see section caching
+local H_STATE, H_TO, H_REQUIRED, H_EPOCH, H_VERSION, H_PARENT, H_OWNERS, H_NUMBER, H_PLAIN = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
 local self = ARGV[1] .. '@' .. ARGV[2]
 local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
@@ -80,16 +85,22 @@ end
 -- It keeps the file from being opened to be deleted, and is kept out by such an open (MS-FSA 2.1.5.1.2.2), and arbitrates nothing else.
 local KEEPS_FILE = 0x800000
 
--- Counts of one owner and class: {opens, readers, writers, deleters, deny read, deny write, deny delete}
+-- Opens for attributes alone neither break caching nor keep others from it (MS-FSA 2.1.4.12).
+local function is_plain(access)
+  return bit.band(access, bit.bnot(0x100180)) ~= 0 -- more than SYNCHRONIZE, FILE_WRITE_ATTRIBUTES, FILE_READ_ATTRIBUTES
+end
+
+-- Counts of one owner and class: {opens, readers, writers, deleters, deny read, deny write, deny delete, for more than attributes}
 local function count(counts, open, by)
   local owner, class = open[O_OWNER], class_of(open)
   local classes = counts[owner] or {}
-  local c = classes[class] or { 0, 0, 0, 0, 0, 0, 0 }
+  local c = classes[class] or { 0, 0, 0, 0, 0, 0, 0, 0 }
   local read, write, delete = arbitrated(open[O_ACCESS])
   c[1] = c[1] + by
   if read then c[2] = c[2] + by end
   if write then c[3] = c[3] + by end
   if delete then c[4] = c[4] + by end
+  if is_plain(open[O_ACCESS]) then c[8] = (c[8] or 0) + by end
   if read or write or delete then
     local share = open[O_SHARE]
     if bit.band(share, 1) == 0 then c[5] = c[5] + by end
@@ -113,14 +124,14 @@ end
 -- `extra` is one field more, as it stands.
 local function load(key, open_id, extra)
   key = key or KEYS[3]
-  local f = redis.call('HMGET', key, 'm', 'c', 'l', 'k', 'w', 'o:' .. (open_id or ''), extra or 'g:')
+  local f = redis.call('HMGET', key, 'm', 'c', 'l', 'h', 'w', 'o:' .. (open_id or ''), extra or 'g:')
   local file = {
     key = key,
     exists = f[1] and true or false,
     meta = f[1] and unpack_(f[1]) or { LAYOUT, 0, 0, false, {}, false },
     counts = f[2] and unpack_(f[2]) or {},
     locks = f[3] and unpack_(f[3]) or {},
-    cachers = f[4] and unpack_(f[4]) or {}, -- openId -> owner
+    holders = f[4] and unpack_(f[4]) or {}, -- of caching, by their id
     waiters = f[5] and unpack_(f[5]) or {}, -- owner -> true
     open = f[6] and unpack_(f[6]) or nil,
     extra = f[7],
@@ -132,7 +143,7 @@ end
 
 local function is_empty(t) return next(t) == nil end
 
-local PARTS = { m = 'meta', c = 'counts', l = 'locks', k = 'cachers', w = 'waiters' }
+local PARTS = { m = 'meta', c = 'counts', l = 'locks', h = 'holders', w = 'waiters' }
 
 -- Writes back the parts named, and only those, and what else is to be set.
 local function save(file, parts, set)
@@ -178,37 +189,201 @@ local function others(file)
   return list
 end
 
--- The state of a file as servers keep it: version, whether reads are cached, locks.
+-- Whether reads are cached, and by whom if only one does whose own changes break nothing: a lease, or an oplock above level II.
+local function caching_of(file)
+  local cached, by = 0, ''
+  for id, h in pairs(file.holders) do
+    local state = h[H_STATE]
+    if bit.band(state, 1) ~= 0 then
+      if cached == 1 then return 1, '' end
+      cached = 1
+      if #id > 8 or bit.band(state, 4) ~= 0 then by = id end
+    end
+  end
+  return cached, by
+end
+
+-- The state of a file as servers keep it: version, whether reads are cached, locks, the only holder.
 local function file_state(file)
-  return { file.meta[M_VERSION], is_empty(file.cachers) and 0 or 1, file.locks }
+  local cached, by = 0, ''
+  if not is_empty(file.holders) then cached, by = caching_of(file) end
+  return { file.meta[M_VERSION], cached, file.locks, by }
+end
+
+--[[ section holding ]]
+-- Who caches what of a file. A holder goes by the id of its lease (ClientGuid and key, 32 bytes) or by that of the one open that an
+-- oplock belongs to (8 bytes). Its state is that of a lease (MS-SMB2 2.2.13.2.8: read 1, handle 2, write 4); an oplock of level II is
+-- kept as R, an exclusive one as RW, batch as RWH.
+-- H_TO is the state that a break under way asks for, -1: none; H_REQUIRED what it has to come to in the end; H_NUMBER counts breaks;
+-- H_OWNERS counts the holder's opens by owner and class, H_PLAIN those for more than attributes.
+
+local function holder_id(open_id, open)
+  local kind = open[O_OPLOCK]
+  if kind == OPLOCK_NONE then return nil end
+  return kind == LEASE and open[O_CLIENT_GUID] .. open[O_LEASE_KEY] or open_id
+end
+
+-- Call before holders change, and `recached` after: where what servers must know has changed, so does the version of the file's state.
+local function caching_changes(file)
+  if not file.was_cached then file.was_cached, file.was_by = caching_of(file) end
+end
+
+local function recached(file)
+  local cached, by = caching_of(file)
+  if cached == file.was_cached and by == file.was_by then return false end
+  file.was_cached, file.was_by = cached, by
+  file.meta[M_VERSION] = file.meta[M_VERSION] + 1
+  return true
+end
+
+local function hold(h, open, by)
+  local owner, class = open[O_OWNER], class_of(open)
+  local classes = h[H_OWNERS][owner] or {}
+  local n = (classes[class] or 0) + by
+  classes[class] = n > 0 and n or nil
+  h[H_OWNERS][owner] = not is_empty(classes) and classes or nil
+  if is_plain(open[O_ACCESS]) then h[H_PLAIN] = h[H_PLAIN] + by end
+end
+
+-- An open leaves its holder; with the last one the holder goes. Returns whether the holders changed, and whether one went.
+local function leave(file, open_id, open)
+  local id = holder_id(open_id, open)
+  local h = id and file.holders[id]
+  if not h then return false, false end
+  caching_changes(file)
+  hold(h, open, -1)
+  if not is_empty(h[H_OWNERS]) then return true, false end
+  file.holders[id] = nil
+  recached(file)
+  return true, true
+end
+
+local function holder_of(file, open_id, open)
+  local id = holder_id(open_id, open)
+  return id and file.holders[id]
+end
+
+-- After an open changed its owner or began to wait: a break whose acknowledgement nobody is there to give any more is none. Whoever
+-- waits for it finds the client away. Returns whether a break ended so.
+local function abandon(h)
+  if h[H_TO] < 0 then return false end
+  for _, classes in pairs(h[H_OWNERS]) do
+    if classes.n or classes.d or classes.p then return false end
+  end
+  h[H_TO] = -1
+  return true
+end
+
+-- Owners whose waiting requests may go on; they say so again if not.
+local function woken(file)
+  local wake = {}
+  for owner in pairs(file.waiters) do wake[#wake + 1] = owner end
+  file.waiters = {}
+  return wake
+end
+
+-- The level of an oplock from the state that it is kept as: 0 none, 1 level II, 2 exclusive, 3 batch.
+local function level_of(state)
+  if state == 0 then return 0 end
+  if bit.band(state, 4) == 0 then return 1 end
+  return bit.band(state, 2) == 0 and 2 or 3
+end
+
+-- What an open may cache: level (4: lease), and of its lease {state, epoch, version, parent key, breaking}
+local function cached_by(file, open_id, open)
+  local h = holder_of(file, open_id, open)
+  if not h then return 0, {} end
+  if open[O_OPLOCK] ~= LEASE then return level_of(h[H_STATE]), {} end
+  return LEASE, { h[H_STATE], h[H_EPOCH], h[H_VERSION], h[H_PARENT], h[H_TO] >= 0 and 1 or 0 }
 end
 
 --[[ section caching ]]
--- Takes read caching (level II oplocks) from all who have it. MS-FSA 2.1.4.12: a change breaks every level II oplock, with no
--- acknowledgement to wait for. Returns {openId, owner} pairs of those to be told.
-local function break_read_caching(file)
-  local told = {}
-  for open_id, owner in pairs(file.cachers) do
-    local text = redis.call('HGET', file.key, 'o:' .. open_id)
-    if text then
-      local open = unpack_(text)
-      open[O_OPLOCK] = OPLOCK_NONE
-      save_open(file, open_id, open)
-      if file.open and file.open_id == open_id then file.open[O_OPLOCK] = OPLOCK_NONE end
-      if standing(owner) == 'valid' then told[#told + 1] = { open_id, owner } end
+-- Where the client of a holder is: a live server that has an active open of it; whether only waiting opens are left, durable or
+-- persistent ones. Neither: the holder ended with its server.
+local function presence(h)
+  local here, durable, persistent
+  for owner, classes in pairs(h[H_OWNERS]) do
+    local state = standing(owner)
+    for class in pairs(classes) do
+      if state == 'valid' and (class == 'n' or class == 'd' or class == 'p') then here = owner
+      elseif class == 'p' or class == 'wp' then persistent = true
+      elseif class ~= 'n' then durable = true end
     end
   end
-  if not is_empty(file.cachers) then file.meta[M_VERSION] = file.meta[M_VERSION] + 1 end
-  file.cachers = {}
-  return told
+  return here, durable, persistent
 end
 
--- An open gives up its caching; with the last one the file's state changes.
-local function uncache(file, open_id)
-  if not file.cachers[open_id] then return false end
-  file.cachers[open_id] = nil
-  if is_empty(file.cachers) then file.meta[M_VERSION] = file.meta[M_VERSION] + 1 end
-  return true
+-- What is left of a state when only the bits in `keep` may stay. States without R there are none; an oplock goes to level II or none.
+local function kept(id, state, keep)
+  local left = bit.band(state, keep)
+  if left == state then return state end
+  if #id == 8 then return bit.band(left, 1) end
+  return bit.band(left, 1) ~= 0 and left or 0
+end
+
+-- Begins a break, or goes on with one (then of the same epoch): what the client is told is added to `notices`: {holder, owner, from, to, epoch, version, acknowledgement, number}.
+-- Only who has more than R is asked for an acknowledgement, and keeps what it has until then (MS-SMB2 3.3.4.6, 3.3.4.7).
+local function begin_break(file, id, h, to, owner, notices, goes_on)
+  local state = h[H_STATE]
+  h[H_NUMBER] = h[H_NUMBER] + 1
+  if not goes_on then h[H_EPOCH] = (h[H_EPOCH] + 1) % 65536 end
+  local acknowledged = state ~= 1
+  if acknowledged then
+    h[H_TO], h[H_REQUIRED] = to, to
+  else
+    h[H_STATE], h[H_TO] = to, -1
+    if #id == 8 and to == 0 then file.holders[id] = nil end
+  end
+  notices[#notices + 1] = { id, owner, state, to, h[H_EPOCH], h[H_VERSION], acknowledged and 1 or 0, h[H_NUMBER] }
+end
+
+-- MS-FSA 2.1.4.12: others may keep only the bits in `keep`; who holds one of those in `wait_for` has to give it up first. `mine` is the
+-- holder that the operation belongs to: it breaks no lease and no exclusive oplock of its own, but a level II oplock.
+-- `again`: the operation has waited already, and waits for whatever is being broken. `spare(id)`: holders that this one does not concern.
+-- Returns {notices, changed, wait: numbers of the breaks to wait for by holder, away: a persistent open's client is, purge: a durable one's}.
+local function contend(file, mine, keep, wait_for, again, spare)
+  local result = { notices = {}, changed = false, wait = {}, away = false, purge = false }
+  caching_changes(file)
+  for id, h in pairs(file.holders) do
+    local state = h[H_STATE]
+    if state ~= 0 and (id ~= mine or (#id == 8 and state == 1)) and not (spare and spare(id)) then
+      local to = kept(id, state, keep)
+      local breaking = h[H_TO] >= 0
+      if to ~= state or breaking then
+        local here, durable, persistent = presence(h)
+        local waits = again and breaking
+        if here and to ~= state then
+          waits = waits or bit.band(state, wait_for) ~= 0
+          if not breaking then
+            begin_break(file, id, h, to, here, result.notices)
+            result.changed = true
+          elseif bit.band(h[H_REQUIRED], to) ~= h[H_REQUIRED] then
+            h[H_REQUIRED] = bit.band(h[H_REQUIRED], to)
+            result.changed = true
+          end
+          waits = waits and h[H_TO] >= 0
+        elseif here then
+          waits = wait_for ~= 0
+        elseif to ~= state and persistent then
+          result.away = true
+        elseif to ~= state and durable then
+          result.purge = true
+        elseif not persistent and not durable then
+          file.holders[id] = nil
+          result.changed = true
+        end
+        if here and waits then result.wait[id] = h[H_NUMBER] end
+      end
+    end
+  end
+  recached(file)
+  return result
+end
+
+local function flat(wait)
+  local list = {}
+  for id, number in pairs(wait) do list[#list + 1] = { id, number } end
+  return list
 end
 
 --[[ section locks ]]
@@ -232,7 +407,8 @@ local function end_open(file, open_id, open)
   local name = file.meta[M_NAMES][open[O_NAME]] or { '', '' }
   count(file.counts, open, -1)
   local unlocked = drop_locks(file, open_id)
-  local uncached = uncache(file, open_id)
+  local held, uncached = false, false
+  if open[O_OPLOCK] ~= OPLOCK_NONE then held, uncached = leave(file, open_id, open) end
   if is_empty(file.counts) and file.meta[M_DELETE_PENDING] == 0 and open[O_DELETE_ON_CLOSE] == 0 then
     redis.call('DEL', file.key)
   elseif open[O_CREATE_GUID] ~= '' then
@@ -245,17 +421,14 @@ local function end_open(file, open_id, open)
   if open[O_DELETE_ON_CLOSE] == 1 then file.meta[M_DELETE_PENDING] = 1 end
   if type(file.meta[M_RENAMING]) == 'table' and file.meta[M_RENAMING][1] == open_id then file.meta[M_RENAMING] = false end
   local wake = {}
-  if unlocked > 0 then
-    for owner in pairs(file.waiters) do wake[#wake + 1] = owner end
-    file.waiters = {}
-  end
+  if unlocked > 0 or uncached then wake = woken(file) end
   if not is_empty(file.counts) then
-    save(file, unlocked > 0 and 'mclkw' or 'mck')
+    save(file, (unlocked > 0 and 'mclw' or uncached and 'mcw' or 'mc') .. (held and 'h' or ''))
     return 0, '', '', (unlocked > 0 or uncached) and others(file) or {}, wake
   end
   if file.meta[M_DELETE_PENDING] == 1 then
     file.meta[M_UNLINKING] = { open_id, name[1], name[2] }
-    save(file, 'mclkw')
+    save(file, 'mclhw')
     redis.call('ZADD', KEYS[5], tick() + 10, 'unlink:' .. string.match(KEYS[3], ':file:(.*)$'))
     return 1, name[1], name[2], {}, wake
   end
@@ -266,11 +439,12 @@ end
 -- The whole record of an open as a flat list; common to all answers that carry one.
 local function record(file, open_id, open)
   local name = file.meta[M_NAMES][open[O_NAME]] or { '', '' }
+  local level, lease = cached_by(file, open_id, open)
   return {
     open_id, open[O_OWNER], open[O_VERSION], open[O_STATE], open[O_ACCESS], open[O_SHARE], open[O_DURABILITY], open[O_TIMEOUT],
-    open[O_CREATE_GUID], open[O_CLIENT_GUID], open[O_USER], open[O_SESSION], open[O_OPLOCK], open[O_LEASE_KEY],
+    open[O_CREATE_GUID], open[O_CLIENT_GUID], open[O_USER], open[O_SESSION], level, open[O_LEASE_KEY],
     open[O_DELETE_ON_CLOSE], name[1], name[2], open[O_SEQUENCES], open[O_ATTACHMENT], open[O_BODY], file.meta[M_DELETE_PENDING],
-    open[O_OP],
+    open[O_OP], lease,
   }
 end
 

@@ -1,6 +1,6 @@
 -- Ends an open that nobody waits for any more: its timeout has run out, it ended with its server, or a newcomer may purge it.
 -- handoff.md, "Failover"; MS-SMB2 3.3.6.1 (durable open scavenger).
--- Uses: counts file member state caching locks ending
+-- Uses: counts file member state holding locks ending
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 why: 'due' (the entry in due is reached), 'fenced' (its owner is: ends what is not durable, after a

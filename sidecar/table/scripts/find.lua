@@ -1,5 +1,5 @@
 -- Looks an open up by its CreateGuid and ClientGuid (MS-SMB2 3.3.5.9.10), or by its id where the guids are empty.
--- Uses: file state record
+-- Uses: counts file state holding record
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 createGuid .. clientGuid 4 openId

@@ -1,6 +1,6 @@
 -- Hands opens of the caller's to another owner, or to nobody (released: any server may claim). One call a shard and batch.
 -- Each open is compared by owner and ownership version and moved, or left; repeated, it finds what it has done.
--- Uses: counts file caching due
+-- Uses: counts file state holding due
 --
 -- KEYS 1 store 2 fence 3.. one file key an open (the same file may stand there several times); own and due are derived from fence
 -- ARGV 1 serverId 2 epoch 3 new owner ('-': nobody), then per open: openId, version expected
@@ -24,15 +24,20 @@ for i = 1, (#ARGV - 3) / 2 do
     answers[i] = STALE
   else
     local entry = id .. string.match(key, ':file:(.*)$')
+    local h = holder_of(file, id, open)
+    if h then hold(h, open, -1) end
     count(file.counts, open, -1)
     redis.call('SREM', shard .. ':own:' .. self, entry)
     local was_waiting = open[O_STATE] ~= ACTIVE
     open[O_OWNER] = to
     open[O_VERSION] = version + 1
     open[O_STATE] = to == '-' and RELEASED or DISCONNECTED
-    open[O_OPLOCK] = OPLOCK_NONE
     count(file.counts, open, 1)
-    save(file, uncache(file, id) and 'mck' or 'c')
+    if h then
+      hold(h, open, 1)
+      abandon(h)
+    end
+    save(file, h and 'ch' or 'c')
     save_open(file, id, open)
     redis.call('SADD', shard .. ':own:' .. to, entry)
     if not was_waiting then redis.call('ZADD', shard .. ':due', due_at(open[O_TIMEOUT]), entry) end

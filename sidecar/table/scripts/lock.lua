@@ -1,18 +1,17 @@
 -- Takes or lets go byte-range locks of one LOCK request. MS-SMB2 3.3.5.14 (lock sequences), 3.3.5.14.1 (unlocks: one after the
 -- other, those done stay done), 3.3.5.14.2 (locks: all or none); MS-FSA 2.1.4.10 (which ranges conflict), 2.1.5.8, 2.1.5.9.
 -- A shared lock may lie upon an exclusive one of the same open, as Windows has it.
--- Uses: file state caching
+-- Uses: counts file state holding caching
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 operation number 5 sequence index (0: none) 6 sequence number 7 wait (1: note the caller as a
 --      waiter if not granted) 8 number of elements, then per element: unlock, exclusive, start high, start low, end high, end low
--- Returns {outcome, file state, breaks, owners to push to, owners whose waiters may try again, lock sequences}
+-- Returns {outcome, file state, notices of breaks, owners to push to, owners whose waiters may try again, lock sequences}
 local MAX_LOCKS = 8192 -- of one file, so that a script stays short
 local no = refused()
 if no then return { no } end
 local id = ARGV[3]
 local file = load(KEYS[3], id)
-file.open_id = id
 local open = file.open
 if not open or open[O_OWNER] ~= self or open[O_STATE] ~= ACTIVE then return { NOT_FOUND } end
 local op, index, number = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -81,9 +80,14 @@ if outcome ~= GRANTED and taken > 0 then -- all or none: they lie at the end of 
 end
 
 local breaks, push, wake = {}, {}, {}
+if taken > 0 and not is_empty(file.holders) then
+  local contention = contend(file, holder_id(id, open), 0, 0, false)
+  if contention.away then return { WAITING } end
+  if contention.purge then return { PURGE } end
+  breaks = contention.notices
+end
 if taken > 0 or released > 0 then
   file.meta[M_VERSION] = file.meta[M_VERSION] + 1
-  if taken > 0 then breaks = break_read_caching(file) end
   push = others(file)
 end
 if released > 0 then
@@ -98,6 +102,6 @@ end
 sequence(outcome == GRANTED and number or 255)
 open[O_OP] = op
 open[O_RESULT] = outcome
-if taken > 0 or released > 0 then save(file, 'mlkw') end
+if taken > 0 or released > 0 then save(file, 'mlhw') end
 save_open(file, id, open)
 return { outcome, file_state(file), breaks, push, wake, open[O_SEQUENCES] }

@@ -1,35 +1,37 @@
--- Grants or refuses an open of a file.
--- MS-SMB2 3.3.5.9 (a persistent open whose client is away), 3.3.5.9.10 (CreateGuid); MS-FSA 2.1.5.1.2 (delete pending),
--- 2.1.5.1.2.2 (share modes, decided on the counts per owner), 2.1.5.18 (level II oplocks).
--- Uses: counts conflicts file member state caching names
+-- Grants or refuses an open of a file, and what it may cache.
+-- MS-SMB2 3.3.5.9 (a persistent open whose client is away), 3.3.5.9.8 and 3.3.5.9.11 (leases), 3.3.5.9.10 (CreateGuid); MS-FSA
+-- 2.1.5.1.2 (delete pending), 2.1.5.1.2.2 (share modes, decided on the counts per owner), 2.1.4.12 (breaks), 2.1.5.18 (what is granted).
+-- Uses: counts conflicts file member state holding caching names
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
---      11 sessionId 12 oplock asked for 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 truncates
---      20 is directory
--- Returns {outcome, oplock granted, delete pending, file state, breaks {{openId, owner}}, owners to push the file state to}; the rest of
--- the record is as it was asked for
+--      11 sessionId 12 oplock asked for (4: a lease) 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 truncates
+--      20 is directory 21 it has waited already 22 lease state asked for 23 lease epoch 24 lease version 25 parent lease key
+-- Returns {outcome, oplock granted, delete pending, file state, notices of breaks, owners to push the file state to, lease, durability};
+-- the rest of the record is as it was asked for. BREAKING: {BREAKING, -, -, -, notices, breaks to wait for}
 local no = refused()
 if no then return { no } end
 local id = ARGV[3]
 local guids = ARGV[8] ~= '' and (ARGV[8] .. ARGV[9]) or nil
 local file = load(KEYS[3], id, guids and 'g:' .. guids)
 if file.open then -- a repetition: the answer was lost
-  return { GRANTED, file.open[O_OPLOCK], file.meta[M_DELETE_PENDING], file_state(file), {}, file.open[O_OPLOCK] == LEVEL_II and others(file) or {} }
+  local level, lease = cached_by(file, id, file.open)
+  return {
+    GRANTED, level, file.meta[M_DELETE_PENDING], file_state(file), {}, level > 0 and others(file) or {}, lease, file.open[O_DURABILITY],
+  }
 end
 if guids and file.extra then return { DUPLICATE_OBJECTID } end
 if file.meta[M_UNLINKING] or file.meta[M_DELETE_PENDING] == 1 then return { DELETE_PENDING } end
 
-local access, share = tonumber(ARGV[4]), tonumber(ARGV[5])
+local access, share, asked = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[12])
 local read, write, delete = arbitrated(access)
-local keeps_file = bit.band(access, KEEPS_FILE) ~= 0
-local waiting, purge = false, false
+local violation, waiting, purge = false, false, false
 for owner, classes in pairs(file.counts) do
   local state = standing(owner)
   for class, c in pairs(classes) do
-    local clash = conflicts(c, read, write, delete, share) or (keeps_file and c[4] > 0)
+    local clash = conflicts(c, read, write, delete, share)
     if state == 'valid' and (class == 'n' or class == 'd' or class == 'p') then
-      if clash then return { SHARING_VIOLATION } end
+      if clash then violation = true end
     elseif class == 'p' or class == 'wp' then
       if read or write or delete then waiting = true end
     elseif class == 'd' or class == 'wd' then
@@ -39,36 +41,122 @@ for owner, classes in pairs(file.counts) do
     end
   end
 end
-if waiting then return { WAITING } end
-if purge then return { PURGE } end
 
-local breaks = {}
-if ARGV[19] == '1' then breaks = break_read_caching(file) end
-local oplock = OPLOCK_NONE
-local asked = tonumber(ARGV[12])
-if asked >= 1 and asked <= 3 and ARGV[20] == '0' and #file.locks == 0 and #breaks == 0 then oplock = LEVEL_II end
+local notices, mine = {}, asked == LEASE and ARGV[9] .. ARGV[13] or nil
+local contended = false
+if not is_empty(file.holders) then
+  local again = ARGV[21] == '1'
+  local contention
+  if violation then -- who caches the handle may be about to close it: asked first
+    contention = contend(file, mine, 5, 2, again)
+  elseif ARGV[19] == '1' then
+    contention = contend(file, mine, 0, 4, again)
+  elseif is_plain(access) then
+    -- READ_CONTROL besides attributes breaks an oplock, but no lease, as Windows has it.
+    local spare = not is_plain(bit.band(access, bit.bnot(0x20000))) and function(holder) return #holder > 8 end or nil
+    contention = contend(file, mine, 3, 4, again, spare)
+  end
+  if contention then
+    contended = contention.changed
+    notices = contention.notices
+    if not is_empty(contention.wait) then
+      file.waiters[self] = true
+      save(file, 'mhw')
+      return { BREAKING, 0, 0, 0, notices, flat(contention.wait) }
+    end
+    if not violation then
+      waiting = waiting or contention.away
+      purge = purge or contention.purge
+    end
+  end
+end
+if violation or waiting or purge then
+  if contended then save(file, 'mh') end
+  return { violation and SHARING_VIOLATION or waiting and WAITING or PURGE, 0, 0, 0, notices }
+end
+
+-- What may be cached: the state asked for, less what others' opens, caching and locks forbid.
+local function grantable(want, is_lease)
+  local shared, handles, level_two = true, false, false
+  for holder, h in pairs(file.holders) do
+    local state = h[H_STATE]
+    if holder ~= mine and state ~= 0 then
+      shared = shared and bit.band(state, 4) == 0
+      if #holder == 8 then level_two = true elseif bit.band(state, 2) ~= 0 then handles = true end
+      want = bit.band(want, 3)
+    end
+  end
+  if not shared then return 0 end
+  if bit.band(want, 4) ~= 0 then
+    local plain = mine and file.holders[mine] and -file.holders[mine][H_PLAIN] or 0
+    for _, classes in pairs(file.counts) do
+      for _, c in pairs(classes) do plain = plain + (c[8] or 0) end
+    end
+    if plain > 0 then want = bit.band(want, 3) end
+  end
+  if bit.band(want, 4) ~= 0 then return want end
+  if #file.locks > 0 then return 0 end
+  if not is_lease then return handles and 0 or bit.band(want, 1) end
+  return level_two and bit.band(want, 1) or want
+end
+
+local holder, state
+if asked == LEASE then
+  local want = tonumber(ARGV[22])
+  if ARGV[20] == '1' then want = bit.band(want, 3) end
+  if bit.band(want, 1) == 0 then want = 0 end
+  holder = file.holders[mine]
+  caching_changes(file)
+  if not holder then
+    holder = { grantable(want, true), -1, 0, (tonumber(ARGV[23]) + 1) % 65536, tonumber(ARGV[24]), ARGV[25], {}, 0, 0 }
+    file.holders[mine] = holder
+  elseif holder[H_TO] < 0 and want ~= holder[H_STATE] and bit.band(want, holder[H_STATE]) == holder[H_STATE]
+    and grantable(want, true) == want then
+    holder[H_STATE] = want -- all of what is asked for, or what there is
+    holder[H_EPOCH] = (holder[H_EPOCH] + 1) % 65536
+  end
+  state = holder[H_STATE]
+elseif asked > 0 and ARGV[20] == '0' then
+  state = grantable(asked == 1 and 1 or asked == 2 and 5 or 7, false)
+  if state > 0 then
+    caching_changes(file)
+    holder = { state, -1, 0, 0, 0, '', {}, 0, 0 }
+    file.holders[id] = holder
+  else
+    asked = OPLOCK_NONE
+  end
+else
+  asked = OPLOCK_NONE
+end
+local durability = tonumber(ARGV[6])
+-- A durable open is one whose client can be asked to give its handle up (MS-SMB2 3.3.5.9.6, 3.3.5.9.10).
+if durability == DURABLE and (not holder or bit.band(state, 2) == 0) then durability = NOT_DURABLE end
 
 local index, new_name = name_index(file, ARGV[15], ARGV[16])
 local open = {
-  LAYOUT, self, 1, ACTIVE, access, share, tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11], oplock,
-  ARGV[13], tonumber(ARGV[14]), index, 0, false, '', ARGV[17], ARGV[18],
+  LAYOUT, self, 1, ACTIVE, access, share, durability, tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11],
+  asked == LEASE and LEASE or holder and 1 or OPLOCK_NONE, ARGV[13], tonumber(ARGV[14]), index, 0, false, '', ARGV[17], ARGV[18],
 }
 count(file.counts, open, 1)
 local push = {}
-local meta_changed = new_name or not file.exists or #breaks > 0
-if oplock == LEVEL_II then
-  if is_empty(file.cachers) then
-    file.meta[M_VERSION] = file.meta[M_VERSION] + 1
+local meta_changed = new_name or not file.exists or contended
+if holder then
+  hold(holder, open, 1)
+  if recached(file) then
     meta_changed = true
     push = others(file)
   end
-  file.cachers[id] = self
 end
 local more = { 'o:' .. id, pack(open) }
 if guids then
   more[3] = 'g:' .. guids
   more[4] = id
 end
-save(file, (meta_changed and 'm' or '') .. 'c' .. ((oplock == LEVEL_II or #breaks > 0) and 'k' or ''), more)
+save(file, (meta_changed and 'm' or '') .. 'c' .. ((holder or contended) and 'h' or ''), more)
 redis.call('SADD', KEYS[4], member(id))
-return { GRANTED, oplock, file.meta[M_DELETE_PENDING], file_state(file), breaks, push }
+local lease = {}
+if asked == LEASE then lease = { state, holder[H_EPOCH], holder[H_VERSION], holder[H_PARENT], holder[H_TO] >= 0 and 1 or 0 } end
+return {
+  GRANTED, asked == LEASE and LEASE or holder and level_of(state) or 0, file.meta[M_DELETE_PENDING], file_state(file), notices, push, lease,
+  durability,
+}

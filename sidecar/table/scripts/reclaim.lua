@@ -1,5 +1,5 @@
 -- A client wants its open back, at the caller. MS-SMB2 3.3.5.9.7 (durable) and 3.3.5.9.12 (durable v2, persistent).
--- Uses: counts file member state caching record
+-- Uses: counts file member state holding record
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 createGuid 5 clientGuid 6 user 7 persistent 8 lease key 9 sessionId 10 share
@@ -29,6 +29,8 @@ if state == 'settling' then
   local _, write = arbitrated(open[O_ACCESS])
   if write then return { SETTLING } end
 end
+local h = holder_of(file, id, open)
+if h then hold(h, open, -1) end
 count(file.counts, open, -1)
 redis.call('SREM', own_key(owner), member(id))
 redis.call('ZREM', KEYS[5], member(id))
@@ -36,9 +38,12 @@ open[O_OWNER] = self
 open[O_VERSION] = open[O_VERSION] + 1
 open[O_STATE] = ACTIVE
 open[O_SESSION] = ARGV[9]
-open[O_OPLOCK] = OPLOCK_NONE
 count(file.counts, open, 1)
-save(file, uncache(file, id) and 'mck' or 'c')
+if h then
+  abandon(h) -- the client never heard of it, or answers to it nowhere: whoever waits asks again
+  hold(h, open, 1)
+end
+save(file, h and 'ch' or 'c')
 save_open(file, id, open)
 redis.call('SADD', KEYS[4], member(id))
 return { GRANTED, record(file, id, open), file_state(file) }

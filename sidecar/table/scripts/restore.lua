@@ -1,10 +1,11 @@
 -- Puts back an open that its owner (or custodian) remembers, while the shard is closed. The higher ownership version wins.
--- Uses: counts file member locks names due
+-- Uses: counts file member state holding locks names due
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
 --      11 sessionId 12 state 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 version 20 operation number
---      21 lock sequences 22 delete pending 23 file version 24 number of locks, then per lock: exclusive, start high, low, end high, low
+--      21 lock sequences 22 delete pending 23 file version 24 oplock (4: lease) 25 lease state 26 epoch 27 version
+--      28 parent key 29 number of locks, then per lock: exclusive, start high, low, end high, low
 -- Returns {outcome}
 local lowest = redis.call('HGET', KEYS[2], ARGV[1])
 if not lowest or tonumber(ARGV[2]) < tonumber(lowest) then return { FENCED } end
@@ -15,25 +16,41 @@ local version = tonumber(ARGV[19])
 if known then
   if known[O_VERSION] > version or (known[O_VERSION] == version and known[O_OWNER] == self) then return { GRANTED } end
   count(file.counts, known, -1)
+  leave(file, id, known)
   redis.call('SREM', own_key(known[O_OWNER]), member(id))
   redis.call('ZREM', KEYS[5], member(id))
 end
 drop_locks(file, id)
+local oplock = tonumber(ARGV[24])
 local index = name_index(file, ARGV[15], ARGV[16])
 local open = {
   LAYOUT, self, version, tonumber(ARGV[12]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8],
-  ARGV[9], ARGV[10], ARGV[11], OPLOCK_NONE, ARGV[13], tonumber(ARGV[14]), index, tonumber(ARGV[20]), false, ARGV[21], ARGV[17], ARGV[18],
+  ARGV[9], ARGV[10], ARGV[11], oplock == LEASE and LEASE or oplock > 0 and 1 or OPLOCK_NONE, ARGV[13], tonumber(ARGV[14]), index, tonumber(ARGV[20]), false, ARGV[21], ARGV[17], ARGV[18],
 }
 count(file.counts, open, 1)
+-- Of a lease that two servers remember, the one that was broken later (or upgraded) counts.
+local holder = holder_id(id, open)
+if holder then
+  local h = file.holders[holder]
+  local state = oplock == LEASE and tonumber(ARGV[25]) or oplock == 1 and 1 or oplock == 2 and 5 or 7
+  local epoch = tonumber(ARGV[26])
+  if not h then
+    h = { state, -1, 0, epoch, tonumber(ARGV[27]), ARGV[28], {}, 0, 0 }
+    file.holders[holder] = h
+  elseif (epoch - h[H_EPOCH]) % 65536 < 32768 then
+    h[H_STATE], h[H_EPOCH] = epoch == h[H_EPOCH] and bit.band(state, h[H_STATE]) or state, epoch
+  end
+  hold(h, open, 1)
+end
 if ARGV[22] == '1' then file.meta[M_DELETE_PENDING] = 1 end
-for i = 1, tonumber(ARGV[24]) do
-  local at = 25 + (i - 1) * 5
+for i = 1, tonumber(ARGV[29]) do
+  local at = 30 + (i - 1) * 5
   file.locks[#file.locks + 1] = {
     id, tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
   }
 end
 file.meta[M_VERSION] = math.max(file.meta[M_VERSION], tonumber(ARGV[23])) + 1
-save(file, 'mcl')
+save(file, 'mclh')
 save_open(file, id, open)
 if open[O_CREATE_GUID] ~= '' then redis.call('HSET', KEYS[3], 'g:' .. open[O_CREATE_GUID] .. open[O_CLIENT_GUID], id) end
 redis.call('SADD', KEYS[4], member(id))
