@@ -305,7 +305,7 @@ export interface OpenRecord {
   /** of the file */
   deletePending: boolean;
   /** unset where the client named none */
-  appInstanceVersion: AppInstanceVersion | undefined;
+  appInstanceVersion?: AppInstanceVersion | undefined;
 }
 
 /** MS-SMB2 2.2.13.2.15 */
@@ -356,7 +356,7 @@ export interface Open {
     | Reserve
     | undefined;
   /** Another open of this file has the same CreateGuid, and its client cannot be repeating that CREATE (MS-SMB2 3.3.5.9.10). */
-  guidAgain: boolean;
+  guidAgain?: boolean | undefined;
 }
 
 export interface OpenReply {
@@ -388,8 +388,8 @@ export interface FileGone {
 export interface Disconnect {
   fileId: Buffer;
   openId: bigint;
-  /** empty: as it was */
-  attachment: Buffer;
+  /** unset: as it was */
+  attachment?: Buffer | undefined;
 }
 
 /** A client wants its open back (MS-SMB2 3.3.5.9.12), wherever it was. The reply's record has the new owner: the caller. */
@@ -408,10 +408,12 @@ export interface Reclaim {
 export interface UpdateOpen {
   fileId: Buffer;
   openId: bigint;
-  /** empty: as it was */
-  attachment: Buffer;
-  /** Not 0: the open is resilient from now on, and waits so long for its client (MS-SMB2 3.3.5.15.9). */
-  resilientTimeoutMs: number;
+  /** unset: as it was */
+  attachment?:
+    | Buffer
+    | undefined;
+  /** Set: the open is resilient from now on, and waits so long for its client (MS-SMB2 3.3.5.15.9). */
+  resilientTimeoutMs?: number | undefined;
 }
 
 export interface SetDeletePending {
@@ -2833,7 +2835,7 @@ export const DropReservation: MessageFns<DropReservation> = {
 };
 
 function createBaseOpen(): Open {
-  return { record: undefined, truncates: false, drop: undefined, guidAgain: false };
+  return { record: undefined, truncates: false, drop: undefined, guidAgain: undefined };
 }
 
 export const Open: MessageFns<Open> = {
@@ -2847,7 +2849,7 @@ export const Open: MessageFns<Open> = {
     if (message.drop !== undefined) {
       Reserve.encode(message.drop, writer.uint32(26).fork()).join();
     }
-    if (message.guidAgain !== false) {
+    if (message.guidAgain !== undefined) {
       writer.uint32(32).bool(message.guidAgain);
     }
     return writer;
@@ -2920,7 +2922,7 @@ export const Open: MessageFns<Open> = {
       : undefined;
     message.truncates = object.truncates ?? false;
     message.drop = (object.drop !== undefined && object.drop !== null) ? Reserve.fromPartial(object.drop) : undefined;
-    message.guidAgain = object.guidAgain ?? false;
+    message.guidAgain = object.guidAgain ?? undefined;
     return message;
   },
 };
@@ -3213,7 +3215,7 @@ export const FileGone: MessageFns<FileGone> = {
 };
 
 function createBaseDisconnect(): Disconnect {
-  return { fileId: Buffer.alloc(0), openId: 0n, attachment: Buffer.alloc(0) };
+  return { fileId: Buffer.alloc(0), openId: 0n, attachment: undefined };
 }
 
 export const Disconnect: MessageFns<Disconnect> = {
@@ -3227,7 +3229,7 @@ export const Disconnect: MessageFns<Disconnect> = {
       }
       writer.uint32(17).fixed64(message.openId);
     }
-    if (message.attachment.length !== 0) {
+    if (message.attachment !== undefined) {
       writer.uint32(26).bytes(message.attachment);
     }
     return writer;
@@ -3289,7 +3291,7 @@ export const Disconnect: MessageFns<Disconnect> = {
     const message = createBaseDisconnect();
     message.fileId = object.fileId ?? Buffer.alloc(0);
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
-    message.attachment = object.attachment ?? Buffer.alloc(0);
+    message.attachment = object.attachment ?? undefined;
     return message;
   },
 };
@@ -3449,7 +3451,7 @@ export const Reclaim: MessageFns<Reclaim> = {
 };
 
 function createBaseUpdateOpen(): UpdateOpen {
-  return { fileId: Buffer.alloc(0), openId: 0n, attachment: Buffer.alloc(0), resilientTimeoutMs: 0 };
+  return { fileId: Buffer.alloc(0), openId: 0n, attachment: undefined, resilientTimeoutMs: undefined };
 }
 
 export const UpdateOpen: MessageFns<UpdateOpen> = {
@@ -3463,10 +3465,10 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
       }
       writer.uint32(17).fixed64(message.openId);
     }
-    if (message.attachment.length !== 0) {
+    if (message.attachment !== undefined) {
       writer.uint32(26).bytes(message.attachment);
     }
-    if (message.resilientTimeoutMs !== 0) {
+    if (message.resilientTimeoutMs !== undefined) {
       writer.uint32(32).uint32(message.resilientTimeoutMs);
     }
     return writer;
@@ -3536,8 +3538,8 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
     const message = createBaseUpdateOpen();
     message.fileId = object.fileId ?? Buffer.alloc(0);
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
-    message.attachment = object.attachment ?? Buffer.alloc(0);
-    message.resilientTimeoutMs = object.resilientTimeoutMs ?? 0;
+    message.attachment = object.attachment ?? undefined;
+    message.resilientTimeoutMs = object.resilientTimeoutMs ?? undefined;
     return message;
   },
 };

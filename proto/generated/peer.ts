@@ -59,7 +59,7 @@ export interface LetGoRequest {
   fileId: Buffer;
   openId: bigint;
   /** end it for good, though its client is there (MS-SMB2 3.3.5.9.13) */
-  close: boolean;
+  close?: boolean | undefined;
 }
 
 export interface PrepareRequest {
@@ -513,7 +513,7 @@ export const SessionRequest: MessageFns<SessionRequest> = {
 };
 
 function createBaseLetGoRequest(): LetGoRequest {
-  return { serverId: "", fileId: Buffer.alloc(0), openId: 0n, close: false };
+  return { serverId: "", fileId: Buffer.alloc(0), openId: 0n, close: undefined };
 }
 
 export const LetGoRequest: MessageFns<LetGoRequest> = {
@@ -530,7 +530,7 @@ export const LetGoRequest: MessageFns<LetGoRequest> = {
       }
       writer.uint32(25).fixed64(message.openId);
     }
-    if (message.close !== false) {
+    if (message.close !== undefined) {
       writer.uint32(32).bool(message.close);
     }
     return writer;
@@ -601,7 +601,7 @@ export const LetGoRequest: MessageFns<LetGoRequest> = {
     message.serverId = object.serverId ?? "";
     message.fileId = object.fileId ?? Buffer.alloc(0);
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
-    message.close = object.close ?? false;
+    message.close = object.close ?? undefined;
     return message;
   },
 };
