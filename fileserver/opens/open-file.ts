@@ -7,6 +7,7 @@ import type { DirectoryScan } from '../volume/directory-scan.ts';
 import type { Folder } from '../volume/folder.ts';
 import { type Attachment, decodeAttachment } from './attachment.ts';
 import { ChannelSequence } from './channel-sequence.ts';
+import { leaseNameOf } from './leases.ts';
 import type { SharedFile } from './shared-file.ts';
 
 export interface OpenFileInit {
@@ -102,6 +103,21 @@ export class OpenFile {
 
   get path(): string {
     return this.file.path;
+  }
+
+  /** Somebody else caches what a change through this open would change: they have to hear of it first. */
+  get breaksCaching(): boolean {
+    const { readCached, cachedBy } = this.file;
+    return readCached && (cachedBy === '' || cachedBy !== this.#holder());
+  }
+
+  /** The holder of what it caches, as FileState.cachedBy names it. */
+  #holder(): string {
+    const { lease, clientGuid, openId } = this.record;
+    if (lease) return leaseNameOf(clientGuid, lease.key);
+    const id = Buffer.allocUnsafe(8);
+    id.writeBigUInt64BE(openId);
+    return id.toString('latin1');
   }
 
   /** Whether all of these rights were granted. */

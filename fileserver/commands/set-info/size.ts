@@ -36,7 +36,7 @@ function checkOpen(open: OpenFile): number {
 }
 
 async function truncate(request: Request, open: OpenFile, size: number): Promise<void> {
-  if (open.file.readCached) await breakReadCaching(request, open);
+  if (open.breaksCaching) await breakReadCaching(request, open);
   const { posix } = open.folder;
   checked(await posix.truncate(open.fd, size), 'ftruncate');
   if (open.frozenWriteTime !== undefined) await posix.setTimes(open.metadataFd, undefined, open.frozenWriteTime);
