@@ -225,7 +225,7 @@ export class HandlesService {
       }
       case 'updateOpen': {
         const { fileId, openId, attachment } = body.value;
-        if (attachment.length > MAX_ATTACHMENT_BYTES) return { outcome: Outcome.INVALID };
+        if (!attachment || attachment.length > MAX_ATTACHMENT_BYTES) return { outcome: Outcome.INVALID };
         const { outcome } = await components.table.change(
           member.identity,
           fileId,
