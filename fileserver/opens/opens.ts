@@ -159,9 +159,9 @@ export class Opens implements OpenTable {
   /** Takes an open out of the table; its descriptor stays open. */
   #remove(open: OpenFile): void {
     this.#byVolatile.delete(open.volatileId);
-    this.creations.remove(open);
     if (open.record.lease) this.leases.leave(open);
     if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
+    this.creations.remove(open);
     if (open.session) this.#leaveSession(open, open.session);
     if (--open.file.opens === 0) {
       const { key } = open.file;
@@ -388,12 +388,12 @@ export class Opens implements OpenTable {
   async deliverBreak(wanted: Break): Promise<boolean> {
     const { lease } = wanted;
     const shared = lease && this.leases.find(wanted.clientGuid, lease.key);
-    const one = this.#byPersistent.get(wanted.openId);
-    const opens = shared ? [...shared.opens] : one ? [one] : [];
   /**
    * Tells a client of a break (MS-SMB2 3.3.4.6, 3.3.4.7): of a lease by whatever connection one of its opens has. Resolves with false
    * where there is none: whoever asked finds that in the table soon.
    */
+    const one = this.#byPersistent.get(wanted.openId);
+    const opens = shared ? [...shared.opens] : one ? [one] : [];
     // A reader elsewhere must find what was written here.
     for (const open of opens) if (!open.folder.volume.coherent && open.unstable) await this.#settleOne(open);
     const open = opens.find(({ session }) => session?.connection.isOpen);

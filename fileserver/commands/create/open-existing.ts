@@ -41,13 +41,12 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   const { folder, request, wire } = ask;
   let about: FileDescription;
   let decided: DecidedAccess;
-  try {
   let record: OpenRecord;
     const described = folder.describe(found);
+  try {
     about = described instanceof Promise ? await described : described;
     const deciding = decide(ask, found, about);
     decided = deciding instanceof Promise ? await deciding : deciding;
-  } catch (error) {
     record = recordFor(ask, {
       fileId: about.fileId,
       path: found.path,
@@ -56,6 +55,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
       createAction: actionOf(wire.createDisposition),
     });
     await folder.posix.close(found.fd);
+  } catch (error) {
     throw error;
   }
   let { stored } = about;
