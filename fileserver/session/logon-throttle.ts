@@ -47,6 +47,11 @@ export class LogonThrottle {
     return this.#failures.size === 0;
   }
 
+  /** Names and addresses that failures are known of. */
+  get remembered(): number {
+    return this.#failures.size;
+  }
+
   /**
    * How long to wait before a response to the challenge is looked at, in ms; undefined: refuse it without a look.
    * @param address of the client, without port
@@ -70,6 +75,7 @@ export class LogonThrottle {
   failed(user: string, address: string): number {
     const nowMs = this.#now();
     for (const key of keysOf(user, address)) {
+      trim(this.#failures);
       const before = this.#failures.get(key);
       const isFresh = before !== undefined && nowMs - before.lastMs < FORGET_MS;
       this.#failures.delete(key);
@@ -81,15 +87,14 @@ export class LogonThrottle {
     }
     const known = this.#known.get(pairOf(user, address));
     if (known) known.left--;
-    trim(this.#failures);
     return FAILED_ANSWER_DELAY_MS;
   }
 
   succeeded(user: string, address: string): void {
     const pair = pairOf(user, address);
     this.#known.delete(pair);
-    this.#known.set(pair, { lastMs: this.#now(), left: FREE_FAILURES });
     trim(this.#known);
+    this.#known.set(pair, { lastMs: this.#now(), left: FREE_FAILURES });
   }
 }
 
@@ -98,7 +103,7 @@ const keysOf = (user: string, address: string): string[] => [`user ${foldCase(us
 
 /** Maps keep the order of insertion: the oldest is the first. */
 function trim(map: Map<string, unknown>): void {
-  if (map.size <= MAX_REMEMBERED) return;
+  if (map.size < MAX_REMEMBERED) return;
   const oldest = map.keys().next();
   if (!oldest.done) map.delete(oldest.value);
 }

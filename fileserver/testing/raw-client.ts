@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { NtlmClient } from '../../smb/auth/client.ts';
-import { Command, Dialect, Flags, HashAlgorithm, SecurityMode } from '../../smb/constants.ts';
+import { Command, Dialect, Flags, HashAlgorithm, SecurityMode, SessionSetupFlags } from '../../smb/constants.ts';
 import { deriveSessionKeys } from '../../smb/crypto/kdf.ts';
 import { preauthHashStart, preauthHashUpdate } from '../../smb/crypto/preauth.ts';
 import { createSigner, type Signer, signingAlgorithmOf } from '../../smb/crypto/signer.ts';
@@ -138,8 +138,15 @@ export class RawClient {
     return response;
   }
 
-  /** @returns the status of the last SESSION_SETUP response */
-  async logOn(user: string, password: string, previousSessionId = 0n): Promise<number> {
+  /** Becomes a channel of the other client's session. @returns the status of the last SESSION_SETUP response */
+  bind(to: RawClient, user: string, password: string): Promise<number> {
+    this.sessionId = to.sessionId;
+    this.treeId = to.treeId;
+    return this.logOn(user, password, 0n, to.signer);
+  }
+
+  /** @param binding key of the session that a channel is added to */
+  async logOn(user: string, password: string, previousSessionId = 0n, binding?: Signer): Promise<number> {
     const ntlm = new NtlmClient({
       user,
       password,
@@ -149,22 +156,27 @@ export class RawClient {
     let sessionKey: Buffer | undefined;
     for (;;) {
       const body = encodeSessionSetupRequest({
-        flags: 0,
+        flags: binding ? SessionSetupFlags.BINDING : 0,
         securityMode: SecurityMode.SIGNING_ENABLED,
         capabilities: 0,
         previousSessionId,
         securityBuffer: token,
       });
       const request = this.message(Command.SESSION_SETUP, body);
+      (binding ?? this.signer)?.sign(request);
       this.sendFrame(request);
       hash = preauthHashUpdate(hash, request);
       const { header, message } = await this.receive();
       this.sessionId = header.sessionId;
+      if (binding && header.status !== 0 && !binding.verify(message))
+        throw new Error('not signed with the key of the session');
       if (header.status !== 0 && header.status !== 0xc000_0016) return header.status;
       const { securityBuffer } = decodeSessionSetupResponse(message);
       const step = ntlm.step(securityBuffer);
       sessionKey = step.sessionKey ?? sessionKey;
       if (header.status === 0 && sessionKey) {
+        // Authenticated again: the keys stay.
+        if (this.signer) return 0;
         const keys = deriveSessionKeys({ dialect: Dialect.SMB_3_1_1, sessionKey, preauthHash: hash });
         this.signer = createSigner(signingAlgorithmOf(Dialect.SMB_3_1_1), keys.signingKey);
         if (!this.signer.verify(message)) throw new Error('the last response is not signed as it should be');

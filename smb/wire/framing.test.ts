@@ -91,3 +91,38 @@ describe('FrameReader', () => {
 test('a frame longer than 24 bits is refused', () => {
   expect(() => framePrefix(MAX_FRAME_SIZE + 1)).toThrow(WireError);
 });
+
+describe('FrameReader short of memory', () => {
+  test('gives nothing until there is room, and then the whole message', () => {
+    let hasRoom = false;
+    const asked: number[] = [];
+    const reader = new FrameReader(1000, (length) => {
+      asked.push(length);
+      return hasRoom;
+    });
+    const message = Buffer.alloc(100, 7);
+    const bytes = Buffer.concat([framePrefix(100), message, framePrefix(3), Buffer.from('abc')]);
+    reader.push(bytes.subarray(0, 50));
+    expect(reader.next()).toBeUndefined();
+    expect(reader.next()).toBeUndefined();
+    hasRoom = true;
+    expect(reader.next()).toBeUndefined();
+    reader.push(bytes.subarray(50));
+    expect(reader.next()?.equals(message)).toBe(true);
+    // What has arrived as a whole needs no memory.
+    expect(reader.next()?.toString()).toBe('abc');
+    expect(asked).toEqual([100, 100, 100]);
+  });
+
+  test('keeps a prefix that came in pieces', () => {
+    let hasRoom = false;
+    const reader = new FrameReader(1000, () => hasRoom);
+    const bytes = Buffer.concat([framePrefix(5), Buffer.from('abcde')]);
+    for (const byte of bytes.subarray(0, 6)) reader.push(Buffer.from([byte]));
+    expect(reader.next()).toBeUndefined();
+    hasRoom = true;
+    expect(reader.next()).toBeUndefined();
+    reader.push(bytes.subarray(6));
+    expect(reader.next()?.toString()).toBe('abcde');
+  });
+});

@@ -1,0 +1,67 @@
+import { describe, expect, test } from '@jest/globals';
+import { Accounts, DEFAULT_LIMITS, limitsOf } from './usage.ts';
+
+const few = limitsOf({
+  limits: {
+    sessions: 3,
+    bytesInFlight: 1000,
+    waitingRequests: 4,
+    perUser: { sessions: 2, bytesInFlight: 600, waitingRequests: 3 },
+  },
+});
+
+describe('accounts', () => {
+  test('take the defaults where the configuration says nothing', () => {
+    expect(limitsOf({})).toEqual(DEFAULT_LIMITS);
+    expect(few.perUser.opens).toBe(DEFAULT_LIMITS.perUser.opens);
+  });
+
+  test('have room for sessions of a user, and of all', () => {
+    const accounts = new Accounts(few);
+    const [alice, bob, carol] = [accounts.of('a'), accounts.of('b'), accounts.of('c')];
+    accounts.addSessions(2, alice);
+    expect(accounts.hasRoomForSession(alice)).toBe(false);
+    expect(accounts.hasRoomForSession(bob)).toBe(true);
+    accounts.addSessions(1, bob);
+    expect(accounts.hasRoomForSession(carol)).toBe(false);
+    accounts.addSessions(-1, alice);
+    expect(accounts.hasRoomForSession(carol)).toBe(true);
+  });
+
+  test('are full for the user who has much in flight, and for all when all have', () => {
+    const accounts = new Accounts(few);
+    const [alice, bob] = [accounts.of('a'), accounts.of('b')];
+    accounts.addBytes(601, alice);
+    expect(accounts.isFull(alice)).toBe(true);
+    expect(accounts.isFull(bob)).toBe(false);
+    accounts.addBytes(400, bob);
+    expect(accounts.isFull(bob)).toBe(true);
+    expect(accounts.isOverfull()).toBe(false);
+    accounts.addBytes(500, bob);
+    expect(accounts.isOverfull()).toBe(true);
+  });
+
+  test('count requests that wait for somebody by themselves', () => {
+    const accounts = new Accounts(few);
+    const alice = accounts.of('a');
+    accounts.addWaiting(3, alice);
+    expect(accounts.hasRoomToWait(alice)).toBe(false);
+    expect(accounts.hasRoomToWait(accounts.of('b'))).toBe(true);
+    expect(accounts.isFull(alice)).toBe(false);
+  });
+
+  test('tell who waits that something became free, once', async () => {
+    const accounts = new Accounts(few);
+    let woken = 0;
+    accounts.addBytes(2000, undefined);
+    accounts.whenFreed(() => woken++);
+    accounts.addBytes(10, undefined);
+    await new Promise(setImmediate);
+    expect(woken).toBe(0);
+    accounts.addBytes(-10, undefined);
+    accounts.addBytes(-10, undefined);
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    expect(woken).toBe(1);
+  });
+});
