@@ -10,6 +10,7 @@ import { handlesOn } from './handles.ts';
 import { Handoff } from './handoff.ts';
 import { Metrics } from './metrics.ts';
 import { Changes } from './notify/changes.ts';
+import { ServersBySidecar } from './notify/servers-by-sidecar.ts';
 import { Opens } from './opens/opens.ts';
 import { Pipes } from './pipes/pipes.ts';
 import { DeadlineClock } from './session/deadline-clock.ts';
@@ -46,6 +47,7 @@ export class FileServer {
   readonly #users: Users;
   readonly #clock: DeadlineClock;
   readonly #stream: HandlesStream;
+  readonly #others: ServersBySidecar;
   readonly #server: Server;
   readonly #metrics: Metrics;
   readonly #lockPath: string;
@@ -71,6 +73,7 @@ export class FileServer {
       expired: () => void this.#stream.fence('no renewal for too long after the deadline'),
     });
     this.#stream = this.#makeStream();
+    this.#others = new ServersBySidecar(handlesOn(this.#stream));
     this.#metrics = new Metrics({
       connections: () => this.#server.connections.size,
       sessions: () => this.#server.sessions.size,
@@ -102,6 +105,8 @@ export class FileServer {
         warmUp: (command) => commands().warmUp(command),
         removeFile: (command) => commands().removeFile(command),
         dropOpen: (command) => commands().dropOpen(command),
+        watched: async ({ scopes }) => this.#others.watched(scopes),
+        changed: async (command) => this.#others.changed(command),
       },
       records: () => this.#server.services.opens.records(),
       registered: (hello, resumed) => {
@@ -109,6 +114,7 @@ export class FileServer {
         this.#clock.renew(hello.deadlineNs);
         if (hello.draining) this.#server.stopAccepting();
         else if (!resumed && !this.#isStopping) this.#server.startAccepting();
+        this.#others.attached();
         this.#onRegistered?.();
       },
       renewed: (deadlineNs) => this.#clock.renew(deadlineNs),
@@ -124,7 +130,7 @@ export class FileServer {
     const handles = handlesOn(this.#stream);
     const settings: Settings = { config: this.#config, serverGuid: randomBytes(16), serverName, advertise };
     const [shares, deadline, log] = [this.#shares, this.#clock, this.#log];
-    const changes = new Changes();
+    const changes = new Changes(this.#others);
     return {
       handles,
       shares,

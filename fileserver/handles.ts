@@ -3,6 +3,7 @@ import type {
   BeginRename,
   BreakAck,
   BreakReadCaching,
+  Changes,
   ClaimSession,
   Close,
   CloseReply,
@@ -23,6 +24,7 @@ import type {
   SetDeletePending,
   StoreSession,
   UpdateOpen,
+  Watch,
 } from '../proto/generated/handles.ts';
 import type { HandlesStream, RequestBody } from './handles/stream.ts';
 import type { Waiter } from './handles/waiter.ts';
@@ -63,6 +65,8 @@ export interface Handles {
   endSession(sessionId: bigint): Promise<Decision<undefined>>;
   claimSession(request: ClaimSession, waiter?: Waiter): Promise<Decision<undefined>>;
   quiesced(openId: bigint): Promise<Decision<undefined>>;
+  watch(request: Watch): Promise<Decision<undefined>>;
+  changes(request: Changes): Promise<Decision<undefined>>;
 }
 
 /** The Handles of a stream. */
@@ -92,6 +96,8 @@ export function handlesOn(stream: HandlesStream): Handles {
     endSession: (sessionId) => plain({ $case: 'endSession', value: { sessionId } }),
     claimSession: (value, waiter) => plain({ $case: 'claimSession', value }, waiter),
     quiesced: (openId) => plain({ $case: 'quiesced', value: { openId } }),
+    watch: (value) => plain({ $case: 'watch', value }),
+    changes: (value) => plain({ $case: 'changes', value }),
   };
 }
 

@@ -21,6 +21,7 @@ import { Reconciler } from './fencing/reconciler.ts';
 import { Registry } from './fencing/registry.ts';
 import { Handoff } from './handoff/handoff.ts';
 import { createSidecarMetrics, type SidecarMetrics } from './metrics.ts';
+import { ChangeFeed } from './services/changes.ts';
 import { ClusterView } from './services/cluster.ts';
 import type { Components } from './services/components.ts';
 import { ControlFace } from './services/control.ts';
@@ -67,6 +68,7 @@ export class Sidecar {
   readonly #fencer: Fencer;
   readonly #reconciler: Reconciler;
   readonly #handles: HandlesService;
+  readonly #changes: ChangeFeed;
   readonly #registration: Registration;
   readonly #place: { serverId: string; address: string; pod: string; node: string };
   readonly #local: Server;
@@ -132,6 +134,7 @@ export class Sidecar {
     const ownership = new Ownership(this.components, endings, (member) => this.#lease.confirmAlive(member));
     const sessions = new Sessions(this.components);
     const renames = new Renames(this.components);
+    this.#changes = new ChangeFeed(this.components, this.#place);
     this.handoff = new Handoff(this.components, endings, this.#registration);
     this.#handles = new HandlesService({
       components: this.components,
@@ -143,6 +146,7 @@ export class Sidecar {
       ownership,
       sessions,
       renames,
+      changes: this.#changes,
       drain: (timeoutMs) => this.handoff.drain(timeoutMs),
       reported: (member) => {
         this.#reconciler
@@ -165,6 +169,7 @@ export class Sidecar {
       sessions,
       locks,
       renames,
+      changes: this.#changes,
       handoff: this.handoff,
     });
     this.#remote.addService(PeerDefinition, peer.implementation());
@@ -222,6 +227,7 @@ export class Sidecar {
     this.#clock.stop();
     this.#reconciler.stop();
     this.#handles.end();
+    this.#changes.end();
     this.#local.forceShutdown();
     this.#remote.forceShutdown();
     this.components.peers.end();

@@ -1,5 +1,6 @@
 import type {
   Break,
+  Changes,
   DropOpen,
   DropSession,
   FileState,
@@ -9,6 +10,7 @@ import type {
   RemoveFile,
   Resume,
   WarmUp,
+  Watched,
 } from '../../proto/generated/handles.ts';
 
 /**
@@ -26,4 +28,7 @@ export interface SidecarCommands {
   warmUp(command: WarmUp): Promise<boolean>;
   removeFile(command: RemoveFile): Promise<boolean>;
   dropOpen(command: DropOpen): Promise<boolean>;
+  /** These need no answer. */
+  watched(command: Watched): Promise<boolean>;
+  changed(command: Changes): Promise<boolean>;
 }

@@ -392,6 +392,10 @@ export class HandlesStream {
         return commands.removeFile(body.value);
       case 'dropOpen':
         return commands.dropOpen(body.value);
+      case 'watched':
+        return commands.watched(body.value);
+      case 'changed':
+        return commands.changed(body.value);
       default:
         return false;
     }

@@ -19,6 +19,7 @@ import { LeaseState, MAX_ATTACHMENT_BYTES } from '../constants.ts';
 import type { Lease } from '../fencing/lease.ts';
 import { idBytes } from '../table/keys.ts';
 import { StoreUnavailableError } from '../table/store.ts';
+import type { ChangeFeed } from './changes.ts';
 import type { Components, Pending } from './components.ts';
 import type { Endings } from './endings.ts';
 import type { Locks } from './locks.ts';
@@ -40,6 +41,7 @@ export interface HandlesParts {
   ownership: Ownership;
   sessions: Sessions;
   renames: Renames;
+  changes: ChangeFeed;
   drain(timeoutMs: number): Promise<DrainReply>;
   /** The last report of a resuming file server came. */
   reported(member: Member): void;
@@ -151,6 +153,7 @@ export class HandlesService {
           request.body?.$case === 'hello'
             ? this.#is.registration.hello(request.body.value, stream).then((result): Decided => {
                 member = result.member;
+                if (member) this.#is.changes.attached(member);
                 if (member?.isSettling && member.reportsExpected === 0) this.#is.reported(member); // it holds nothing
                 return {
                   outcome: result.outcome,
@@ -253,6 +256,10 @@ export class HandlesService {
         member.unfinished.get(body.value.openId)?.();
         member.unfinished.delete(body.value.openId);
         return { outcome: Outcome.GRANTED };
+      case 'watch':
+        return { outcome: await this.#is.changes.watch(member, body.value.scopes) };
+      case 'changes':
+        return { outcome: this.#is.changes.tell(member, body.value.changes, body.value.lost) };
       case 'reportOpens':
         this.#report(member, body.value.opens);
         return { outcome: Outcome.GRANTED };

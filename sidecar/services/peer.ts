@@ -5,6 +5,7 @@ import { BeneathReply, PeerReply, type PeerServer, PingReply } from '../../proto
 import type { Handoff } from '../handoff/handoff.ts';
 import { idBytes } from '../table/keys.ts';
 import { NotAllowedError, requireIdentity } from './authorize.ts';
+import type { ChangeFeed } from './changes.ts';
 import type { Components } from './components.ts';
 import type { Locks } from './locks.ts';
 import type { Member } from './member.ts';
@@ -18,6 +19,7 @@ export interface PeerParts {
   sessions: Sessions;
   locks: Locks;
   renames: Renames;
+  changes: ChangeFeed;
   handoff: Handoff;
 }
 
@@ -39,7 +41,7 @@ export class PeerFace {
   }
 
   implementation(): PeerServer {
-    const { components, ownership, sessions, renames, handoff } = this.#is;
+    const { components, ownership, sessions, renames, changes, handoff } = this.#is;
     const { cluster, delivery } = components;
     const server: Omit<PeerServer, keyof UntypedServiceImplementation> & UntypedServiceImplementation = {
       break: this.#unary(async ({ serverId, epoch, break: message }) => {
@@ -78,6 +80,8 @@ export class PeerFace {
         renames.unhold(request);
         return yes();
       }),
+      watch: this.#unary(async (request) => changes.peerWatches(request)),
+      changed: this.#unary(async (request) => changes.peerChanged(request)),
       ping: this.#unary(async () =>
         PingReply.create({
           servers: [...cluster.members.values()].map(({ identity }) => ({
