@@ -1,92 +1,123 @@
-// smbtorture against `holdfast serve`, compared with expected.tsv: a test that stops passing fails the run.
-//   run.ts              the tests that expected.tsv lists as passing
-//   run.ts --all        every test; prints what differs
-//   run.ts --write      every test; writes expected.tsv anew (reasons are kept)
+// smbtorture against `holdfast serve`, compared with a table of expected outcomes: a test that stops passing fails the run.
+//   run.ts              what CI runs: all tests that expected.tsv lists as passing, and of the other variants those that
+//                       they can make a difference to
+//   run.ts VARIANT      the tests that pass with --plain, --continuously-available, --servers 2 or --encrypted
+//   run.ts --all        every test; prints what differs       (of one variant; --plain if none is named)
+//   run.ts --write      every test; writes the table anew (reasons are kept)
 //   run.ts NAME...      the tests whose names begin so
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { PASSWORD, Serving, USER } from '../serving.ts';
-import { listTests, type Outcome, type Result, runTest } from './smbtorture.ts';
+//   --jobs N            tests side by side, each with servers and a share of its own (default 4)
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { type Expectation, readExpectations, writeExpectations } from './expectations.ts';
+import { listTests, type Result, smbdSeconds } from './smbtorture.ts';
+import { UnderTest } from './under-test.ts';
+import { type Variant, variants } from './variants.ts';
 
-const EXPECTED = join(import.meta.dirname, 'expected.tsv');
-const IN_PARALLEL = 2;
+const { values: flags, positionals: wanted } = parseArgs({
+  allowPositionals: true,
+  options: {
+    plain: { type: 'boolean', default: false },
+    'continuously-available': { type: 'boolean', default: false },
+    servers: { type: 'string', default: '1' },
+    encrypted: { type: 'boolean', default: false },
+    all: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
+    jobs: { type: 'string', default: '4' },
+  },
+});
+const everyTest = flags.all || flags.write || wanted.length > 0;
 
-interface Expectation {
-  outcome: Outcome;
-  reason: string;
+/** What a run of one variant came to. */
+interface Run {
+  variant: Variant;
+  results: Result[];
+  /** Tests that passed before. */
+  regressions: Result[];
 }
 
-/** A second run settles what noise may have decided. */
-async function settled(test: string, serving: Serving): Promise<Result> {
-  const [host = '', port] = (serving.addresses[0] ?? '').split(':');
-  const target = { host, port: Number(port), share: 'share', user: USER, password: PASSWORD };
-  const first = await runTest(test, target);
-  if (first.outcome === 'success') return first;
-  return expected.get(test)?.outcome === 'success' ? runTest(test, target) : first;
+function chosenVariant(): Variant | undefined {
+  if (flags['continuously-available']) return variants.continuouslyAvailable;
+  if (flags.servers === '2') return variants.twoServers;
+  if (flags.encrypted) return variants.encrypted;
+  return flags.plain || everyTest ? variants.plain : undefined;
 }
 
-function readExpected(): Map<string, Expectation> {
-  const rows = new Map<string, Expectation>();
-  if (!existsSync(EXPECTED)) return rows;
-  for (const line of readFileSync(EXPECTED, 'utf8').split('\n')) {
-    const [test, outcome, reason] = line.split('\t');
-    if (test && outcome) rows.set(test, { outcome: outcome as Outcome, reason: reason ?? '' });
+/** Runs the tests of a variant side by side; what fails but passed before is run once more, with nothing beside it. */
+async function runVariant(variant: Variant, names: readonly string[]): Promise<Run> {
+  const expected = readExpectations(variant.expected);
+  // The longest first, so that none is left to run alone at the end.
+  const queue = names.toSorted((a, b) => smbdSeconds(b) - smbdSeconds(a));
+  const results = new Map<string, Result>();
+  const repeated: string[] = [];
+  const jobs = Math.min(Number(flags.jobs), names.length);
+  const startedAt = performance.now();
+  const work = async (server: UnderTest) => {
+    for (let test = queue.shift(); test !== undefined; test = queue.shift()) {
+      const result = await server.run(test);
+      results.set(test, result);
+      if (result.outcome !== 'success' && expected.get(test)?.outcome === 'success') repeated.push(test);
+      else report(result, expected);
+      if (results.size % 100 === 0) console.log(`${variant.name}: ${results.size} of ${names.length} tests`);
+    }
+  };
+  const servers: UnderTest[] = [];
+  try {
+    for (let i = 0; i < jobs; i++) servers.push(await UnderTest.start(variant));
+    await Promise.all(servers.map(work));
+    for (const test of repeated) {
+      const result = (await servers[0]?.run(test)) as Result;
+      results.set(test, result);
+      report(result, expected);
+    }
+  } finally {
+    await Promise.all(servers.map((server) => server.stop()));
   }
-  return rows;
+  const all = [...results.values()];
+  const regressions = all.filter(
+    ({ test, outcome }) => outcome !== 'success' && expected.get(test)?.outcome === 'success',
+  );
+  const passed = all.filter(({ outcome }) => outcome === 'success').length;
+  const seconds = Math.round((performance.now() - startedAt) / 1000);
+  console.log(
+    `smbtorture, ${variant.name}: ${passed} of ${all.length} pass, ${regressions.length} no longer do (${seconds} s)`,
+  );
+  if (flags.write && wanted.length === 0) writeExpectations(variant.expected, all, expected);
+  return { variant, results: all, regressions };
 }
 
-const expected = readExpected();
-const wanted = process.argv.slice(2).filter((word) => !word.startsWith('--'));
-const writes = process.argv.includes('--write');
-const all = writes || process.argv.includes('--all') || wanted.length > 0;
-const names = listTests().filter(
-  (name) =>
-    (wanted.length === 0 || wanted.some((prefix) => name.startsWith(prefix))) &&
-    (all || expected.get(name)?.outcome === 'success'),
-);
-
-const serving = await Serving.start({ flags: ['--min-dialect', '2.0.2', '--signing', 'Desired'] });
-const results: Result[] = [];
-let regressions = 0;
-try {
-  // Tests of one suite use the same files: they run one after another, suites side by side.
-  const suites = Object.values(Object.groupBy(names, (name) => name.split('.', 2).join('.')));
-  const work = async () => {
-    for (let suite = suites.shift(); suite !== undefined; suite = suites.shift()) {
-      for (const test of suite) await one(test);
-    }
-  };
-  const one = async (test: string) => {
-    const result = await settled(test, serving);
-    results.push(result);
-    const before = expected.get(test)?.outcome;
-    if (before === 'success' && result.outcome !== 'success') {
-      regressions++;
-      console.log(`REGRESSION ${test}: ${result.outcome} ${result.reason}`);
-    } else if (all && (wanted.length > 0 || (before !== 'success' && result.outcome === 'success'))) {
-      console.log(`${result.outcome}\t${test}\t${result.seconds}\t${result.reason}`);
-    }
-    if (results.length % 50 === 0) console.log(`${results.length} of ${names.length} tests`);
-  };
-  await Promise.all(Array.from({ length: IN_PARALLEL }, work));
-} finally {
-  await serving.stop();
+function report({ test, outcome, seconds, reason }: Result, expected: Map<string, Expectation>): void {
+  const before = expected.get(test)?.outcome;
+  if (before === 'success' && outcome !== 'success') console.log(`REGRESSION ${test}: ${outcome} ${reason}`);
+  else if (wanted.length > 0 || (before !== 'success' && outcome === 'success')) {
+    console.log(`${outcome}\t${test}\t${seconds}\t${reason}`);
+  }
 }
 
-const passed = results.filter((result) => result.outcome === 'success').length;
-if (writes) {
-  const rows = results
-    .sort((a, b) => (a.test < b.test ? -1 : 1))
-    .map(
-      ({ test, outcome, reason }) =>
-        `${test}\t${outcome}\t${outcome === 'success' ? '' : expected.get(test)?.reason || reason}`,
-    );
-  writeFileSync(EXPECTED, `${rows.join('\n')}\n`);
+/** The tests of a variant that this call is about. */
+function testsOf(variant: Variant, inCi: boolean): string[] {
+  const expected = readExpectations(variant.expected);
+  return listTests().filter((test) => {
+    if (wanted.length > 0) return wanted.some((prefix) => test.startsWith(prefix));
+    if (everyTest) return true;
+    if (expected.get(test)?.outcome !== 'success') return false;
+    return !inCi || variant.inCi(test, smbdSeconds(test));
+  });
 }
+
+const chosen = chosenVariant();
+const runs: Run[] = [];
+for (const variant of chosen ? [chosen] : Object.values(variants)) {
+  const tests = testsOf(variant, chosen === undefined);
+  if (tests.length > 0) runs.push(await runVariant(variant, tests));
+}
+
+const results = runs.flatMap(({ variant, results }) => results.map((result) => ({ variant: variant.name, ...result })));
+const passed = results.filter(({ outcome }) => outcome === 'success').length;
+const regressions = runs.flatMap((run) => run.regressions).length;
 mkdirSync('out/tests', { recursive: true });
 writeFileSync(
   'out/tests/conformance.json',
-  JSON.stringify({ numPassedTests: passed, numFailedTests: all ? 0 : regressions, results }),
+  JSON.stringify({ numPassedTests: passed, numFailedTests: regressions, results }),
 );
-console.log(`smbtorture: ${passed} of ${results.length} pass${all ? '' : `, ${regressions} no longer do`}`);
-process.exitCode = regressions > 0 && !writes ? 1 : 0;
+console.log(`smbtorture: ${passed} of ${results.length} pass, ${regressions} no longer do`);
+process.exitCode = regressions > 0 && !flags.write ? 1 : 0;

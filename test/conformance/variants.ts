@@ -1,0 +1,56 @@
+// The shares and servers that smbtorture is run against.
+
+/** One way to set up the servers, with the table of what is expected of them. */
+export interface Variant {
+  name: string;
+  /** The table in this folder. */
+  expected: string;
+  servers: number;
+  /** Of `holdfast serve`, besides those of every variant. */
+  serveFlags: readonly string[];
+  /** Of smbtorture. */
+  tortureFlags: readonly string[];
+  /** Which of the tests that pass are run when CI runs all variants; what the variant changes nothing about is left out. */
+  inCi: (test: string, smbdSeconds: number) => boolean;
+}
+
+/** The state that several servers share, and that a continuously available share keeps. */
+const SHARED_STATE =
+  /^smb2\.(oplock|lease|dirlease|lock|sharemode|deny|notify|kernel-oplocks|durable-|persistent|replay|rename|delete-on-close|session\.reconnect|compound|twrp)/;
+/** Tests that take longer than this, seconds with smbd, are left to a run of the variant alone. */
+const SHORT_S = 1.5;
+
+export const variants = {
+  plain: {
+    name: 'plain',
+    expected: 'expected.tsv',
+    servers: 1,
+    serveFlags: [],
+    tortureFlags: [],
+    inCi: () => true,
+  },
+  continuouslyAvailable: {
+    name: 'continuously available',
+    expected: 'expected-ca.tsv',
+    servers: 1,
+    serveFlags: ['--continuously-available'],
+    tortureFlags: [],
+    inCi: (test, smbdSeconds) => SHARED_STATE.test(test) && smbdSeconds <= SHORT_S,
+  },
+  twoServers: {
+    name: 'two servers',
+    expected: 'expected-two-servers.tsv',
+    servers: 2,
+    serveFlags: [],
+    tortureFlags: [],
+    inCi: (test, smbdSeconds) => SHARED_STATE.test(test) && smbdSeconds <= SHORT_S,
+  },
+  encrypted: {
+    name: 'encrypted',
+    expected: 'expected-encrypted.tsv',
+    servers: 1,
+    serveFlags: ['--encryption', 'Required'],
+    tortureFlags: ['--client-protection=encrypt'],
+    inCi: (test) => /^smb2\.(connect|compound\.|rw|read|session\.(reconnect1|encryption))/.test(test),
+  },
+} satisfies Record<string, Variant>;
