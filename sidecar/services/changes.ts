@@ -78,8 +78,7 @@ export class ChangeFeed {
 
   /** A file server is there (again): it learns what is watched elsewhere. */
   attached(member: Member): void {
-    const scopes = this.#watchedBesides(member);
-    if (scopes.length > 0) member.stream?.tell({ $case: 'watched', value: { scopes } });
+    this.#tellWatched(member);
   }
 
   /** What the file server watches from now on. Returns when every peer was told, or is known not to have been. */
