@@ -28,7 +28,10 @@ export interface SidecarCommands {
   warmUp(command: WarmUp): Promise<boolean>;
   removeFile(command: RemoveFile): Promise<boolean>;
   dropOpen(command: DropOpen): Promise<boolean>;
-  /** These need no answer. */
+}
+
+/** What the sidecar brings of other servers' changes, and of what they watch; no answer is expected. */
+export interface ChangeCommands {
   watched(command: Watched): Promise<boolean>;
   changed(command: Changes): Promise<boolean>;
 }

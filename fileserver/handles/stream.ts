@@ -14,7 +14,7 @@ import {
   type ServerIdentity,
   type SidecarFrame,
 } from '../../proto/generated/handles.ts';
-import type { SidecarCommands } from './commands.ts';
+import type { ChangeCommands, SidecarCommands } from './commands.ts';
 import type { Waiter } from './waiter.ts';
 
 export type RequestBody = NonNullable<Request['body']>;
@@ -37,7 +37,7 @@ export interface HandlesStreamOptions {
   lockPath: string;
   smbAddress: string;
   log: Logger;
-  commands: SidecarCommands;
+  commands: SidecarCommands & ChangeCommands;
   /** Every open in memory, for a resumed stream. */
   records(): OpenRecord[];
   /** Registered, or resumed: `reply` has the identity and the first deadline. */
