@@ -31,6 +31,7 @@ export interface LocalClusterOptions {
   encryption: 'Required' | 'Desired' | 'Off';
   signing: 'Required' | 'Desired';
   minDialect: ClusterConfig['security']['minDialect'];
+  anonymousIpc: boolean;
   leaseDurationMs: number;
   durability: 'Always' | 'EverySecond';
   /** Folder for the store, sockets and keys; private to this cluster. */
@@ -128,7 +129,11 @@ export class LocalCluster {
           access: [{ principal: '*', permission: 'Full' }],
         },
       ],
-      security: { signing: options.signing, minDialect: options.minDialect },
+      security: {
+        signing: options.signing,
+        minDialect: options.minDialect,
+        anonymousIpc: options.anonymousIpc,
+      },
       handles: { persistentTimeoutMs: 300_000, durableTimeoutMs: 60_000 },
       failover: { leaseDurationMs: options.leaseDurationMs, writeSettleMs: 1000 },
       store: {

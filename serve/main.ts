@@ -21,6 +21,7 @@ interface Flags {
   encryption: 'Required' | 'Desired' | 'Off';
   signing: 'Required' | 'Desired';
   minDialect: '2.0.2' | '2.1' | '3.0' | '3.0.2' | '3.1.1';
+  anonymousIpc: boolean;
   leaseDuration: number;
   durability: 'Always' | 'EverySecond';
   stateDir?: string;
@@ -56,6 +57,7 @@ const program = new Command('holdfast serve')
       .choices(['2.0.2', '2.1', '3.0', '3.0.2', '3.1.1'])
       .default('3.0'),
   )
+  .option('--anonymous-ipc', 'let who gives no name and password list the shares', false)
   .option(
     '--lease-duration <duration>',
     'how long a server may be silent before others take its handles',
