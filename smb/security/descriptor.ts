@@ -25,7 +25,7 @@ export interface Ace {
 }
 
 export interface Acl {
-  /** 2, or 4 with object ACEs. */
+  /** 2, or 4 with object ACEs; 3 is as good. */
   revision: number;
   aces: Ace[];
 }
@@ -165,7 +165,8 @@ function decodeAclAt(buffer: Buffer, at: number): Acl | null {
   const revision = buffer.readUInt8(at);
   const end = at + buffer.readUInt16LE(at + 2);
   const count = buffer.readUInt16LE(at + 4);
-  if ((revision !== 2 && revision !== 4) || end > buffer.length) throw new WireError('ACL of unknown form or cut off');
+  // 3 is not in MS-DTYP 2.4.5; Windows takes it, and there are clients that send it.
+  if (revision < 2 || revision > 4 || end > buffer.length) throw new WireError('ACL of unknown form or cut off');
   const aces: Ace[] = [];
   let aceAt = at + 8;
   for (let i = 0; i < count; i++) {
