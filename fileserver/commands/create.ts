@@ -1,12 +1,14 @@
+import { CreateOptions } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
-import { decodeCreateRequest } from '../../smb/wire/create.ts';
+import { type CreateRequest, decodeCreateRequest } from '../../smb/wire/create.ts';
 import { type Reply, type Request, statusReply } from '../session/request.ts';
 import type { Lookup } from '../volume/folder.ts';
-import { splitWirePath } from '../volume/names.ts';
+import { parseWirePath, type WirePath } from '../volume/names.ts';
 import type { CreateAsk } from './create/ask.ts';
 import { wishesOf } from './create/contexts.ts';
 import { createNew, type Missing } from './create/create-new.ts';
 import { expectedIoFlags, LookAgain, openExisting } from './create/open-existing.ts';
+import { openStream } from './create/open-stream.ts';
 import { checkParameters, createsMissing } from './create/parameters.ts';
 import { claimOf, reclaim } from './create/reconnect.ts';
 import { onceForGuid } from './create/replay.ts';
@@ -26,9 +28,11 @@ export const create = onVolume(async (request: Request): Promise<Reply> => {
   if (claim) return reclaim(request, folder, { ...wishes, durable: undefined, durableV1: false }, claim);
   const refusal = checkParameters(wire);
   if (refusal !== Status.SUCCESS) return statusReply(refusal);
-  const names = splitWirePath(wire.name);
-  if (typeof names === 'string') return statusReply(statusOfPathProblem(names));
-  const ask: CreateAsk = { request, wire, wishes, folder, names };
+  const path = parseWirePath(wire.name);
+  if (typeof path === 'string') return statusReply(statusOfPathProblem(path));
+  const mismatch = takeType(wire, path);
+  if (mismatch !== Status.SUCCESS) return statusReply(mismatch);
+  const ask: CreateAsk = { request, wire, wishes, folder, names: path.names, stream: path.stream };
   return wishes.durable ? onceForGuid(ask, () => execute(ask)) : execute(ask);
 });
 
@@ -43,7 +47,18 @@ async function execute(ask: CreateAsk): Promise<Reply> {
   }
 }
 
+/** What the path says that it names goes before what the options leave open (MS-FSA 2.1.5.1). SUCCESS or the status to refuse with. */
+function takeType(wire: CreateRequest, { type }: WirePath): number {
+  if (type === 'any') return Status.SUCCESS;
+  const data = type === 'data';
+  const wrong = data ? CreateOptions.DIRECTORY_FILE : CreateOptions.NON_DIRECTORY_FILE;
+  if ((wire.createOptions & wrong) !== 0) return data ? Status.NOT_A_DIRECTORY : Status.FILE_IS_A_DIRECTORY;
+  wire.createOptions |= data ? CreateOptions.NON_DIRECTORY_FILE : CreateOptions.DIRECTORY_FILE;
+  return Status.SUCCESS;
+}
+
 function openOrCreate(ask: CreateAsk): Promise<Reply> {
+  if (ask.stream !== undefined) return openStream(ask, ask.stream);
   const looked = ask.folder.lookup(ask.names, expectedIoFlags(ask));
   return looked instanceof Promise ? looked.then((found) => carryOut(ask, found)) : carryOut(ask, looked);
 }

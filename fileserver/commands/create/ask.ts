@@ -20,6 +20,8 @@ export interface CreateAsk {
   folder: Folder;
   /** On disk; empty: the share's root. */
   names: string[];
+  /** Of the file that is named: the alternate data stream that is meant. */
+  stream: string | undefined;
 }
 
 const NOTHING = Buffer.alloc(0);

@@ -5,6 +5,7 @@ import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags, openForAccess } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
+import { removeStreams } from '../../opens/pins.ts';
 import { type Reply, StatusError, statusReply } from '../../session/request.ts';
 import { defaultAttributes, fileAttributes, type StoredAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
@@ -42,8 +43,8 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   let about: FileDescription;
   let decided: DecidedAccess;
   let record: OpenRecord;
-    const described = folder.describe(found);
   try {
+    const described = folder.describe(found);
     about = described instanceof Promise ? await described : described;
     const deciding = decide(ask, found, about);
     decided = deciding instanceof Promise ? await deciding : deciding;
@@ -54,8 +55,8 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
       access: decided.access,
       createAction: actionOf(wire.createDisposition),
     });
-    await folder.posix.close(found.fd);
   } catch (error) {
+    await folder.posix.close(found.fd);
     throw error;
   }
   let { stored } = about;
@@ -80,6 +81,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
       stat = statted(now instanceof Promise ? await now : now);
       if (stat.links === 0) throw new LookAgain('the file was removed while it was opened');
       if (truncates) {
+        await dropStreams(ask, granted);
         await truncate(ask, fd, stored);
         stored = await folder.attributes(fd);
         stat = await statOf(folder.posix, fd);
@@ -117,7 +119,8 @@ function decide(ask: CreateAsk, found: FoundFile, { stored, descriptor }: FileDe
   return decideAccess(ask, { path: found.path, attributes, descriptor });
 }
 
-function actionOf(disposition: number): number {
+/** CreateAction of a file or stream that was there. */
+export function actionOf(disposition: number): number {
   switch (disposition) {
     case CreateDisposition.SUPERSEDE:
       return CreateAction.SUPERSEDED;
@@ -127,6 +130,12 @@ function actionOf(disposition: number): number {
     default:
       return CreateAction.OPENED;
   }
+}
+
+/** Overwriting a file removes its streams, unless somebody has one open and does not share that. Throws StatusError. */
+async function dropStreams(ask: CreateAsk, record: OpenRecord): Promise<void> {
+  const outcome = await removeStreams(ask.request.services.handles, ask.folder, record, writesThrough(ask));
+  if (outcome !== Outcome.GRANTED) throw new StatusError(statusOfOutcome(outcome));
 }
 
 /** Throws away the data, and gives the file the attributes, extended ones too, of a new one (MS-FSA 2.1.5.1.2.1). */
