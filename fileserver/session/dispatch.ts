@@ -48,7 +48,11 @@ export function dispatch(call: Call): Reply | Promise<Reply> {
   const inherited = fromCompound(call);
   // Looked at in any case: the answer is signed by the session, whatever it says.
   const ofSession = checkSession(call);
-  const refusal = inherited ?? ofSession ?? (needsTree.has(command) ? checkTree(call) : checkUntreed(call));
+  const refusal =
+    inherited ??
+    ofSession ??
+    (needsTree.has(command) ? checkTree(call) : checkUntreed(call)) ??
+    (call.isRelated ? checkOpen(call) : undefined);
   if (refusal !== undefined) return statusReply(refusal);
   if (needsTree.has(command) && call.tree.share.isPipe && !notOfPipes.has(command)) {
     return call.services.pipes.handle(call);
@@ -57,12 +61,9 @@ export function dispatch(call: Call): Reply | Promise<Reply> {
   return handler ? handler(call) : statusReply(Status.INVALID_PARAMETER);
 }
 
-/**
- * A related request takes session, tree and open from the one before it (3.3.5.2.7.2). It fails with the CREATE that did not make the
- * open that it means; any other failure before it is no reason not to try, as Windows does.
- */
+/** A related request takes session and tree from the one before it (3.3.5.2.7.2). */
 function fromCompound(call: Call): number | undefined {
-  const { chain, header } = call;
+  const { chain } = call;
   if (!chain) return undefined;
   if (!call.isRelated) {
     chain.fileId = undefined;
@@ -74,8 +75,15 @@ function fromCompound(call: Call): number | undefined {
   const isAdrift = chain.isAdrift || (chain.command === Command.TREE_CONNECT && isError(chain.status));
   call.sessionId = chain.sessionId;
   call.treeId = chain.treeId;
-  if (isAdrift) return Status.INVALID_PARAMETER;
-  if (!needsFileId.has(header.command)) return undefined;
+  return isAdrift ? Status.INVALID_PARAMETER : undefined;
+}
+
+/**
+ * It also takes the open, and fails with the CREATE that did not make it; any other failure before it is no reason not to try, as Windows
+ * does.
+ */
+function checkOpen({ chain, header }: Call): number | undefined {
+  if (!chain || !needsFileId.has(header.command)) return undefined;
   if (chain.createStatus !== 0) return chain.createStatus;
   return chain.fileId ? undefined : Status.INVALID_HANDLE;
 }

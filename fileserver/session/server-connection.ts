@@ -546,7 +546,10 @@ export class ServerConnection implements CallHost {
     if (responses.length === 0) return;
     chain.responses = [];
     const lead = 4 + TRANSFORM_HEADER_SIZE;
-    const { message, parts } = joinCompound(responses.map((one) => one.message));
+    const { message, parts } = joinCompound(
+      responses.map((one) => one.message),
+      responses.length > 1,
+    );
     const bytes = Buffer.allocUnsafe(lead + message.length);
     bytes.set(message, lead);
     const sealer = chain.sealedBy;

@@ -172,11 +172,11 @@ export function splitCompound(message: Buffer, most = Number.POSITIVE_INFINITY):
 
 /**
  * Puts whole messages together to one compound: pads all but the last to 8 bytes and sets their NextCommand. To be done
- * before signing; `parts` are the views to sign.
+ * before signing; `parts` are the views to sign. `padLast`: pads the last too, as Windows does in compounds of responses.
  */
-export function joinCompound(messages: readonly Buffer[]): { message: Buffer; parts: Buffer[] } {
+export function joinCompound(messages: readonly Buffer[], padLast = false): { message: Buffer; parts: Buffer[] } {
   const last = messages.length - 1;
-  const sizes = messages.map((one, i) => (i === last ? one.length : Math.ceil(one.length / 8) * 8));
+  const sizes = messages.map((one, i) => (i === last && !padLast ? one.length : Math.ceil(one.length / 8) * 8));
   const message = Buffer.alloc(sizes.reduce((sum, size) => sum + size, 0));
   const parts: Buffer[] = [];
   let at = 0;
