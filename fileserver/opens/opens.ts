@@ -145,23 +145,26 @@ export class Opens implements OpenTable {
 
   #joinSession(open: OpenFile, session: Session): void {
     const opens = this.#bySession.get(session.id);
+    if (session.usage) session.usage.opens++;
     if (opens) opens.add(open);
     else this.#bySession.set(session.id, new Set([open]));
+    if (open.record.lease) this.leases.joinSession(open, session);
   }
 
   #leaveSession(open: OpenFile, session: Session): void {
     const opens = this.#bySession.get(session.id);
-    if (!opens) return;
-    opens.delete(open);
+    if (!opens?.delete(open)) return;
+    if (session.usage) session.usage.opens--;
     if (opens.size === 0) this.#bySession.delete(session.id);
+    if (open.record.lease) this.leases.leaveSession(open, session);
   }
 
   /** Takes an open out of the table; its descriptor stays open. */
   #remove(open: OpenFile): void {
     this.#byVolatile.delete(open.volatileId);
     if (open.record.lease) this.leases.leave(open);
-    if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
     this.creations.remove(open);
+    if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
     if (open.session) this.#leaveSession(open, open.session);
     if (--open.file.opens === 0) {
       const { key } = open.file;
@@ -297,7 +300,9 @@ export class Opens implements OpenTable {
   }
 
   records(): OpenRecord[] {
-    return [...this.#byPersistent.values()].flatMap((open) => (open.base ? [open.record, open.base.pin] : [open.record]));
+    return [...this.#byPersistent.values()].flatMap((open) =>
+      open.base ? [open.record, open.base.pin] : [open.record],
+    );
   }
 
   dropAll(): Promise<void> {
@@ -385,13 +390,13 @@ export class Opens implements OpenTable {
     await file.settled();
   }
 
+  /**
+   * Tells a client of a break: of an oplock by the session of its open (MS-SMB2 3.3.4.6), of a lease by the first connection of its
+   * client (3.3.4.7). Resolves with false where there is none: whoever asked finds that in the table soon.
+   */
   async deliverBreak(wanted: Break): Promise<boolean> {
     const { lease } = wanted;
     const shared = lease && this.leases.find(wanted.clientGuid, lease.key);
-  /**
-   * Tells a client of a break (MS-SMB2 3.3.4.6, 3.3.4.7): of a lease by whatever connection one of its opens has. Resolves with false
-   * where there is none: whoever asked finds that in the table soon.
-   */
     const one = this.#byPersistent.get(wanted.openId);
     const opens = shared ? [...shared.opens] : one ? [one] : [];
     // A reader elsewhere must find what was written here.
@@ -401,7 +406,8 @@ export class Opens implements OpenTable {
       Object.assign(shared.lease, { epoch: lease.epoch, breaking: wanted.ackRequired });
       if (!wanted.ackRequired) shared.lease.state = lease.state;
     } else if (one && !wanted.ackRequired) one.record.oplock = wanted.toLevel;
-    return open?.session?.sendBreak(breakBody(wanted, open.fileId)) ?? false;
+    const session = lease ? this.leases.sessionOf(wanted.clientGuid) : open?.session;
+    return session?.sendBreak(breakBody(wanted, open?.fileId ?? NO_OPEN)) ?? false;
   }
 }
 
@@ -412,6 +418,9 @@ async function passOnWriteTime(open: OpenFile, base: StreamBase): Promise<void> 
   if (typeof stat === 'number' || stat.writeTime === base.writeTimeAtOpen) return;
   await open.folder.posix.setTimes(base.fd, undefined, stat.writeTime);
 }
+
+/** A lease's notification names no open. */
+const NO_OPEN: FileId = { persistent: 0n, volatile: 0n };
 
 /** Resolves when the promise does, or when the time is over. */
 async function withinTime(promise: Promise<unknown>, timeoutMs: number): Promise<void> {

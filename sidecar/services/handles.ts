@@ -323,7 +323,7 @@ const OPLOCK_STATES: Partial<Record<OplockLevel, number>> = {
 };
 
 /** MS-SMB2 3.3.5.22.1 (oplocks), 3.3.5.22.2 (leases). What is answered is what is cached now. */
-async function acknowledge(member: Member, ack: BreakAck, { breaks }: Components): Promise<Decided> {
+async function acknowledge(member: Member, ack: BreakAck, { breaks, delivery }: Components): Promise<Decided> {
   const { fileId, openId, level, lease, clientGuid } = ack;
   const cached = lease ? lease.state : (OPLOCK_STATES[level] ?? ANY);
   if (fileId.length === 0 || (lease && (lease.key.length !== 16 || clientGuid.length !== 16 || cached > 7))) {
@@ -333,7 +333,8 @@ async function acknowledge(member: Member, ack: BreakAck, { breaks }: Components
   const decision = await breaks.acknowledge(member, fileId, holder, cached);
   const now = { state: decision.cached, epoch: decision.epoch, version: lease?.version ?? 0, breaking: false };
   const value = { key: lease?.key ?? NO_BYTES, parentKey: NO_BYTES, ...now };
-  if (decision.state) member.takeState(decision.state);
+  // On its way before the answer: what is left of an oplock may not keep this open's own changes from asking.
+  if (decision.state && member.hasFile(fileId)) void delivery.pushToMember(member, decision.state);
   return { outcome: decision.outcome, body: { $case: 'lease', value } };
 }
 

@@ -18,6 +18,7 @@ export async function setEndOfFile(request: Request, open: OpenFile, size: numbe
 export async function setAllocation(request: Request, open: OpenFile, size: number): Promise<number> {
   const refusal = checkOpen(open);
   if (refusal !== Status.SUCCESS) return refusal;
+  if (open.breaksCaching) await breakReadCaching(request, open);
   const { posix } = open.folder;
   const { size: dataSize } = await statOf(posix, open.fd);
   if (size < dataSize) {
