@@ -6,7 +6,7 @@ import { pino } from 'pino';
 import { type OpenRecord, Outcome, type ServerIdentity } from '../../proto/generated/handles.ts';
 import { eventually } from '../testing/eventually.ts';
 import { ScriptedSidecar } from '../testing/scripted-sidecar.ts';
-import type { SidecarCommands } from './commands.ts';
+import type { ChangeCommands, SidecarCommands } from './commands.ts';
 import { HandlesStream } from './stream.ts';
 
 const closing = (openId: bigint) => ({ $case: 'close', value: { fileId: Buffer.from('f'), openId } }) as const;
@@ -39,7 +39,7 @@ describe('the stream to the sidecar', () => {
       lockPath: join(folder, 'lock'),
       smbAddress: '127.0.0.1:445',
       log: pino({ level: 'silent' }),
-      commands: commands as SidecarCommands,
+      commands: commands as SidecarCommands & ChangeCommands,
       records: () => records,
       registered: ({ identity }, resumed) => registrations.push({ identity, resumed }),
       renewed: () => {},
