@@ -1,5 +1,5 @@
-import { randomBytes, randomUUID } from 'node:crypto';
-import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { accessSync, constants, mkdirSync, realpathSync, writeFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -115,7 +115,7 @@ export class LocalCluster {
   async #writeShared(redisPort: number): Promise<void> {
     const options = this.#options;
     const config: ClusterConfig = {
-      clusterId: randomUUID(),
+      clusterId: clusterIdOf(options.directory),
       clusterName: 'local',
       volumes: [{ name: 'local', path: options.directory, fencing: 'Deadline' }],
       shares: [
@@ -288,4 +288,12 @@ function accepts(port: number): Promise<boolean> {
     });
     socket.once('error', () => resolve(false));
   });
+}
+
+/** The same whenever the folder is shared: its users keep their SIDs, which the descriptors of its files name. */
+function clusterIdOf(directory: string): string {
+  const digest = createHash('sha256')
+    .update(`holdfast serve\0${realpathSync(directory)}`)
+    .digest('hex');
+  return digest.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12}).*$/, '$1-$2-$3-$4-$5');
 }

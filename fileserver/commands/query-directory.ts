@@ -145,7 +145,7 @@ async function entryOf(open: OpenFile, scan: DirectoryScan, name: ScannedName): 
   const found = isDots(name) ? await dotsOf(open, name) : await open.folder.entry(scan.fd, open.path, name.disk);
   if (found === undefined) return undefined;
   const { stat, stored } = found;
-  return { fileName: name.wire, ...factsOf(stat, stored), eaSize: 0, reparseTag: 0, fileId: stat.inode };
+  return { fileName: name.wire, ...factsOf(stat, stored), eaSize: stored.eaSize, reparseTag: 0, fileId: stat.inode };
 }
 
 const isDots = ({ disk }: ScannedName): boolean => disk === '.' || disk === '..';

@@ -2,8 +2,9 @@ import { CreateDisposition, FileAttributes } from '../../../smb/constants.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import type { SecurityDescriptor } from '../../../smb/security/descriptor.ts';
 import { Status } from '../../../smb/status.ts';
-import { type Asker, rightsTo } from '../../security/rights.ts';
-import { type Request, StatusError } from '../../session/request.ts';
+import { askerOf } from '../../security/asker.ts';
+import { rightsTo } from '../../security/rights.ts';
+import { StatusError } from '../../session/request.ts';
 import type { DiskPath } from '../../volume/folder.ts';
 import type { Eventually } from '../../volume/posix.ts';
 import type { CreateAsk } from './ask.ts';
@@ -13,12 +14,6 @@ import { grantedAccess, overwrites } from './parameters.ts';
 export interface DecidedAccess {
   access: number;
   maximal: number;
-}
-
-/** Throws StatusError. */
-export function askerOf({ session, tree }: Request): Asker {
-  if (!session.user) throw new StatusError(Status.USER_SESSION_DELETED);
-  return { token: session.user.token, shareAccess: tree.maximalAccess };
 }
 
 /** Rights that a file with FILE_ATTRIBUTE_READONLY takes from those who ask for all there is (MS-FSA 2.1.5.1.2.1). */

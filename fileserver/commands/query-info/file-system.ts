@@ -61,6 +61,8 @@ export async function queryFileSystem(open: OpenFile, infoClass: number): Promis
           FsAttribute.caseSensitiveSearch |
           FsAttribute.casePreservedNames |
           FsAttribute.unicodeOnDisk |
+          FsAttribute.persistentAcls |
+          FsAttribute.supportsExtendedAttributes |
           FsAttribute.supportsSparseFiles |
           FsAttribute.supportsObjectIds |
           (volume.clonesExtents ? FsAttribute.supportsBlockRefcounting : 0),

@@ -5,11 +5,13 @@ import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
+import { askerOf } from '../../security/asker.ts';
+import { directoryRights, rightsTo } from '../../security/rights.ts';
 import { type Request, StatusError } from '../../session/request.ts';
 import { fileAttributes } from '../../volume/attributes.ts';
-import { childOf, type DiskPath, type Folder, lastNameOf, parentOf } from '../../volume/folder.ts';
+import { childOf, type DiskPath, type Folder, type FoundFile, lastNameOf, parentOf } from '../../volume/folder.ts';
 import { foldedName, splitWirePath } from '../../volume/names.ts';
-import { checked, isDirectory, O, type Stat } from '../../volume/posix.ts';
+import { checked, isDirectory, O } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeStatusOf } from '../change-status.ts';
 import { statusOfPathProblem } from '../path-status.ts';
@@ -110,7 +112,7 @@ export async function targetOf(
       return { parentFd: await folder.openParent(path), path, replaces: NOTHING, replacing: replacingNothing };
     }
     if (!options.replace) throw new StatusError(Status.OBJECT_NAME_COLLISION);
-    await checkReplaceable(open, found.fd, found.stat, options);
+    await checkReplaceable(open, found, options);
     const isLastName = found.stat.links <= 1;
     return {
       parentFd: await folder.openParent(found.path),
@@ -124,10 +126,14 @@ export async function targetOf(
 }
 
 /** Directories are not replaced, nor replace they anything; neither are files that are read-only (MS-FSA 2.1.5.15.12). */
-async function checkReplaceable(open: OpenFile, fd: number, stat: Stat, { ignoreReadonly }: RenameOptions) {
-  if (open.isDirectory || isDirectory(stat)) throw new StatusError(Status.ACCESS_DENIED);
-  const attributes = fileAttributes(stat, await open.folder.attributes(fd));
-  if ((attributes & FileAttribute.readonly) !== 0 && !ignoreReadonly) throw new StatusError(Status.ACCESS_DENIED);
+async function checkReplaceable(open: OpenFile, found: FoundFile, { ignoreReadonly }: RenameOptions): Promise<void> {
+  if (open.isDirectory || isDirectory(found.stat)) throw new StatusError(Status.ACCESS_DENIED);
+  const { folder } = open;
+  const { stored, descriptor } = await folder.describe(found);
+  const isReadOnly = (fileAttributes(found.stat, stored) & FileAttribute.readonly) !== 0;
+  if (isReadOnly && !ignoreReadonly) throw new StatusError(Status.ACCESS_DENIED);
+  const rights = await rightsTo(folder, { path: found.path, descriptor }, askerOf(open));
+  if ((rights & Access.delete) === 0) throw new StatusError(Status.ACCESS_DENIED);
 }
 
 /** Both names, always in one order, so that two renames do not wait for each other. */
@@ -174,6 +180,8 @@ export async function withParentOpen(
 ): Promise<number> {
   const { folder } = open;
   const { handles } = request.services;
+  const { rights } = await directoryRights(folder, target.parentFd, askerOf(request));
+  if ((rights & (open.isDirectory ? Access.addSubdirectory : Access.addFile)) === 0) return Status.ACCESS_DENIED;
   const record: OpenRecord = {
     ...open.record,
     openId: 0n,
