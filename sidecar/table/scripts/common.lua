@@ -87,7 +87,8 @@ local KEEPS_FILE = 0x800000
 
 -- Opens for attributes alone neither break caching nor keep others from it (MS-FSA 2.1.4.12).
 local function is_plain(access)
-  return bit.band(access, bit.bnot(0x100180)) ~= 0 -- more than SYNCHRONIZE, FILE_WRITE_ATTRIBUTES, FILE_READ_ATTRIBUTES
+  -- more than SYNCHRONIZE, FILE_WRITE_ATTRIBUTES, FILE_READ_ATTRIBUTES
+  return bit.band(access, bit.bnot(bit.bor(0x100180, KEEPS_FILE))) ~= 0
 end
 
 -- Counts of one owner and class: {opens, readers, writers, deleters, deny read, deny write, deny delete, for more than attributes}

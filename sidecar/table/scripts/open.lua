@@ -25,11 +25,12 @@ if file.meta[M_UNLINKING] or file.meta[M_DELETE_PENDING] == 1 then return { DELE
 
 local access, share, asked = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[12])
 local read, write, delete = arbitrated(access)
+local keeps_file = bit.band(access, KEEPS_FILE) ~= 0
 local violation, waiting, purge = false, false, false
 for owner, classes in pairs(file.counts) do
   local state = standing(owner)
   for class, c in pairs(classes) do
-    local clash = conflicts(c, read, write, delete, share)
+    local clash = conflicts(c, read, write, delete, share) or (keeps_file and c[4] > 0)
     if state == 'valid' and (class == 'n' or class == 'd' or class == 'p') then
       if clash then violation = true end
     elseif class == 'p' or class == 'wp' then
