@@ -117,7 +117,7 @@ function validateNegotiateInfo(request: Request, ioctl: IoctlRequest): Reply {
     'negotiated' in choice &&
     choice.negotiated.dialect === connection.dialect &&
     said.clientGuid.equals(connection.clientGuid) &&
-    said.securityMode === connection.clientSecurityMode &&
+    said.securityMode === (connection.clientSecurityMode ?? said.securityMode) &&
     (connection.dialect < Dialect.SMB_3_0 || said.capabilities === connection.clientCapabilities);
   if (!isSame) {
     services.log.warn({ client: connection.remote }, 'NEGOTIATE was tampered with: closing the connection');

@@ -170,7 +170,7 @@ export function answerSmb1Negotiate(
     clientGuid: Buffer.alloc(16),
     clientCapabilities: 0,
     serverCapabilities: isWildcard ? Capabilities.LARGE_MTU : 0,
-    clientSecurityMode: SecurityMode.SIGNING_ENABLED,
+    clientSecurityMode: undefined,
     serverSecurityMode:
       SecurityMode.SIGNING_ENABLED | (security.signing === 'Required' ? SecurityMode.SIGNING_REQUIRED : 0),
     clientDialects: [],

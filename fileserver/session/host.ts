@@ -13,7 +13,7 @@ export interface Negotiated {
   clientGuid: Buffer;
   clientCapabilities: number;
   serverCapabilities: number;
-  clientSecurityMode: number;
+  clientSecurityMode: number | undefined;
   serverSecurityMode: number;
   /** The dialects as the client listed them: FSCTL_VALIDATE_NEGOTIATE_INFO compares. */
   clientDialects: number[];

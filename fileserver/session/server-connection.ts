@@ -134,8 +134,8 @@ export class ServerConnection implements CallHost {
   get serverCapabilities(): number {
     return this.negotiated?.serverCapabilities ?? 0;
   }
-  get clientSecurityMode(): number {
-    return this.negotiated?.clientSecurityMode ?? 0;
+  get clientSecurityMode(): number | undefined {
+    return this.negotiated?.clientSecurityMode;
   }
   get maxTransactSize(): number {
     return this.negotiated?.maxIoSize ?? 0;

@@ -20,8 +20,8 @@ export interface Connection {
   /** Capabilities that the client named, and those that the server answered with. */
   readonly clientCapabilities: number;
   readonly serverCapabilities: number;
-  /** Security mode that the client named. */
-  readonly clientSecurityMode: number;
+  /** Security mode that the client named; undefined: its NEGOTIATE was of SMB1, which has none. */
+  readonly clientSecurityMode: number | undefined;
   readonly maxTransactSize: number;
   readonly maxReadSize: number;
   readonly maxWriteSize: number;
