@@ -45,7 +45,7 @@ export class Endings {
     if (decision.outcome !== Outcome.GRANTED) return decision.mayWaitTicks;
     if (why !== 'fenced' || decision.createGuid.length > 0) metrics.expired.inc();
     if (decision.createGuid.length > 0) {
-      table.forget({ durability: 2, createGuid: decision.createGuid, clientGuid: decision.clientGuid, openId });
+      table.forget({ durability: 2, createGuid: decision.createGuid, openId });
     }
     this.#follow(fileId, decision);
     const owner = cluster.member(decision.owner);

@@ -57,7 +57,7 @@ export class Opens {
   async find(member: Member, request: FindCreate): Promise<{ outcome: number; reply?: OpenReply }> {
     const { table } = this.#is;
     if (request.createGuid.length !== 16 || request.clientGuid.length !== 16) return { outcome: Outcome.INVALID };
-    const fileId = await table.hinted(request.createGuid, request.clientGuid, 0n);
+    const fileId = await table.hinted(request.createGuid, 0n);
     if (!fileId) return { outcome: Outcome.NOT_FOUND };
     const found = await table.find(
       member.identity,

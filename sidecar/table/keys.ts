@@ -46,10 +46,12 @@ export class Keys {
     const shard = shardOfId(sessionId);
     return { shard, key: `${this.#shards[shard]}session:${sessionId.toString(16)}` };
   }
-  /** The hint where an open is: by its guids, or by its id where it has no CreateGuid (durable handles of version 1). */
-  create(createGuid: Uint8Array, clientGuid: Uint8Array, openId: bigint): string {
-    const name =
-      createGuid.length > 0 ? Buffer.concat([createGuid, clientGuid]).toString('hex') : `id-${openId.toString(16)}`;
+  /**
+   * The hint where an open is: by its CreateGuid, which its client knows whatever ClientGuid it comes back with, or by its id where it
+   * has none (durable handles of version 1, resilient ones).
+   */
+  create(createGuid: Uint8Array, openId: bigint): string {
+    const name = createGuid.length > 0 ? hex(createGuid) : `id-${openId.toString(16)}`;
     return `${this.#shards[shardOf(Buffer.from(name))]}create:${name}`;
   }
 }

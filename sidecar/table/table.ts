@@ -166,9 +166,9 @@ export class Table {
     return this.#readOpen(await this.#file('find', me, fileId, [asBuffer(guids), idBytes(openId)]), fileId);
   }
 
-  /** Which file the open with these guids (or this id) may be an open of. */
-  async hinted(createGuid: Uint8Array, clientGuid: Uint8Array, openId: bigint): Promise<Buffer | undefined> {
-    const key = this.keys.create(createGuid, clientGuid, openId);
+  /** Which file the open with this CreateGuid (or this id) may be an open of. */
+  async hinted(createGuid: Uint8Array, openId: bigint): Promise<Buffer | undefined> {
+    const key = this.keys.create(createGuid, openId);
     return (await this.#store.read((connection) => connection.getBuffer(key), this.#waitMs)) ?? undefined;
   }
 
@@ -192,9 +192,9 @@ export class Table {
   }
 
   /** Forgets where a durable open was. */
-  forget(record: Pick<OpenRecord, 'durability' | 'createGuid' | 'clientGuid' | 'openId'>): void {
+  forget(record: Pick<OpenRecord, 'durability' | 'createGuid' | 'openId'>): void {
     if (record.durability === 0 && record.createGuid.length === 0) return;
-    this.#store.data.unlink(this.keys.create(record.createGuid, record.clientGuid, record.openId)).catch(() => {});
+    this.#store.data.unlink(this.keys.create(record.createGuid, record.openId)).catch(() => {});
   }
 
   /** @returns undefined when a range leaves the 64-bit space */
@@ -425,7 +425,7 @@ export class Table {
 
   /** Where the open is going to be; the truth is in the file's record. */
   #hint(record: OpenRecord): { key: string; value: Buffer } {
-    const key = this.keys.create(record.createGuid, record.clientGuid, record.openId);
+    const key = this.keys.create(record.createGuid, record.openId);
     return { key, value: asBuffer(record.fileId) };
   }
 

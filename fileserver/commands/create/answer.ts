@@ -23,6 +23,8 @@ export interface AnswerFacts {
   maximalAccess: number;
   /** As the client is to hear of it, OplockLevel.*; else what the open has. */
   oplockLevel?: number;
+  /** CreateAction.*; else what the CREATE of the open did. */
+  createAction?: number;
 }
 
 /** The successful answer (MS-SMB2 3.3.5.9): the same for a new open, a replay and a reconnect. */
@@ -33,7 +35,7 @@ export function answerCreate(request: Request, open: OpenFile, wishes: Wishes, a
       ...about.facts,
       oplockLevel: about.oplockLevel ?? wireOplockLevel(open.record.oplock),
       flags: 0,
-      createAction: open.attachment.createAction,
+      createAction: about.createAction ?? open.attachment.createAction,
       fileId: open.fileId,
       createContexts: contextsOf(open, wishes, about),
     }),

@@ -54,6 +54,7 @@ export function recordFor(
     createGuid: wishes.durable ? Buffer.from(wishes.durable.createGuid) : NOTHING,
     clientGuid: connection.clientGuid,
     appInstanceId: wishes.appInstanceId ? Buffer.from(wishes.appInstanceId) : NOTHING,
+    appInstanceVersion: wishes.appInstanceVersion,
     user: userOf(request),
     sessionId: session.id,
     ...cachingFor(ask, file),

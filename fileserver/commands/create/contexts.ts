@@ -5,10 +5,12 @@ import { decodeSecurityDescriptor, type SecurityDescriptor } from '../../../smb/
 import { Status } from '../../../smb/status.ts';
 import type { CreateRequest } from '../../../smb/wire/create.ts';
 import {
+  type AppInstanceVersion,
   type DH2C,
   type DH2QRequest,
   decodeAlSi,
   decodeAppInstanceId,
+  decodeAppInstanceVersion,
   decodeDH2C,
   decodeDH2QRequest,
   decodeDHnC,
@@ -33,6 +35,7 @@ export interface Wishes {
   reconnect: DH2C | undefined;
   lease: LeaseContext | undefined;
   appInstanceId: Buffer | undefined;
+  appInstanceVersion: AppInstanceVersion | undefined;
   /** Bytes. */
   allocationSize: number;
   maximalAccess: { timestamp: bigint | undefined } | undefined;
@@ -57,8 +60,11 @@ export function wishesOf(create: CreateRequest, dialect: number): Wishes {
   const reconnectV2 = is3 ? find(Name.DURABLE_HANDLE_RECONNECT_V2) : undefined;
   checkTogether({ v1, v2, reconnectV1, reconnectV2 });
   const lease = find(Name.REQUEST_LEASE);
-  const wantsLease = create.requestedOplockLevel === OplockLevel.LEASE && dialect >= Dialect.SMB_2_1;
-  const appInstanceId = find(Name.APP_INSTANCE_ID);
+  // A reconnect names its lease whatever the level that it asks for (3.3.5.9.7, 3.3.5.9.12).
+  const isReconnect = reconnectV1 !== undefined || reconnectV2 !== undefined;
+  const wantsLease = dialect >= Dialect.SMB_2_1 && (create.requestedOplockLevel === OplockLevel.LEASE || isReconnect);
+  const appInstanceId = is3 && !reconnectV2 ? find(Name.APP_INSTANCE_ID) : undefined;
+  const appInstanceVersion = dialect === Dialect.SMB_3_1_1 ? find(Name.APP_INSTANCE_VERSION) : undefined;
   const allocation = find(Name.ALLOCATION_SIZE);
   const maximalAccess = find(Name.QUERY_MAXIMAL_ACCESS_REQUEST);
   return {
@@ -67,7 +73,8 @@ export function wishesOf(create: CreateRequest, dialect: number): Wishes {
     reconnectV1: reconnectV1 && decodeDHnC(reconnectV1),
     reconnect: reconnectV2 && decodeDH2C(reconnectV2),
     lease: lease && wantsLease ? decodeRqLs(lease) : undefined,
-    appInstanceId: appInstanceId && v2 ? decodeAppInstanceId(appInstanceId) : undefined,
+    appInstanceId: appInstanceId && decodeAppInstanceId(appInstanceId),
+    appInstanceVersion: appInstanceId && appInstanceVersion && decodeAppInstanceVersion(appInstanceVersion),
     allocationSize: allocation ? decodeAlSi(allocation) : 0,
     maximalAccess: maximalAccess && { timestamp: decodeMxAcRequest(maximalAccess) },
     diskId: find(Name.QUERY_ON_DISK_ID) !== undefined,

@@ -1,6 +1,6 @@
 import { reasonOf } from '../../../common/errors.ts';
 import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
-import { DurableFlags } from '../../../smb/constants.ts';
+import { CreateAction, DurableFlags } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { findRecorded, openForAccess } from '../../opens/adoption.ts';
@@ -22,7 +22,7 @@ export interface Claim {
   /** Empty: of version 1, which has none. */
   createGuid: Buffer;
   persistent: boolean;
-  /** The name that it is asked for by, on the wire; undefined: it may have any. */
+  /** The name that it is asked for by, on the wire; undefined: by a replay of the CREATE that made it. */
   name: string | undefined;
 }
 
@@ -74,7 +74,9 @@ export async function reclaim(request: Request, folder: Folder, wishes: Wishes, 
     await giveBack();
     return statusReply(Status.OBJECT_NAME_NOT_FOUND);
   }
-  return answer(request, open, wishes);
+  // A replay is told what the first CREATE did, a reconnect that it found the file.
+  const createAction = claim.name === undefined ? open.attachment.createAction : CreateAction.OPENED;
+  return answer(request, open, wishes, createAction);
 }
 
 /** Open.Lease.FileName is what the client asks for (3.3.5.9.7, 3.3.5.9.12). */
@@ -127,9 +129,9 @@ async function adopt(
   });
 }
 
-async function answer(request: Request, open: OpenFile, wishes: Wishes): Promise<Reply> {
+async function answer(request: Request, open: OpenFile, wishes: Wishes, createAction: number): Promise<Reply> {
   const stat = await statOf(open.folder.posix, open.fd);
   const facts = factsOf(stat, await open.folder.attributes(open.fd));
   const maximalAccess = request.tree.maximalAccess;
-  return answerCreate(request, open, wishes, { facts, inode: stat.inode, maximalAccess });
+  return answerCreate(request, open, wishes, { facts, inode: stat.inode, maximalAccess, createAction });
 }
