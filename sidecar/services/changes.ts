@@ -88,6 +88,7 @@ export class ChangeFeed {
     else this.#own.set(member, scopes);
     const version = ++this.#version;
     for (const other of this.#members()) if (other !== member) this.#tellWatched(other);
+    await this.#lookAround();
     await Promise.all(this.#peers().map((peer) => this.#tellPeer(peer)));
     if (this.#own.size === 0) this.#relied = 0n;
     else if (version > this.#relied) this.#relied = version;
@@ -153,6 +154,16 @@ export class ChangeFeed {
       byAddress.set(server.address, server);
     }
     return [...byAddress.values()];
+  }
+
+  /** Servers that came since the last look would not be told. Where the store is out of reach, none can come. */
+  async #lookAround(): Promise<void> {
+    const { cluster, registry, log } = this.#is;
+    try {
+      cluster.look(await registry.list());
+    } catch (error) {
+      log.debug({ reason: reasonOf(error) }, 'who is told what is watched here is known from the last look');
+    }
   }
 
   #watchedBesides(member: Member): WatchScope[] {
