@@ -72,7 +72,7 @@ function onOpen(request: Request, open: OpenFile, ioctl: IoctlRequest): Reply | 
     case Fsctl.SRV_COPYCHUNK_WRITE:
       return copychunk(request, open, ioctl);
     case Fsctl.SET_SPARSE:
-      return setSparse(open, ioctl);
+      return setSparse(request, open, ioctl);
     case Fsctl.SET_ZERO_DATA:
       return setZeroData(request, open, ioctl);
     case Fsctl.QUERY_ALLOCATED_RANGES:

@@ -24,7 +24,9 @@ export async function changeData<T>(
       // Locks may have come while caching was broken.
       refuseLocked(open, range, true);
       if (!open.writesThrough) open.unstable = true;
-      return await change();
+      const changed = await change();
+      if (request.services.changes.active) request.services.changes.wrote(open);
+      return changed;
     } finally {
       open.file.end(io);
     }

@@ -1,5 +1,5 @@
 // FSCTL_SET_SPARSE, FSCTL_SET_ZERO_DATA, FSCTL_QUERY_ALLOCATED_RANGES and FSCTL_FILE_LEVEL_TRIM (MS-FSA 2.1.5.10).
-import { FileAttribute } from '../../../smb/fscc/constants.ts';
+import { FileAttribute, NotifyFilter } from '../../../smb/fscc/constants.ts';
 import {
   ALLOCATED_RANGE_SIZE,
   type ByteRange,
@@ -25,6 +25,7 @@ import {
   PosixError,
 } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
+import { changeMetadata } from '../set-info/metadata.ts';
 import { changeData, stabilize } from './change.ts';
 import { emptyReply, ioctlReply } from './reply.ts';
 
@@ -34,7 +35,7 @@ const ZEROS_AT_ONCE = 1024 * 1024;
 const BLOCK_SIZE = 4096;
 
 /** The file's data and attributes may be changed by whoever may change one of them (MS-FSA 2.1.5.10.35). */
-export async function setSparse(open: OpenFile, ioctl: IoctlRequest): Promise<Reply> {
+export async function setSparse(request: Request, open: OpenFile, ioctl: IoctlRequest): Promise<Reply> {
   if (open.isDirectory) return statusReply(Status.INVALID_PARAMETER);
   if (!open.mayAny(Access.writeData | Access.appendData | Access.writeAttributes)) {
     return statusReply(Status.ACCESS_DENIED);
@@ -42,17 +43,15 @@ export async function setSparse(open: OpenFile, ioctl: IoctlRequest): Promise<Re
   const sparse = decodeSetSparse(ioctl.input);
   open.begin(true);
   try {
-    const { folder, fd } = open;
-    const stored = await folder.attributes(fd);
-    const before = stored.attributes ?? defaultAttributes(await statOf(folder.posix, fd));
-    const attributes = sparse ? before | FileAttribute.sparse : before & ~FileAttribute.sparse;
-    if (attributes !== before) {
-      await folder.setAttributes(fd, { ...stored, attributes });
-      if (open.isWritable) await stabilize(open);
-    }
+    await changeMetadata(open, async (stored) => {
+      const before = stored.attributes ?? defaultAttributes(await statOf(open.folder.posix, open.metadataFd));
+      const attributes = sparse ? before | FileAttribute.sparse : before & ~FileAttribute.sparse;
+      return attributes === before ? undefined : { ...stored, attributes };
+    });
   } finally {
     open.end(true);
   }
+  request.services.changes.modified(request.tree.share, open.path, NotifyFilter.attributes);
   return emptyReply(ioctl);
 }
 
@@ -78,7 +77,7 @@ async function withinFile(open: OpenFile, { offset, length }: ByteRange): Promis
 }
 
 async function isSparse(open: OpenFile): Promise<boolean> {
-  const { attributes } = await open.folder.attributes(open.fd);
+  const { attributes } = await open.folder.attributes(open.metadataFd);
   return attributes !== undefined && (attributes & FileAttribute.sparse) !== 0;
 }
 
