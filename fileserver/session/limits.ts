@@ -18,6 +18,8 @@ export const MAX_RETIRED = 8;
 /** Until somebody has logged on; and after the last session of a connection has ended. */
 export const LOGON_TIMEOUT_MS = 30_000;
 export const LOGGED_OFF_TIMEOUT_MS = 5 * 60_000;
+/** A large message that has begun to arrive holds memory no longer. */
+export const ARRIVAL_TIMEOUT_MS = 120_000;
 /** From this size on a message that has begun to arrive counts as in flight, and a reply that its client does not read. */
 export const SMALL = 64 * 1024;
 /** Requests that wait (locks, breaks) at once on a connection; further ones are refused (MS-SMB2 3.3.4.2). */

@@ -26,6 +26,7 @@ import { FencedError } from './deadline-gate.ts';
 import { dispatch, needsTree } from './dispatch.ts';
 import type { Negotiated, ServerHost, SessionSetup } from './host.ts';
 import {
+  ARRIVAL_TIMEOUT_MS,
   LOGGED_OFF_TIMEOUT_MS,
   LOGON_TIMEOUT_MS,
   MAX_ASYNC,
@@ -97,6 +98,7 @@ export class ServerConnection implements CallHost {
   #waitsForRequests = false;
   #waitsForRoom = false;
   #logonTimer: NodeJS.Timeout | undefined;
+  #arrivalTimer: NodeJS.Timeout | undefined;
 
   constructor(server: ConnectionOwner, socket: Socket, id: number) {
     this.server = server;
@@ -201,10 +203,13 @@ export class ServerConnection implements CallHost {
     return true;
   }
 
-  /** Where the server (or the user) has much in flight, only who has nothing gets more: one request at a time for everybody. */
+  /**
+   * Where the server (or the user) has much in flight, only who has nothing gets more: one request at a time for everybody. What has begun
+   * to arrive has its memory and goes on.
+   */
   #hasRoom(): boolean {
     const { accounts } = this.server;
-    if (!accounts.isFull(this.#usage)) return true;
+    if (!accounts.isFull(this.#usage) || this.#arrivingBytes > 0) return true;
     return this.#inFlightBytes === 0 && this.#unreadBytes === 0 && !accounts.isOverfull();
   }
 
@@ -226,12 +231,15 @@ export class ServerConnection implements CallHost {
       return false;
     }
     this.#arrivingBytes = length;
+    this.#arrivalTimer = setTimeout(() => this.close('a message did not arrive in time'), ARRIVAL_TIMEOUT_MS);
+    this.#arrivalTimer.unref();
     this.server.accounts.addBytes(length, this.#usage);
     return true;
   }
 
   #hasArrived(): void {
     if (this.#arrivingBytes === 0) return;
+    clearTimeout(this.#arrivalTimer);
     this.server.accounts.addBytes(-this.#arrivingBytes, this.#usage);
     this.#arrivingBytes = 0;
   }

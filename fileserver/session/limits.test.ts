@@ -1,0 +1,97 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Command } from '../../smb/constants.ts';
+import { Status } from '../../smb/status.ts';
+import { encodeEchoRequest } from '../../smb/wire/echo.ts';
+import { framePrefix } from '../../smb/wire/framing.ts';
+import { encodeLogoffRequest } from '../../smb/wire/logoff.ts';
+import type { RawClient } from '../testing/raw-client.ts';
+import { ALICE, BOB, TestServer } from '../testing/test-server.ts';
+
+const MIB = 1024 * 1024;
+
+describe('a server with little to give', () => {
+  let server: TestServer;
+  afterEach(() => server.stop());
+
+  /** The bytes of an ECHO that trails a lot behind it: large, and answered at once. */
+  const largeEcho = (client: RawClient, size: number): Buffer => {
+    const message = client.message(Command.ECHO, Buffer.concat([encodeEchoRequest(), Buffer.alloc(size)]));
+    client.signer?.sign(message);
+    return Buffer.concat([framePrefix(message.length), message]);
+  };
+  /** Sends half of a large message. What is answered came before it in the same bytes: then it has its memory. @returns the rest */
+  const begun = async (client: RawClient): Promise<Buffer> => {
+    const small = largeEcho(client, 0);
+    const large = largeEcho(client, 2 * MIB);
+    client.socket.write(Buffer.concat([small, large.subarray(0, MIB)]));
+    expect((await client.receive()).header.status).toBe(Status.SUCCESS);
+    return large.subarray(MIB);
+  };
+  const echo = async (client: RawClient) => (await client.request(Command.ECHO, encodeEchoRequest())).header.status;
+
+  test('refuses a user one session too many, and no other user', async () => {
+    server = await TestServer.start({ limits: { perUser: { sessions: 2 } } });
+    const first = await server.loggedOn(...ALICE);
+    await server.loggedOn(...ALICE);
+    const third = await server.negotiated();
+    expect(await third.logOn(...ALICE)).toBe(Status.INSUFFICIENT_RESOURCES);
+    await server.loggedOn(...BOB);
+    await first.request(Command.LOGOFF, encodeLogoffRequest());
+    await server.loggedOn(...ALICE);
+  });
+
+  test('gives the place of who never logs on to who comes later', async () => {
+    server = await TestServer.start({ limits: { connectionsBeforeLogon: 2 } });
+    const user = await server.loggedOn(...ALICE);
+    const oldest = await server.negotiated();
+    const older = await server.connected();
+    const latest = await server.negotiated();
+    await oldest.closed();
+    expect(await latest.logOn(...BOB)).toBe(Status.SUCCESS);
+    expect(older.isClosed).toBe(false);
+    expect(await echo(user)).toBe(Status.SUCCESS);
+  });
+
+  test('resets connections beyond the most that it has', async () => {
+    server = await TestServer.start({ limits: { connections: 2 } });
+    const [one] = [await server.loggedOn(...ALICE), await server.loggedOn(...ALICE)];
+    const third = await server.connected().catch(() => undefined);
+    await third?.closed();
+    expect(await echo(one)).toBe(Status.SUCCESS);
+  });
+
+  test('takes memory for large messages only when there is room', async () => {
+    server = await TestServer.start({ limits: { bytesInFlight: MIB } });
+    const [alice, bob] = [await server.loggedOn(...ALICE), await server.loggedOn(...BOB)];
+    const rest = await begun(alice);
+    bob.socket.write(largeEcho(bob, MIB));
+    await expect(bob.receive(300)).rejects.toThrow('no response');
+    alice.socket.write(rest);
+    expect((await alice.receive()).header.status).toBe(Status.SUCCESS);
+    expect((await bob.receive()).header.status).toBe(Status.SUCCESS);
+  });
+
+  test('gives back what a message held whose connection is lost', async () => {
+    server = await TestServer.start({ limits: { bytesInFlight: MIB } });
+    const [alice, bob] = [await server.loggedOn(...ALICE), await server.loggedOn(...BOB)];
+    await begun(alice);
+    bob.socket.write(largeEcho(bob, MIB));
+    await expect(bob.receive(300)).rejects.toThrow('no response');
+    alice.socket.destroy();
+    expect((await bob.receive()).header.status).toBe(Status.SUCCESS);
+  });
+
+  test('lets one user go on where another has all that one may have', async () => {
+    server = await TestServer.start({ limits: { perUser: { bytesInFlight: MIB } } });
+    const [alice, again, bob] = [
+      await server.loggedOn(...ALICE),
+      await server.loggedOn(...ALICE),
+      await server.loggedOn(...BOB),
+    ];
+    await begun(alice);
+    bob.socket.write(largeEcho(bob, 2 * MIB));
+    expect((await bob.receive()).header.status).toBe(Status.SUCCESS);
+    // Who has nothing in flight gets one at a time.
+    expect(await echo(again)).toBe(Status.SUCCESS);
+  });
+});
