@@ -42,7 +42,7 @@ beforeAll(async () => {
   stage = await Stage.start(2);
   const client = await stage.client(0);
   const file = await client.open('watched', { access: 'readwrite', disposition: 'openIf' });
-  await file.write(Buffer.from('a'), 0);
+  await file.write(0, Buffer.from('a'));
   const metrics = new OperatorMetrics();
   metrics.observe({ fileserverclusters: () => 0 }, () => ({ available: 1, degraded: 0, all: 1 }));
   const health = { live: () => true as const, ready: () => true as const };
@@ -65,12 +65,12 @@ beforeAll(async () => {
   });
   // What is counted has to begin before it grows, or nothing has increased.
   await eventually('requests were scraped twice', 20_000, async () => {
-    await file.write(Buffer.from('b'), 0);
+    await file.write(0, Buffer.from('b'));
     return (await query('sum(rate(holdfast_fileserver_requests_total[5s])) > 0')).length > 0 || undefined;
   });
   const control = await stage.control(0);
   await control.migrate({ migrationId: 'watched', targetPods: ['local-1'] });
-  await file.write(Buffer.from('c'), 0);
+  await file.write(0, Buffer.from('c'));
   metrics.reconciles.labels('fileserverclusters', 'ok').inc();
   metrics.migrations.labels('Cordon', 'Succeeded').inc();
   metrics.migrationSeconds.labels('Cordon').observe(1);
