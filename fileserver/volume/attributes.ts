@@ -1,5 +1,6 @@
 import { FileAttribute } from '../../smb/fscc/constants.ts';
 import { decodeSid, encodeSid, type Sid } from '../../smb/security/sid.ts';
+import { WireReader } from '../../smb/wire/cursor.ts';
 import { WireError } from '../../smb/wire/errors.ts';
 import { isDirectory, type Stat } from './posix.ts';
 
@@ -75,26 +76,23 @@ function decodeVariable(bytes: Buffer, flags: number): StoredAttributes {
     hasDescriptor: (flags & HAS_DESCRIPTOR) !== 0,
     otherFlags: flags & ~KNOWN_FLAGS,
   };
-  let at = FIXED_SIZE;
+  const reader = new WireReader(bytes, 'stored attributes', FIXED_SIZE);
   try {
     if ((flags & HAS_CHANGE_TIME) !== 0) {
-      stored.changeTime = { value: bytes.readBigInt64LE(at), atWriteTime: bytes.readBigInt64LE(at + 8) };
-      at += 16;
+      stored.changeTime = { value: reader.u64(), atWriteTime: reader.u64() };
     }
     if ((flags & HAS_OWNER) !== 0) {
-      const { sid, size } = decodeSid(bytes, at);
+      const { sid, size } = decodeSid(bytes, reader.at);
       stored.owner = sid;
-      at += size;
+      reader.skip(size);
     }
-    if ((flags & HAS_EXTENDED_ATTRIBUTES) !== 0) {
-      stored.eaSize = bytes.readUInt32LE(at);
-      at += 4;
-    }
+    if ((flags & HAS_EXTENDED_ATTRIBUTES) !== 0) stored.eaSize = reader.u32();
   } catch (error) {
     // Cut off, by whatever wrote it: what was read so far holds.
-    if (!(error instanceof RangeError) && !(error instanceof WireError)) throw error;
+    if (!(error instanceof WireError)) throw error;
     return stored;
   }
+  const { at } = reader;
   if (at < bytes.length) stored.rest = Buffer.from(bytes.subarray(at));
   return stored;
 }
