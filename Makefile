@@ -80,7 +80,7 @@ test-unit: build ## unit and property tests, beside the code
 test-integration: build ## parts against a real Redis, real clients, a real kube-apiserver
 	test/cluster/install-packages.sh redis clients cluster metrics
 	test/cluster/build.sh
-	$(jest) --outputFile=out/tests/integration.json --json --runInBand --roots test/integration
+	$(jest) --outputFile=out/tests/integration.json --json --runInBand --roots test/integration test/fuzz
 
 .PHONY: test-conformance
 test-conformance: build ## smbtorture, compared with test/conformance/expected.tsv
@@ -91,6 +91,11 @@ test-conformance: build ## smbtorture, compared with test/conformance/expected.t
 test-faults: build ## faults at the processes, with histories that are checked (SCHEDULES=n)
 	test/cluster/install-packages.sh redis clients
 	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults
+
+.PHONY: fuzz
+fuzz: build ## every parser and a live server fed with damaged bytes (FUZZ_SECONDS=600, SEED=n to repeat)
+	test/cluster/install-packages.sh redis clients
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),600) $(jest) --runInBand --testTimeout 100000000 --roots test/fuzz
 
 .PHONY: profile
 profile: build ## a CPU profile of a benchmark run (PROFILE=fileserver|sidecar|client BENCH="rates --only open-close")
