@@ -1,6 +1,7 @@
 import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
 import { CreateAction, CreateDisposition } from '../../../smb/constants.ts';
 import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
+import { NotifyFilter } from '../../../smb/fscc/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags, openForAccess } from '../../opens/adoption.ts';
@@ -85,6 +86,8 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
         await truncate(ask, fd, stored);
         stored = await folder.attributes(fd);
         stat = await statOf(folder.posix, fd);
+        const overwritten = NotifyFilter.attributes | NotifyFilter.size | NotifyFilter.lastWrite;
+        request.services.changes.modified(request.tree.share, found.path, overwritten);
       }
     } catch (error) {
       await folder.posix.close(fd);
