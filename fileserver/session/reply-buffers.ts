@@ -4,7 +4,7 @@ const LARGEST = 8 * 1024 * 1024;
 /** On top of the class, so that a payload of exactly its size fits with the headers around it. */
 const EXTRA = 512;
 /** Bytes that may lie unused. */
-const MAX_IDLE = 64 * 1024 * 1024;
+const MAX_IDLE = 32 * 1024 * 1024;
 
 interface Lent {
   readonly buffer: Buffer;

@@ -37,7 +37,7 @@ describe('accounts', () => {
     accounts.addBytes(400, bob);
     expect(accounts.isFull(bob)).toBe(true);
     expect(accounts.isOverfull()).toBe(false);
-    accounts.addBytes(500, bob);
+    accounts.addBytes(250, bob);
     expect(accounts.isOverfull()).toBe(true);
   });
 
