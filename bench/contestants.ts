@@ -20,9 +20,9 @@ export interface Contestant {
   stop(): Promise<void>;
 }
 
-/** `holdfast serve` with one server. */
-export async function startHoldfast(continuouslyAvailable: boolean): Promise<Contestant> {
-  const serving = await startServing({ flags: continuouslyAvailable ? ['--continuously-available'] : [] });
+/** `holdfast serve` with one server. @param fill puts the files that are needed into the share */
+export async function startHoldfast(flags: string[], fill: (directory: string) => void): Promise<Contestant> {
+  const serving = await startServing({ flags });
   fill(serving.directory);
   const [address = ''] = serving.addresses;
   const [host = '', port = ''] = address.split(':');
@@ -55,10 +55,10 @@ export async function startServing(options: { servers?: number; flags?: string[]
   }
 }
 
-/** Debian's smbd as it comes, with signing as we have it. undefined where there is none. */
-export async function startSmbd(): Promise<Contestant | undefined> {
+/** Debian's smbd as it comes, with 3.1.1 alone. undefined where there is none. @param extra lines of the [global] section */
+export async function startSmbd(extra: string[], fill: (directory: string) => void): Promise<Contestant | undefined> {
   if (!Smbd.isInstalled()) return undefined;
-  const smbd = await Smbd.start(['server signing = mandatory', 'server min protocol = SMB3_11']);
+  const smbd = await Smbd.start(['server min protocol = SMB3_11', ...extra]);
   fill(smbd.directory);
   for (const pid of descendantsNamed(process.pid, 'smbd')) raisePriorityOf(pid);
   return {
@@ -75,8 +75,8 @@ export async function startSmbd(): Promise<Contestant | undefined> {
   };
 }
 
-/** The files that the workloads use. */
-function fill(directory: string): void {
+/** The files that the workloads of rates use. */
+export function fillForRates(directory: string): void {
   for (let i = 0; i < FILES; i++) writeFileSync(join(directory, fileName(i)), 'x', { mode: 0o666 });
   writeFileSync(join(directory, DATA_FILE), randomBytes(DATA_FILE_BYTES), { mode: 0o666 });
 }

@@ -9,7 +9,7 @@ interface ProcessStat {
   cpuUs: number;
 }
 
-/** CPU time that a process has used so far, all its threads together, in microseconds; 0 when it is gone. */
+/** CPU time that a process has used so far, all its threads together, and that of the children it has waited for, in microseconds; 0 when it is gone. */
 export function cpuTimeUs(pid: number): number {
   return statOf(pid)?.cpuUs ?? 0;
 }
@@ -29,7 +29,7 @@ export function descendantsNamed(root: number, name: string): number[] {
   return [...all].filter(([pid, stat]) => stat.name === name && descends(pid)).map(([pid]) => pid);
 }
 
-/** Fields 2, 4, 14 and 15 of /proc/PID/stat (proc(5)). The name may contain spaces and brackets. */
+/** Fields 2, 4 and 14 to 17 of /proc/PID/stat (proc(5)). The name may contain spaces and brackets. */
 function statOf(pid: number): ProcessStat | undefined {
   let text: string;
   try {
@@ -42,6 +42,6 @@ function statOf(pid: number): ProcessStat | undefined {
   return {
     parent: Number(fields[1]),
     name: text.slice(text.indexOf('(') + 1, nameEnd),
-    cpuUs: (Number(fields[11]) + Number(fields[12])) * TICK_US,
+    cpuUs: fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) * TICK_US,
   };
 }

@@ -3,6 +3,7 @@ import { SourceMap } from 'node:module';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '../test/cluster/shell.ts';
+import { printTable, say } from './report.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const SAMPLING_INTERVAL_US = 250;
@@ -65,6 +66,29 @@ export async function profiled<T>(
   } finally {
     inspector.close();
   }
+}
+
+/** Runs `load` with a profile of one process, if it can be had; prints the functions that cost most and keeps the whole. */
+export async function loadProfiled<T>(
+  workload: string,
+  part: string,
+  subject: Profilable | undefined,
+  load: () => Promise<T>,
+): Promise<T> {
+  if (!subject) return load();
+  const { result, profile } = await profiled(subject, load);
+  const { costs, idleShare } = topFunctions(profile);
+  say(`\n${part} under ${workload}: idle ${percent(idleShare)}, of the rest, by self time:`);
+  printTable(
+    ['function', 'share', 'where'],
+    costs.map(({ name, at, share }) => [name, percent(share), at]),
+  );
+  say(`the whole profile: ${saveProfile(`${workload}-${part}`, profile)}`);
+  return result;
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)}%`;
 }
 
 /** Keeps a profile where Chrome's and VS Code's viewers (flame graph) can open it. @returns its path */

@@ -1,9 +1,9 @@
-import { type Contestant, startHoldfast, startSmbd } from './contestants.ts';
+import { type Contestant, fillForRates, startHoldfast, startSmbd } from './contestants.ts';
 import { cpuTimeUs } from './cpu-time.ts';
 import type { LoadResult } from './load.ts';
 import { LoadClient } from './load-client.ts';
 import { describeMachine, machineText } from './machine.ts';
-import { profiled, saveProfile, topFunctions } from './profile.ts';
+import { loadProfiled } from './profile.ts';
 import { type BenchOptions, figure, printTable, saveResults, say } from './report.ts';
 import { type Spread, spreadOf } from './statistics.ts';
 import { WORKLOADS, type Workload } from './workloads.ts';
@@ -72,10 +72,12 @@ async function startContestants(workloads: readonly Workload[], options: BenchOp
     if (!workloads.some((workload) => workload.persistent === persistent)) continue;
     if (options.against.includes('holdfast')) {
       say(`starting holdfast serve${persistent ? ' --continuously-available' : ''}`);
-      entries.push({ contestant: await startHoldfast(persistent), persistent });
+      const flags = persistent ? ['--continuously-available'] : [];
+      entries.push({ contestant: await startHoldfast(flags, fillForRates), persistent });
     }
     if (persistent || !options.against.includes('smbd')) continue;
-    const smbd = await startSmbd();
+    // Signing as we have it.
+    const smbd = await startSmbd(['server signing = mandatory'], fillForRates);
     if (smbd) entries.push({ contestant: smbd, persistent });
     else say('no smbd to compare with: it is not installed, or this is not root');
   }
@@ -120,7 +122,8 @@ async function measureRound(
 ): Promise<Round> {
   const before = cpuByPart(contestant);
   const load = () => Promise.all(clients.map((client) => client.run(options.seconds)));
-  const results = await (options.profile ? loadProfiled(workload, contestant, clients, options.profile, load) : load());
+  const subject = options.profile === 'client' ? clients[0] : contestant.profilable(options.profile ?? '');
+  const results = await (options.profile ? loadProfiled(workload.name, options.profile, subject, load) : load());
   const after = cpuByPart(contestant);
   const requests = results.reduce((sum, result) => sum + result.requests, 0);
   const perSecond = results.reduce((sum, result) => sum + result.requests / result.seconds, 0);
@@ -144,30 +147,6 @@ function worst(results: readonly LoadResult[], field: 'p50Ms' | 'p99Ms' | 'secon
 function cpuByPart(contestant: Contestant): Record<string, number> {
   const parts = Object.entries(contestant.processes());
   return Object.fromEntries(parts.map(([part, pids]) => [part, pids.reduce((sum, pid) => sum + cpuTimeUs(pid), 0)]));
-}
-
-async function loadProfiled<T>(
-  workload: Workload,
-  contestant: Contestant,
-  clients: readonly LoadClient[],
-  part: string,
-  load: () => Promise<T>,
-): Promise<T> {
-  const subject = part === 'client' ? clients[0] : contestant.profilable(part);
-  if (!subject) return load();
-  const { result, profile } = await profiled(subject, load);
-  const { costs, idleShare } = topFunctions(profile);
-  say(`\n${part} under ${workload.name}: idle ${percent(idleShare)}, of the rest, by self time:`);
-  printTable(
-    ['function', 'share', 'where'],
-    costs.map(({ name, at, share }) => [name, percent(share), at]),
-  );
-  say(`the whole profile: ${saveProfile(`${workload.name}-${part}`, profile)}`);
-  return result;
-}
-
-function percent(share: number): string {
-  return `${(share * 100).toFixed(1)}%`;
 }
 
 function unitOf(workload: Workload): string {

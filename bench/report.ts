@@ -17,6 +17,8 @@ export interface BenchOptions {
   /** Nice value; undefined: as it is. */
   priority: number | undefined;
   profile: 'fileserver' | 'sidecar' | 'client' | undefined;
+  /** Everything for a moment only: whether it runs, not how fast. */
+  short: boolean;
 }
 
 export function say(text: string): void {

@@ -5,9 +5,10 @@ import { pause } from './pause.ts';
 import { raisePriority } from './priority.ts';
 import { rates } from './rates.ts';
 import type { BenchOptions } from './report.ts';
+import { smb } from './smb.ts';
 import { updateDocument } from './tables.ts';
 
-const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates, pause, connect };
+const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates, smb, pause, connect };
 
 await new Command('bench')
   .description(
@@ -23,7 +24,8 @@ await new Command('bench')
     '--only <text>',
     'only the workload or event of that name, or those whose name contains it; no results are written',
   )
-  .option('--against <names>', 'which servers rates measures: holdfast, smbd', list, ['holdfast', 'smbd'])
+  .option('--against <names>', 'which servers rates and smb measure: holdfast, smbd', list, ['holdfast', 'smbd'])
+  .option('--short', 'smb: each work for a moment only, to see that it runs; no results are written', false)
   .option('--lease-duration <duration>', 'of the handle state, for pause', duration, 2000)
   .option('--priority <nice>', 'scheduling priority, for a machine that others use too (as root: -10)', Number)
   .addOption(
@@ -37,7 +39,7 @@ await new Command('bench')
     const unknown = names.filter((name) => !(name in BENCHMARKS));
     if (unknown.length > 0) throw new Error(`there is no benchmark ${unknown.join(', ')}`);
     for (const name of names) await BENCHMARKS[name]?.({ ...flags, leaseDurationMs: flags.leaseDuration });
-    if (flags.only === undefined && flags.profile === undefined) updateDocument();
+    if (flags.only === undefined && flags.profile === undefined && !flags.short) updateDocument();
   })
   .parseAsync();
 

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Machine, machineText } from './machine.ts';
 import { figure } from './report.ts';
+import type { SideBySide } from './smb.ts';
 
 const DOCUMENT = join(import.meta.dirname, '../docs/performance.md');
 
@@ -55,6 +56,37 @@ const TABLES: Record<string, (results: Record<string, unknown>[]) => string[][]>
       Object.entries(row.cpuUsPerRequest)
         .map(([part, us]) => `${part} ${figure(us)}`)
         .join(', '),
+    ]),
+  ],
+  smb: (results) => [
+    [
+      'work',
+      'holdfast',
+      'smbd',
+      'ratio',
+      'floor',
+      'goal',
+      'p50, p99 ms',
+      'p50, p99 ms of smbd',
+      'server CPU us a request',
+      'of smbd',
+      'of the client',
+    ],
+    ...(results as unknown as SideBySide[]).map(({ title, unit, sides: { holdfast, smbd }, ratio, floor, goal }) => [
+      title,
+      `${figure(holdfast?.rate.median ?? Number.NaN)} ${unit}`,
+      `${figure(smbd?.rate.median ?? Number.NaN)} ${unit}`,
+      figure(ratio ?? Number.NaN),
+      `${floor}: ${(ratio ?? 0) >= floor ? 'met' : '**missed**'}`,
+      `${goal}: ${(ratio ?? 0) >= goal ? 'met' : 'missed'}`,
+      `${figure(holdfast?.p50Ms ?? Number.NaN)}, ${figure(holdfast?.p99Ms ?? Number.NaN)}`,
+      `${figure(smbd?.p50Ms ?? Number.NaN)}, ${figure(smbd?.p99Ms ?? Number.NaN)}`,
+      Object.entries(holdfast?.cpuUsPerRequest ?? {})
+        .filter(([, us]) => us >= 0.5)
+        .map(([part, us]) => `${part} ${figure(us)}`)
+        .join(', '),
+      figure(smbd?.serverUsPerRequest ?? Number.NaN),
+      figure(holdfast?.clientUsPerRequest ?? Number.NaN),
     ]),
   ],
   pause: (results) => [

@@ -27,13 +27,7 @@ if [ "${1-}" = --where ]; then complete || exit 1; printf '%s\n' "$together"; ex
 [ $# = 0 ] || fail "usage: build.sh [--where]"
 if complete; then say "Kubernetes $kubernetes_version, Helm and CoreDNS are built already."; printf '%s\n' "$together"; exit; fi
 
-PATH=$PATH:/usr/local/go/bin
-go_advice='Install Go 1.26 from https://go.dev/dl (unpack to /usr/local/go); Debian 12 packages only 1.19, which is too old.'
-command -v go >/dev/null || fail "building Kubernetes needs Go 1.24 or newer, and there is no go here. $go_advice"
-found=$(go env GOVERSION); found=${found#go}
-case $found in
-  1.[0-9] | 1.[0-9].* | 1.1[0-9]* | 1.2[0-3] | 1.2[0-3][.r]*) fail "building Kubernetes needs Go 1.24 or newer, and this is Go $found. $go_advice" ;;
-esac
+need_go 'building Kubernetes'
 
 mkdir -p "$cache"
 exec 8> "$cache/build.lock"

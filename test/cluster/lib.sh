@@ -27,6 +27,16 @@ cgroup=holdfast-cluster
 say() { printf '%s\n' "$*"; }
 complain() { printf '%s\n' "$*" >&2; }
 fail() { complain "$(basename "$0"): $*"; exit 1; }
+# need_go WHAT: puts Go into PATH, and fails with advice where there is none that is new enough for WHAT.
+need_go() {
+  local found advice='Install Go 1.26 from https://go.dev/dl (unpack to /usr/local/go); Debian 12 packages only 1.19, which is too old.'
+  PATH=$PATH:/usr/local/go/bin
+  command -v go >/dev/null || fail "$1 needs Go 1.24 or newer, and there is no go here. $advice"
+  found=$(go env GOVERSION); found=${found#go}
+  case $found in
+    1.[0-9] | 1.[0-9].* | 1.1[0-9]* | 1.2[0-3] | 1.2[0-3][.r]*) fail "$1 needs Go 1.24 or newer, and this is Go $found. $advice" ;;
+  esac
+}
 need_root() { [ "$(id -u)" = 0 ] || fail "this needs root (namespaces, mounts, cgroups): run it with sudo"; }
 
 node_number() { printf '%s' "${1#node}"; }

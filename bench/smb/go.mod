@@ -1,0 +1,3 @@
+module holdfast/bench/smb
+
+go 1.24
