@@ -1,7 +1,7 @@
 import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
 import { CreateAction, CreateDisposition } from '../../../smb/constants.ts';
-import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { NotifyFilter } from '../../../smb/fscc/constants.ts';
+import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags, openForAccess } from '../../opens/adoption.ts';
