@@ -1,6 +1,5 @@
 import { type OpenRecord, OpenState } from '../../../proto/generated/handles.ts';
 import { CreateOptions, FileAttributes } from '../../../smb/constants.ts';
-import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { CreateRequest } from '../../../smb/wire/create.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
@@ -108,11 +107,4 @@ export function writesThrough(ask: CreateAsk): boolean {
 export function newAttributes(ask: CreateAsk, directory: boolean): number {
   const asked = ask.wire.fileAttributes & settableAttributes;
   return directory ? asked & ~FileAttributes.TEMPORARY : asked | FileAttributes.ARCHIVE;
-}
-
-/** What the user may do at most with a file of these attributes, by share permission. */
-export function maximalAccessOf(ask: CreateAsk, attributes: number): number {
-  const { maximalAccess } = ask.request.tree;
-  const readOnlyFile = (attributes & FileAttributes.READONLY) !== 0 && (attributes & FileAttributes.DIRECTORY) === 0;
-  return (readOnlyFile ? maximalAccess & ~(Access.writeData | Access.appendData) : maximalAccess) >>> 0;
 }
