@@ -2,6 +2,7 @@ import { QueryDirectoryFlags } from '../../smb/constants.ts';
 import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import {
   appendDirectoryEntry,
+  carriesShortName,
   type DirectoryEntry,
   directoryEntryMinimumSize,
   isDirectoryInfoClass,
@@ -18,6 +19,7 @@ import { DirectoryScan, type ScannedName } from '../volume/directory-scan.ts';
 import { factsOf } from '../volume/facts.ts';
 import { parentOf } from '../volume/folder.ts';
 import { O } from '../volume/posix.ts';
+import { otherShortName } from '../volume/short-name.ts';
 import { statOf } from '../volume/volume.ts';
 import { onVolume, openOf } from './open-of.ts';
 
@@ -101,6 +103,7 @@ async function fill(
 ): Promise<number | 'too-small'> {
   const single = (flags & QueryDirectoryFlags.RETURN_SINGLE_ENTRY) !== 0;
   const namesOnly = fileInformationClass === FileInfoClass.names;
+  const shortNames = carriesShortName(fileInformationClass);
   let at = 0;
   let lastAt = -1;
   for (let seen = 1; ; seen++) {
@@ -109,6 +112,7 @@ async function fill(
     if (name === undefined) break;
     const entry = namesOnly ? nameOnly(name) : await entryOf(open, scan, name);
     if (entry === undefined) continue;
+    if (shortNames && !isDots(name)) entry.shortName = otherShortName(name.wire);
     const used = appendDirectoryEntry(fileInformationClass, output, at, entry);
     if (used < 0) {
       scan.pushBack(name);

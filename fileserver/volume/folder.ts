@@ -207,7 +207,9 @@ export class Folder {
           return { kind: 'no-path' };
         } else {
           keep = true;
-          return { kind: 'missing', parentFd, parent: await statOf(this.posix, parentFd), parentPath, name };
+          const parent = await statOf(this.posix, parentFd);
+          const longName = this.volume.tunnel.find(parent.inode, name);
+          return { kind: 'missing', parentFd, parent, parentPath, name: longName ?? name };
         }
       } finally {
         if (!keep) await this.posix.close(parentFd);
@@ -407,6 +409,8 @@ export class Folder {
     if (result < 0) return result;
     const after = await this.posix.stat(dirFd);
     if (typeof before !== 'number' && typeof after !== 'number') this.volume.names.changed(before, after, change);
+    if (change.removed !== undefined && typeof before !== 'number')
+      this.volume.tunnel.add(before.inode, change.removed);
     return result;
   }
 

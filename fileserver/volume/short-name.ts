@@ -26,6 +26,12 @@ export function shortName(wireName: string): string {
   return `${base}~${mark}${extension === '' ? '' : `.${extension}`}`;
 }
 
+/** The 8.3 name that a name on the wire has besides; empty: it is one itself. */
+export function otherShortName(wireName: string): string {
+  if (wireName.length <= 12 && legal.test(foldCase(wireName))) return '';
+  return shortName(wireName);
+}
+
 /** Whether a folded name may be one that shortName made. */
 export function mayBeShortName(folded: string): boolean {
   return generated.test(folded);

@@ -18,6 +18,7 @@ import {
 import { SideStore } from './side-store.ts';
 import type { ThreadSlots } from './slots.ts';
 import { Streams } from './streams.ts';
+import { Tunnel } from './tunnel.ts';
 
 /** How a volume's files are told apart: by the file system's own handles, or by inode and creation time where it gives none. */
 type FileIdKind = 'handle' | 'inode';
@@ -64,6 +65,7 @@ export class Volume {
   /** What belongs to files and has no place in them. */
   readonly side: SideStore;
   readonly streams: Streams;
+  readonly tunnel = new Tunnel();
   /** Whether a change made on one node is seen at once on the others (handle-state.md, "Between pods"). */
   readonly coherent: boolean;
   /** Local, and a file whose change time is the same has not changed: what was read of it may be kept. */

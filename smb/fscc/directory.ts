@@ -16,6 +16,8 @@ export interface DirectoryEntry {
   allocationSize: number;
   /** FileAttribute. */
   fileAttributes: number;
+  /** The 8.3 name, 12 characters at most; empty or left out: the name is one itself, or there is none. */
+  shortName?: string;
   /** Bytes that the extended attributes take; 0 when there are none. */
   eaSize: number;
   /** Reparse tag; written only when fileAttributes has reparsePoint. */
@@ -54,6 +56,11 @@ const layouts = new Map<number, EntryLayout>([
 /** True for the information classes that QUERY_DIRECTORY takes here. */
 export function isDirectoryInfoClass(infoClass: number): boolean {
   return layouts.has(infoClass);
+}
+
+/** True for the classes whose entries have a place for an 8.3 name. */
+export function carriesShortName(infoClass: number): boolean {
+  return layoutOf(infoClass).shortName !== undefined;
 }
 
 /** Bytes that the largest fixed part takes; an output buffer below this is STATUS_INFO_LENGTH_MISMATCH. */
@@ -103,6 +110,10 @@ function writeCommon(layout: EntryLayout, into: Buffer, at: number, entry: Direc
   } else if (layout.ea) {
     // Classes without a field for the tag carry it in EaSize (MS-FSCC 2.4.8, EaSize).
     into.writeUInt32LE((isReparsePoint ? entry.reparseTag : entry.eaSize) >>> 0, at + 64);
+  }
+  if (layout.shortName !== undefined && entry.shortName) {
+    into.writeUInt8(2 * entry.shortName.length, at + layout.shortName);
+    into.write(entry.shortName, at + layout.shortName + 2, 24, 'utf16le');
   }
   if (layout.fileId64 !== undefined) into.writeBigUInt64LE(BigInt.asUintN(64, entry.fileId), at + layout.fileId64);
   if (layout.fileId128 !== undefined) into.writeBigUInt64LE(BigInt.asUintN(64, entry.fileId), at + layout.fileId128);
