@@ -1,8 +1,36 @@
 import type { OpenRecord } from '../../proto/generated/handles.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import type { DiskPath, Folder } from '../volume/folder.ts';
+import { splitStreamPath } from '../volume/names.ts';
 import { checked, isDirectory, O, PosixError, type Stat } from '../volume/posix.ts';
 import { statOf } from '../volume/volume.ts';
+
+async function findRecordedStream(
+  folder: Folder,
+  record: OpenRecord,
+  baseFd: number,
+  name: string,
+): Promise<{ fd: number; stat: Stat; base: FoundBase }> {
+  try {
+    const ofBase = await statOf(folder.posix, baseFd);
+    const fileId = await folder.fileId(baseFd, ofBase);
+    const found = await folder.volume.streams.find(fileId, name);
+    if (found === undefined) throw new PosixError(2, 'the stream of an open is not there any more');
+    try {
+      const stat = await statOf(folder.posix, found.fd);
+      if (!(await folder.fileId(found.fd, stat)).equals(record.fileId)) {
+        throw new PosixError(2, 'the stream of an open is not there any more');
+      }
+      return { fd: found.fd, stat, base: { fd: baseFd, fileId, isDirectory: isDirectory(ofBase) } };
+    } catch (error) {
+      await folder.posix.close(found.fd);
+      throw error;
+    }
+  } catch (error) {
+    await folder.posix.close(baseFd);
+    throw error;
+  }
+}
 
 /** Records name the share's root by the empty path. */
 export const diskPathOf = (recordPath: string): DiskPath => (recordPath === '' ? '.' : recordPath);
@@ -37,9 +65,21 @@ export async function openForAccess(
   return checked(fd, 'open');
 }
 
-/** What a record names, if it still is that file. Throws PosixError with ENOENT if not. The descriptor is O_PATH. */
-export async function findRecorded(folder: Folder, record: OpenRecord): Promise<{ fd: number; stat: Stat }> {
-  const fd = checked(await folder.open(diskPathOf(record.path), O.PATH), 'openat2');
+/** The file of a stream that was found: a descriptor (O_PATH) that is the caller's to close. */
+export interface FoundBase {
+  fd: number;
+  fileId: Buffer;
+  isDirectory: boolean;
+}
+
+/** What a record names, if it still is that file. Throws PosixError with ENOENT if not. Descriptors are O_PATH. */
+export async function findRecorded(
+  folder: Folder,
+  record: OpenRecord,
+): Promise<{ fd: number; stat: Stat; base?: FoundBase }> {
+  const { file, stream } = splitStreamPath(diskPathOf(record.path));
+  const fd = checked(await folder.open(file, O.PATH), 'openat2');
+  if (stream !== undefined) return findRecordedStream(folder, record, fd, stream);
   try {
     const stat = await statOf(folder.posix, fd);
     if (isDirectory(stat) !== record.isDirectory || !(await folder.fileId(fd, stat)).equals(record.fileId)) {

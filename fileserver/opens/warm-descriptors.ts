@@ -1,5 +1,6 @@
 import type { OpenRecord } from '../../proto/generated/handles.ts';
 import type { Folder } from '../volume/folder.ts';
+import { splitStreamPath } from '../volume/names.ts';
 import { findRecorded } from './adoption.ts';
 
 /** Descriptors kept at once. */
@@ -24,6 +25,8 @@ export class WarmDescriptors {
   /** Throws PosixError. */
   async open(record: OpenRecord, folder: Folder): Promise<void> {
     if (this.#warm.size >= MOST || this.#warm.has(record.openId)) return;
+    // A stream comes with its file, which the table is asked for too when the open is here.
+    if (splitStreamPath(record.path).stream !== undefined) return;
     const { fd } = await findRecorded(folder, record);
     const timer = setTimeout(() => void this.#forget(record.openId), KEEP_MS).unref();
     this.#warm.set(record.openId, { fd, folder, path: record.path, timer });

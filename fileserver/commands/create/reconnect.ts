@@ -3,13 +3,15 @@ import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
 import { CreateAction, DurableFlags } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
-import { findRecorded, openForAccess } from '../../opens/adoption.ts';
-import type { OpenFile } from '../../opens/open-file.ts';
+import { type FoundBase, findRecorded, openForAccess } from '../../opens/adoption.ts';
+import type { OpenFile, StreamBase } from '../../opens/open-file.ts';
+import { pinOf } from '../../opens/pins.ts';
+import { statOfOpen } from '../../opens/stat.ts';
 import { type Reply, type Request, statusReply } from '../../session/request.ts';
 import { factsOf } from '../../volume/facts.ts';
 import type { Folder } from '../../volume/folder.ts';
-import { foldedName, parseWirePath } from '../../volume/names.ts';
-import { statOf } from '../../volume/volume.ts';
+import { foldedName, parseWirePath, streamPath } from '../../volume/names.ts';
+import { Errno, PosixError } from '../../volume/posix.ts';
 import { answerCreate } from './answer.ts';
 import { userOf } from './ask.ts';
 import type { Wishes } from './contexts.ts';
@@ -82,7 +84,10 @@ export async function reclaim(request: Request, folder: Folder, wishes: Wishes, 
 /** Open.Lease.FileName is what the client asks for (3.3.5.9.7, 3.3.5.9.12). */
 function isNameOf(record: OpenRecord, wireName: string): boolean {
   const path = parseWirePath(wireName);
-  return typeof path !== 'string' && foldedName(path.names.join('/')) === foldedName(record.path);
+  if (typeof path === 'string') return false;
+  const file = path.names.join('/');
+  const diskPath = path.stream === undefined ? file : streamPath(file === '' ? '.' : file, path.stream);
+  return foldedName(diskPath) === foldedName(record.path);
 }
 
 /** Open.Session is not NULL (3.3.5.9.12): the client has its open, on a connection that lives. Waits for one that is ending. */
@@ -108,19 +113,25 @@ async function adopt(
     opens.reconnect(here, record, session, tree, fileState);
     return here;
   }
-  const pathFd = opens.warm.take(record, folder) ?? (await findRecorded(folder, record)).fd;
+  const warm = opens.warm.take(record, folder);
+  const found = warm === undefined ? await findRecorded(folder, record) : { fd: warm, base: undefined };
+  const base = found.base && (await pinAgain(request, folder, record, { fd: found.fd, base: found.base }));
   const writeThrough = tree.share.continuouslyAvailable;
-  const fd = await openForAccess(folder, pathFd, {
-    access: record.access,
-    directory: record.isDirectory,
-    writeThrough,
-  });
+  const want = { access: record.access, directory: record.isDirectory, writeThrough };
+  let fd: number;
+  try {
+    fd = await openForAccess(folder, found.fd, want);
+  } catch (error) {
+    if (base) await letGo(request, folder, base);
+    throw error;
+  }
   const { channelSequence } = request;
   return opens.add({
     record,
     folder,
     fd,
     writesThrough: writeThrough,
+    base,
     session,
     tree,
     channelSequence,
@@ -129,9 +140,33 @@ async function adopt(
   });
 }
 
+/** The file of a stream's open is held as before. Throws PosixError, and closes what was found then. */
+async function pinAgain(
+  request: Request,
+  folder: Folder,
+  record: OpenRecord,
+  found: { fd: number; base: FoundBase },
+): Promise<StreamBase> {
+  const { fd, base } = found;
+  const asked = { record: pinOf(record, base), truncates: false, drop: undefined };
+  const { outcome, value } = await request.services.handles.open(asked, request);
+  const stat = await folder.posix.stat(fd);
+  if (outcome === Outcome.GRANTED && value?.record && typeof stat !== 'number') {
+    return { fd: base.fd, pin: value.record, writeTimeAtOpen: stat.writeTime };
+  }
+  await folder.posix.close(base.fd);
+  await folder.posix.close(fd);
+  throw new PosixError(Errno.ENOENT, 'the file of a stream is being removed');
+}
+
+async function letGo(request: Request, folder: Folder, { fd, pin }: StreamBase): Promise<void> {
+  await folder.posix.close(fd);
+  await request.services.handles.close({ fileId: pin.fileId, openId: pin.openId });
+}
+
 async function answer(request: Request, open: OpenFile, wishes: Wishes, createAction: number): Promise<Reply> {
-  const stat = await statOf(open.folder.posix, open.fd);
-  const facts = factsOf(stat, await open.folder.attributes(open.fd));
+  const stat = await statOfOpen(open);
+  const facts = factsOf(stat, await open.folder.attributes(open.metadataFd));
   const maximalAccess = request.tree.maximalAccess;
   return answerCreate(request, open, wishes, { facts, inode: stat.inode, maximalAccess, createAction });
 }
