@@ -1,3 +1,4 @@
+import { FileAttribute } from '../../../smb/fscc/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { type Request, StatusError } from '../../session/request.ts';
@@ -14,15 +15,16 @@ export async function changeData<T>(
   open: OpenFile,
   range: { offset: number; length: number },
   change: () => Promise<T>,
+  keepsToLocks = true,
 ): Promise<T> {
   open.begin(true);
   try {
-    refuseLocked(open, range, true);
+    if (keepsToLocks) refuseLocked(open, range, true);
     if (open.breaksCaching) await breakReadCaching(request, open);
     const io = open.file.begin(range.offset, range.length, true, open.record.openId);
     try {
       // Locks may have come while caching was broken.
-      refuseLocked(open, range, true);
+      if (keepsToLocks) refuseLocked(open, range, true);
       if (!open.writesThrough) open.unstable = true;
       const changed = await change();
       if (request.services.changes.active) request.services.changes.wrote(open);
@@ -43,4 +45,10 @@ export async function stabilize(open: OpenFile): Promise<void> {
 /** Throws StatusError where a byte-range lock forbids to read (or write) the range. */
 export function refuseLocked(open: OpenFile, { offset, length }: { offset: number; length: number }, write: boolean) {
   if (open.file.isLocked(offset, length, write, open.record.openId)) throw new StatusError(Status.FILE_LOCK_CONFLICT);
+}
+
+/** FSCTL_SET_SPARSE was done to the file. */
+export async function isSparse(open: OpenFile): Promise<boolean> {
+  const { attributes } = await open.folder.attributes(open.metadataFd);
+  return attributes !== undefined && (attributes & FileAttribute.sparse) !== 0;
 }

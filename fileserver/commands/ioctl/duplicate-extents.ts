@@ -1,13 +1,13 @@
 // FSCTL_DUPLICATE_EXTENTS_TO_FILE (MS-FSA 2.1.5.10.4): the target shares the source's blocks.
-import { decodeDuplicateExtents } from '../../../smb/fscc/fsctl.ts';
+import { type DuplicateExtents, decodeDuplicateExtents } from '../../../smb/fscc/fsctl.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { IoctlRequest } from '../../../smb/wire/ioctl.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
-import { type Reply, type Request, StatusError, statusReply } from '../../session/request.ts';
+import { type Reply, type Request, statusReply } from '../../session/request.ts';
 import { checked } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
-import { changeData, refuseLocked, stabilize } from './change.ts';
+import { changeData, isSparse, stabilize } from './change.ts';
 import { emptyReply } from './reply.ts';
 
 export async function duplicateExtents(request: Request, target: OpenFile, ioctl: IoctlRequest): Promise<Reply> {
@@ -24,27 +24,28 @@ export async function duplicateExtents(request: Request, target: OpenFile, ioctl
   if (sameFile && Math.abs(sourceOffset - targetOffset) < length) return statusReply(Status.NOT_SUPPORTED);
   source.begin(false);
   try {
-    await checkExtent(source, sourceOffset, length);
-    await checkExtent(target, targetOffset, length);
-    refuseLocked(source, { offset: sourceOffset, length }, false);
-    const reading = source.file.begin(sourceOffset, length, false, source.record.openId);
-    try {
-      await changeData(request, target, { offset: targetOffset, length }, async () => {
-        const { posix } = target.folder;
-        checked(await posix.cloneRange(source.fd, sourceOffset, target.fd, targetOffset, length), 'FICLONERANGE');
-        await stabilize(target);
-      });
-    } finally {
-      source.file.end(reading);
-    }
+    const refusal = await checkExtents(source, target, wanted);
+    if (refusal !== Status.SUCCESS) return statusReply(refusal);
+    const clone = async () => {
+      const { posix } = target.folder;
+      checked(await posix.cloneRange(source.fd, sourceOffset, target.fd, targetOffset, length), 'FICLONERANGE');
+      await stabilize(target);
+    };
+    // Byte-range locks are about READ and WRITE: nothing is read or written here, and Windows does not look at them.
+    await changeData(request, target, { offset: targetOffset, length }, clone, false);
     return emptyReply(ioctl);
   } finally {
     source.end(false);
   }
 }
 
-/** Both ranges lie within their files. Throws StatusError. */
-async function checkExtent(open: OpenFile, offset: number, length: number): Promise<void> {
-  const { size } = await statOf(open.folder.posix, open.fd);
-  if (offset + length > size) throw new StatusError(Status.NOT_SUPPORTED);
+/** The source's range lies within it; the target's too, unless it is sparse; what is sparse stays so (MS-FSCC 2.3.8). */
+async function checkExtents(source: OpenFile, target: OpenFile, wanted: DuplicateExtents): Promise<number> {
+  const { sourceOffset, targetOffset, length } = wanted;
+  const targetIsSparse = await isSparse(target);
+  const isWithin = async (open: OpenFile, offset: number) =>
+    offset + length <= (await statOf(open.folder.posix, open.fd)).size;
+  if (!(await isWithin(source, sourceOffset))) return Status.NOT_SUPPORTED;
+  if (!targetIsSparse && (await isSparse(source))) return Status.NOT_SUPPORTED;
+  return targetIsSparse || (await isWithin(target, targetOffset)) ? Status.SUCCESS : Status.NOT_SUPPORTED;
 }

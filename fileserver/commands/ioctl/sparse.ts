@@ -26,7 +26,7 @@ import {
 } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeMetadata } from '../set-info/metadata.ts';
-import { changeData, stabilize } from './change.ts';
+import { changeData, isSparse, stabilize } from './change.ts';
 import { emptyReply, ioctlReply } from './reply.ts';
 
 /** Where neither a hole can be punched nor a range be zeroed, zeros are written, so many bytes at once. */
@@ -74,11 +74,6 @@ export async function setZeroData(request: Request, open: OpenFile, ioctl: Ioctl
 async function withinFile(open: OpenFile, { offset, length }: ByteRange): Promise<ByteRange> {
   const { size } = await statOf(open.folder.posix, open.fd);
   return { offset, length: Math.max(0, Math.min(length, size - offset)) };
-}
-
-async function isSparse(open: OpenFile): Promise<boolean> {
-  const { attributes } = await open.folder.attributes(open.metadataFd);
-  return attributes !== undefined && (attributes & FileAttribute.sparse) !== 0;
 }
 
 /** A sparse file loses its blocks there; any other keeps them where the volume can do that. Throws PosixError. */
