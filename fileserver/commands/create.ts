@@ -33,7 +33,7 @@ export const create = onVolume(async (request: Request): Promise<Reply> => {
   const mismatch = takeType(wire, path);
   if (mismatch !== Status.SUCCESS) return statusReply(mismatch);
   const ask: CreateAsk = { request, wire, wishes, folder, names: path.names, stream: path.stream };
-  return wishes.durable ? onceForGuid(ask, () => execute(ask)) : execute(ask);
+  return wishes.durable ? onceForGuid(ask, execute) : execute(ask);
 });
 
 async function execute(ask: CreateAsk): Promise<Reply> {

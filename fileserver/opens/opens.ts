@@ -91,6 +91,11 @@ export class Opens implements OpenTable {
     return open.record.openId === fileId.persistent ? open : undefined;
   }
 
+  /** The opens of a session. */
+  opensOf(session: Session): Iterable<OpenFile> {
+    return this.#bySession.get(session.id) ?? [];
+  }
+
   /** An open by its id in the table, connected or not. */
   byId(openId: bigint): OpenFile | undefined {
     return this.#byPersistent.get(openId);
@@ -202,12 +207,7 @@ export class Opens implements OpenTable {
       });
       if (closed instanceof Promise) await closed;
       if (outcome === Outcome.GRANTED && value?.remove) {
-        await this.#removeClosed(
-          open.record,
-          open.folder,
-          diskPathOf(value.path || open.record.path),
-          open.tree,
-        );
+        await this.#removeClosed(open.record, open.folder, diskPathOf(value.path || open.record.path), open.tree);
       }
       if (open.base) await this.#releaseBase(open, open.base);
     }

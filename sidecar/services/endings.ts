@@ -44,9 +44,10 @@ export class Endings {
     const decision = await table.expire(member.identity, fileId, openId, why);
     if (decision.outcome !== Outcome.GRANTED) return decision.mayWaitTicks;
     if (why !== 'fenced' || decision.createGuid.length > 0) metrics.expired.inc();
-    if (decision.createGuid.length > 0) {
-      table.forget({ durability: 2, createGuid: decision.createGuid, openId });
-    }
+    // Which of the two it was is not said.
+    const { createGuid } = decision;
+    table.forget({ durability: Durability.DURABLE, createGuid, openId });
+    if (createGuid.length > 0) table.forget({ durability: Durability.PERSISTENT, createGuid, openId });
     this.#follow(fileId, decision);
     const owner = cluster.member(decision.owner);
     if (owner) {

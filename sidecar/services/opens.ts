@@ -32,9 +32,7 @@ export class Opens {
     if (openId === undefined) return { outcome: Outcome.FENCED };
     const asked = { ...record, openId };
     member.asking.add(openId);
-    const decision = await this.#decide(member, asked, request.truncates, pending).finally(() =>
-      member.asking.delete(openId),
-    );
+    const decision = await this.#decide(member, asked, request, pending).finally(() => member.asking.delete(openId));
     if (decision.outcome !== Outcome.GRANTED || !decision.record || !decision.state)
       return { outcome: decision.outcome };
     const granted = decision.record;
@@ -57,7 +55,7 @@ export class Opens {
   async find(member: Member, request: FindCreate): Promise<{ outcome: number; reply?: OpenReply }> {
     const { table } = this.#is;
     if (request.createGuid.length !== 16 || request.clientGuid.length !== 16) return { outcome: Outcome.INVALID };
-    const fileId = await table.hinted(request.createGuid, 0n);
+    const fileId = await table.hinted(request);
     if (!fileId) return { outcome: Outcome.NOT_FOUND };
     const found = await table.find(
       member.identity,
@@ -89,10 +87,11 @@ export class Opens {
       .catch((error: unknown) => this.#is.log.warn({ err: error }, 'a name stays reserved until its server ends'));
   }
 
-  async #decide(member: Member, record: OpenRecord, truncates: boolean, pending: Pending): Promise<OpenDecision> {
+  async #decide(member: Member, record: OpenRecord, request: Open, pending: Pending): Promise<OpenDecision> {
+    const { truncates, guidAgain = false } = request;
     const { table, breaks, log } = this.#is;
     return breaks.settled(member, record.fileId, pending, (again) =>
-      table.open(member.identity, record, { truncates, again }, (late) => {
+      table.open(member.identity, record, { truncates, again, guidAgain }, (late) => {
         // The file server was told STORE_UNAVAILABLE meanwhile: nobody knows of this open.
         if (late.outcome !== Outcome.GRANTED) return;
         log.info({ openId: record.openId.toString(16) }, 'an open was granted too late and is closed again');

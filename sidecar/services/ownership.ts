@@ -39,7 +39,7 @@ export class Ownership {
 
   async #reclaim(member: Member, request: Reclaim, pending: Pending): Promise<{ outcome: number; reply?: OpenReply }> {
     const { table } = this.#is;
-    const fileId = await table.hinted(request.createGuid, request.openId);
+    const fileId = await table.hinted(request.persistent ? request : { openId: request.openId });
     if (!fileId) return { outcome: Outcome.NOT_FOUND };
     const untilMs = monotonicMs() + this.#patienceMs;
     for (;;) {

@@ -46,12 +46,15 @@ export class Keys {
     const shard = shardOfId(sessionId);
     return { shard, key: `${this.#shards[shard]}session:${sessionId.toString(16)}` };
   }
-  /**
-   * The hint where an open is: by its CreateGuid, which its client knows whatever ClientGuid it comes back with, or by its id where it
-   * has none (durable handles of version 1, resilient ones).
-   */
-  create(createGuid: Uint8Array, openId: bigint): string {
-    const name = createGuid.length > 0 ? hex(createGuid) : `id-${openId.toString(16)}`;
+  /** The hint where a persistent open is: by its CreateGuid, under which its client may ask for it without knowing its id. */
+  create(createGuid: Uint8Array): string {
+    return this.#hint(hex(createGuid));
+  }
+  /** The hint where an open is that is durable only: a client comes back for it by its id (MS-SMB2 3.3.5.9.7). */
+  durable(openId: bigint): string {
+    return this.#hint(`id-${openId.toString(16)}`);
+  }
+  #hint(name: string): string {
     return `${this.#shards[shardOf(Buffer.from(name))]}create:${name}`;
   }
 }

@@ -1,5 +1,6 @@
 import {
   CloseReply,
+  Durability,
   type FileState,
   type LockElement,
   type OpenRecord,
@@ -112,7 +113,7 @@ export class Table {
   async open(
     me: Identity,
     record: OpenRecord,
-    how: { truncates: boolean; again: boolean },
+    how: { truncates: boolean; again: boolean; guidAgain: boolean },
     onLate?: (decision: OpenDecision) => void,
   ): Promise<OpenDecision> {
     const { fileId, lease } = record;
@@ -138,11 +139,15 @@ export class Table {
       flag(how.again),
     ];
     if (lease) args.push(lease.state, lease.epoch, lease.version, asBuffer(lease.parentKey));
+    else if (how.guidAgain) args.push(0, 0, 0, NO_BYTES);
+    if (how.guidAgain) args.push(flag(true));
     const read = (answer: Answer) => readGrant(answer, me, record);
     const options: Partial<RunOptions> = {};
     if (record.durability !== 0) options.hint = this.#hint(record);
     if (onLate) options.onLate = (answer) => onLate(read(answer));
-    return read(await this.#file('open', me, fileId, args, options, shardOfId(record.openId)));
+    const decision = read(await this.#file('open', me, fileId, args, options, shardOfId(record.openId)));
+    if (options.hint && decision.record?.durability !== record.durability) this.#unhint(record, decision);
+    return decision;
   }
 
   async reclaim(me: Identity, fileId: Uint8Array, request: Reclaim): Promise<OpenDecision & { owner: string }> {
@@ -166,9 +171,9 @@ export class Table {
     return this.#readOpen(await this.#file('find', me, fileId, [asBuffer(guids), idBytes(openId)]), fileId);
   }
 
-  /** Which file the open with this CreateGuid (or this id) may be an open of. */
-  async hinted(createGuid: Uint8Array, openId: bigint): Promise<Buffer | undefined> {
-    const key = this.keys.create(createGuid, openId);
+  /** Which file the persistent open with this CreateGuid, or the durable one with this id, may be an open of. */
+  async hinted(open: { createGuid: Uint8Array } | { openId: bigint }): Promise<Buffer | undefined> {
+    const key = 'createGuid' in open ? this.keys.create(open.createGuid) : this.keys.durable(open.openId);
     return (await this.#store.read((connection) => connection.getBuffer(key), this.#waitMs)) ?? undefined;
   }
 
@@ -193,8 +198,8 @@ export class Table {
 
   /** Forgets where a durable open was. */
   forget(record: Pick<OpenRecord, 'durability' | 'createGuid' | 'openId'>): void {
-    if (record.durability === 0 && record.createGuid.length === 0) return;
-    this.#store.data.unlink(this.keys.create(record.createGuid, record.openId)).catch(() => {});
+    if (record.durability === Durability.NOT_DURABLE && record.createGuid.length === 0) return;
+    this.#store.data.unlink(this.#hintKey(record)).catch(() => {});
   }
 
   /** @returns undefined when a range leaves the 64-bit space */
@@ -425,8 +430,18 @@ export class Table {
 
   /** Where the open is going to be; the truth is in the file's record. */
   #hint(record: OpenRecord): { key: string; value: Buffer } {
-    const key = this.keys.create(record.createGuid, record.openId);
-    return { key, value: asBuffer(record.fileId) };
+    return { key: this.#hintKey(record), value: asBuffer(record.fileId) };
+  }
+
+  /** What was not granted cannot be asked for: unless the CreateGuid is that of another open, which the hint leads to as well. */
+  #unhint(asked: OpenRecord, { outcome }: OpenDecision): void {
+    if (outcome !== Outcome.DUPLICATE_OBJECTID || asked.durability !== Durability.PERSISTENT) this.forget(asked);
+  }
+
+  #hintKey({ durability, createGuid, openId }: Pick<OpenRecord, 'durability' | 'createGuid' | 'openId'>): string {
+    return durability === Durability.PERSISTENT && createGuid.length > 0
+      ? this.keys.create(createGuid)
+      : this.keys.durable(openId);
   }
 
   #file(

@@ -21,6 +21,8 @@ export interface CreateAsk {
   names: string[];
   /** Of the file that is named: the alternate data stream that is meant. */
   stream: string | undefined;
+  /** Another open has the same CreateGuid, and this is no replay of its CREATE: see Open.guidAgain. */
+  guidAgain?: true;
 }
 
 const NOTHING = Buffer.alloc(0);

@@ -63,7 +63,10 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   let { stored } = about;
   const directory = isDirectory(found.stat);
   const truncates = overwrites(wire.createDisposition);
-  const { outcome, value } = await request.services.handles.open({ record, truncates, drop: undefined }, request);
+  const { outcome, value } = await request.services.handles.open(
+    { record, truncates, drop: undefined, guidAgain: ask.guidAgain },
+    request,
+  );
   if (outcome !== Outcome.GRANTED || !value?.record) {
     await folder.posix.close(found.fd);
     return statusReply(statusOfOutcome(outcome));

@@ -14,10 +14,10 @@ import { type Wishes, wantsHandleCaching } from './contexts.ts';
 import { reclaim } from './reconnect.ts';
 
 /** Answers a replay with the open of the first request, and has `execute` do everything else. */
-export async function onceForGuid(ask: CreateAsk, execute: () => Promise<Reply>): Promise<Reply> {
+export async function onceForGuid(ask: CreateAsk, execute: (ask: CreateAsk) => Promise<Reply>): Promise<Reply> {
   const { request, wishes } = ask;
   const key = replayKeyFor(ask);
-  if (key === undefined || !wishes.durable) return execute();
+  if (key === undefined || !wishes.durable) return execute(ask);
   const { creations } = request.services.opens;
   const first = creations.find(key);
   if (first && !request.isReplay) return statusReply(Status.DUPLICATE_OBJECTID);
@@ -28,7 +28,10 @@ export async function onceForGuid(ask: CreateAsk, execute: () => Promise<Reply>)
   creations.begin(key);
   try {
     const answer = request.isReplay ? await replayOfAnother(ask, wishes.durable.createGuid) : undefined;
-    return answer ?? (await execute());
+    if (answer) return answer;
+    const reply = await execute(ask);
+    if (reply.status !== Status.DUPLICATE_OBJECTID || !isUsedHere(ask, wishes.durable.createGuid)) return reply;
+    return await execute({ ...ask, guidAgain: true });
   } finally {
     creations.end(key);
   }
@@ -61,6 +64,14 @@ async function answerWith(request: Request, open: OpenFile, wishes: Wishes, oplo
   const facts = factsOf(stat, await open.folder.attributes(open.fd));
   const about = { facts, inode: stat.inode, maximalAccess: request.tree.maximalAccess, oplockLevel };
   return answerCreate(request, open, wishes, about);
+}
+
+/** The session has an open with that CreateGuid, and its client has used it: it is not Open.IsReplayEligible any more. */
+function isUsedHere({ request }: CreateAsk, createGuid: Buffer): boolean {
+  for (const open of request.services.opens.opensOf(request.session)) {
+    if (open.replayKey === undefined && open.record.createGuid.equals(createGuid)) return true;
+  }
+  return false;
 }
 
 /** The open that the first request made at another server, or under a session that has ended; undefined if it never arrived. */

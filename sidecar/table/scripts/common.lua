@@ -413,7 +413,9 @@ local function end_open(file, open_id, open)
   if is_empty(file.counts) and file.meta[M_DELETE_PENDING] == 0 and open[O_DELETE_ON_CLOSE] == 0 then
     redis.call('DEL', file.key)
   elseif open[O_CREATE_GUID] ~= '' then
-    redis.call('HDEL', file.key, 'o:' .. open_id, 'g:' .. open[O_CREATE_GUID] .. open[O_CLIENT_GUID])
+    local guids = 'g:' .. open[O_CREATE_GUID] .. open[O_CLIENT_GUID]
+    local is_last = redis.call('HGET', file.key, guids) == open_id -- no later open has the same
+    redis.call('HDEL', file.key, 'o:' .. open_id, is_last and guids or nil)
   else
     redis.call('HDEL', file.key, 'o:' .. open_id)
   end

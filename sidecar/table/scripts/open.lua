@@ -6,7 +6,7 @@
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
 --      11 sessionId 12 oplock asked for (4: a lease) 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 truncates
---      20 is directory 21 it has waited already 22 lease state asked for 23 lease epoch 24 lease version 25 parent lease key
+--      20 is directory 21 it has waited already 22 lease state asked for 23 lease epoch 24 lease version 25 parent lease key 26 the CreateGuid may be that of another open
 -- Returns {outcome, oplock granted, delete pending, file state, notices of breaks, owners to push the file state to, lease, durability};
 -- the rest of the record is as it was asked for. BREAKING: {BREAKING, -, -, -, notices, breaks to wait for}
 local no = refused()
@@ -20,7 +20,7 @@ if file.open then -- a repetition: the answer was lost
     GRANTED, level, file.meta[M_DELETE_PENDING], file_state(file), {}, level > 0 and others(file) or {}, lease, file.open[O_DURABILITY],
   }
 end
-if guids and file.extra then return { DUPLICATE_OBJECTID } end
+if guids and file.extra and ARGV[26] ~= '1' then return { DUPLICATE_OBJECTID } end
 if file.meta[M_UNLINKING] or file.meta[M_DELETE_PENDING] == 1 then return { DELETE_PENDING } end
 
 local access, share, asked = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[12])

@@ -10,7 +10,9 @@ local id = ARGV[3]
 local file = load(KEYS[3], id)
 local open = file.open
 if not open or open[O_DURABILITY] == NOT_DURABLE then return { NOT_FOUND } end
-if open[O_CREATE_GUID] ~= ARGV[4] then return { NOT_FOUND } end
+-- A reconnect of version 1 names no CreateGuid, one of version 2 names zeros for an open that has none.
+local guid = open[O_CREATE_GUID] ~= '' and open[O_CREATE_GUID] or string.rep('\0', 16)
+if ARGV[4] ~= '' and ARGV[4] ~= guid then return { NOT_FOUND } end
 if (open[O_DURABILITY] == PERSISTENT) ~= (ARGV[7] == '1') then return { NOT_FOUND } end
 if open[O_LEASE_KEY] ~= ARGV[8] then return { NOT_FOUND } end
 if open[O_LEASE_KEY] ~= '' and open[O_CLIENT_GUID] ~= ARGV[5] then return { NOT_FOUND } end
