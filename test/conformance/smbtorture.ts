@@ -43,6 +43,18 @@ export interface Target {
   extra?: string[];
 }
 
+/** What tests want to be told: which file and bytes they work on, and which share they validate NEGOTIATE on. */
+const parameters: Record<string, readonly string[]> = {
+  'smb2.set-sparse-ioctl': ['--option=torture:filename=sparse.dat'],
+  'smb2.zero-data-ioctl': [
+    '--option=torture:filename=zero.dat',
+    '--option=torture:offset=100',
+    '--option=torture:beyond_final_zero=5000',
+  ],
+  'smb2.ioctl.bug14788.NETWORK_INTERFACE': ['--option=torture:noperm_share=share'],
+  'smb2.ioctl.bug14788.VALIDATE_NEGOTIATE': ['--option=torture:noperm_share=share'],
+};
+
 /** Runs one test in a process of its own, which is ended when it takes too long. */
 export async function runTest(test: string, target: Target): Promise<Result> {
   const startedAt = performance.now();
@@ -50,7 +62,7 @@ export async function runTest(test: string, target: Target): Promise<Result> {
     'smbtorture',
     [
       ...[`//${target.host}/${target.share}`, '-p', String(target.port), '-U', `${target.user}%${target.password}`],
-      ...['--format=subunit', ...(target.extra ?? []), test],
+      ...['--format=subunit', ...(target.extra ?? []), ...(parameters[test] ?? []), test],
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
