@@ -1,10 +1,13 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAddress } from '../../client/connect/address.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
 import { Balancer } from './balancer.ts';
 import { type Result, runTest } from './smbtorture.ts';
 import type { Variant } from './variants.ts';
+
+/** Files that tests want to be there. */
+const FILES: Record<string, string> = { 'smb2.zero-data-ioctl': 'zero.dat' };
 
 const SECOND_USER = 'bob';
 const SECOND_PASSWORD = 'battery staple';
@@ -33,9 +36,11 @@ export class UnderTest {
     return new UnderTest(variant, serving, balancer);
   }
 
-  /** Runs one test on an empty share. */
+  /** Runs one test on a share that has no more than it wants to be there. */
   async run(test: string): Promise<Result> {
     this.#emptyShare();
+    const file = FILES[test];
+    if (file !== undefined) writeFileSync(join(this.#serving.directory, file), Buffer.alloc(16_384, 'x'));
     this.#balancer?.restart();
     const { host, port } = parseAddress(this.#balancer?.address ?? this.#serving.addresses[0] ?? '');
     return runTest(test, {
