@@ -45,16 +45,17 @@ const notOfPipes = new Set<number>([Command.TREE_DISCONNECT, Command.IOCTL]);
 /** Checks session, signature, encryption and tree connect, and has the command done. */
 export function dispatch(call: Call): Reply | Promise<Reply> {
   const { command } = call.header;
-  const inherited = fromCompound(call);
+  const isOnTree = needsTree.has(command);
+  const inherited = call.chain ? fromCompound(call) : undefined;
   // Looked at in any case: the answer is signed by the session, whatever it says.
   const ofSession = checkSession(call);
   const refusal =
     inherited ??
     ofSession ??
-    (needsTree.has(command) ? checkTree(call) : checkUntreed(call)) ??
-    (call.isRelated ? checkOpen(call) : undefined);
+    (isOnTree ? checkTree(call) : checkUntreed(call)) ??
+    (call.chain ? checkOpen(call) : undefined);
   if (refusal !== undefined) return statusReply(refusal);
-  if (needsTree.has(command) && call.tree.share.isPipe && !notOfPipes.has(command)) {
+  if (isOnTree && call.tree.share.isPipe && !notOfPipes.has(command)) {
     return call.services.pipes.handle(call);
   }
   const handler = handlers[command];
@@ -82,8 +83,8 @@ function fromCompound(call: Call): number | undefined {
  * It also takes the open, and fails with the CREATE that did not make it; any other failure before it is no reason not to try, as Windows
  * does.
  */
-function checkOpen({ chain, header }: Call): number | undefined {
-  if (!chain || !needsFileId.has(header.command)) return undefined;
+function checkOpen({ chain, header, isRelated }: Call): number | undefined {
+  if (!chain || !isRelated || !needsFileId.has(header.command)) return undefined;
   if (chain.createStatus !== 0) return chain.createStatus;
   return chain.fileId ? undefined : Status.INVALID_HANDLE;
 }

@@ -10,7 +10,7 @@ export const MAX_COMPOUND = 64;
 /** Replies that wait in memory for a client that does not read: more is not taken from it until they are gone. */
 export const MAX_UNSENT = 16 * 1024 * 1024;
 /** The same of a connection alone: bytes of requests that are being worked on, and of the replies to READs among them. */
-export const MAX_IN_FLIGHT = 64 * 1024 * 1024;
+export const MAX_IN_FLIGHT = 48 * 1024 * 1024;
 /** Up to here the frames of a turn are copied together for one write. */
 export const MAX_GATHERED = 64 * 1024;
 /** Sessions that have ended but keep their keys for an answer that is still to be signed. */

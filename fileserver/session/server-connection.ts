@@ -44,7 +44,7 @@ import { type Reply, type Services, StatusError, statusReply } from './request.t
 import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
 import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
 import type { Channel, Session } from './session.ts';
-import type { Usage } from './usage.ts';
+import type { Accounts, Usage } from './usage.ts';
 
 /** The server that a connection belongs to. */
 export interface ConnectionOwner extends ServerHost {
@@ -82,6 +82,7 @@ export class ServerConnection implements CallHost {
   /** Bytes of a message that has begun to arrive, and of replies that the client has not read yet; where they are many. */
   #arrivingBytes = 0;
   #unreadBytes = 0;
+  readonly #accounts: Accounts;
   /** Of who has logged on last: what is in flight is on his account. */
   #usage: Usage | undefined;
   #asyncCount = 0;
@@ -103,6 +104,7 @@ export class ServerConnection implements CallHost {
   constructor(server: ConnectionOwner, socket: Socket, id: number) {
     this.server = server;
     this.services = server.services;
+    this.#accounts = server.accounts;
     this.#socket = socket;
     this.id = id;
     this.remoteAddress = socket.remoteAddress ?? '';
@@ -208,7 +210,7 @@ export class ServerConnection implements CallHost {
    * to arrive has its memory and goes on.
    */
   #hasRoom(): boolean {
-    const { accounts } = this.server;
+    const accounts = this.#accounts;
     if (!accounts.isFull(this.#usage) || this.#arrivingBytes > 0) return true;
     return this.#inFlightBytes === 0 && this.#unreadBytes === 0 && !accounts.isOverfull();
   }
@@ -217,7 +219,7 @@ export class ServerConnection implements CallHost {
     if (this.#waitsForRoom) return;
     this.#waitsForRoom = true;
     this.#socket.pause();
-    this.server.accounts.whenFreed(() => {
+    this.#accounts.whenFreed(() => {
       this.#waitsForRoom = false;
       this.#goOn();
     });
@@ -233,14 +235,14 @@ export class ServerConnection implements CallHost {
     this.#arrivingBytes = length;
     this.#arrivalTimer = setTimeout(() => this.close('a message did not arrive in time'), ARRIVAL_TIMEOUT_MS);
     this.#arrivalTimer.unref();
-    this.server.accounts.addBytes(length, this.#usage);
+    this.#accounts.addBytes(length, this.#usage);
     return true;
   }
 
   #hasArrived(): void {
     if (this.#arrivingBytes === 0) return;
     clearTimeout(this.#arrivalTimer);
-    this.server.accounts.addBytes(-this.#arrivingBytes, this.#usage);
+    this.#accounts.addBytes(-this.#arrivingBytes, this.#usage);
     this.#arrivingBytes = 0;
   }
 
@@ -444,7 +446,7 @@ export class ServerConnection implements CallHost {
     const session = call.knownSession;
     session?.begun();
     const usage = session?.usage;
-    const { accounts } = this.server;
+    const accounts = this.#accounts;
     this.#pending.add(call);
     this.#inFlightBytes += weightOf(call);
     accounts.addBytes(weightOf(call), usage);
@@ -468,7 +470,7 @@ export class ServerConnection implements CallHost {
   }
 
   #settled(call: Call, session: Session | undefined, usage: Usage | undefined): void {
-    const { accounts } = this.server;
+    const accounts = this.#accounts;
     this.#pending.delete(call);
     this.#inFlightBytes -= weightOf(call);
     accounts.addBytes(-weightOf(call), usage);
@@ -589,7 +591,7 @@ export class ServerConnection implements CallHost {
   sendInterim(call: Call): void {
     if (!this.isOpen) return;
     if (!call.isLast && call.header.command !== Command.CREATE) throw new StatusError(Status.INTERNAL_ERROR);
-    const { accounts } = this.server;
+    const accounts = this.#accounts;
     const usage = call.knownSession?.usage;
     if (this.#asyncCount >= MAX_ASYNC || !accounts.hasRoomToWait(usage))
       throw new StatusError(Status.INSUFFICIENT_RESOURCES);
@@ -688,7 +690,7 @@ export class ServerConnection implements CallHost {
 
   #keepsUnread(bytes: number): void {
     if (bytes === this.#unreadBytes) return;
-    this.server.accounts.addBytes(bytes - this.#unreadBytes, this.#usage);
+    this.#accounts.addBytes(bytes - this.#unreadBytes, this.#usage);
     this.#unreadBytes = bytes;
   }
 
@@ -723,9 +725,9 @@ export class ServerConnection implements CallHost {
   /** What is in flight for the connection itself is counted where it will be taken off again. */
   #changeAccount(usage: Usage): void {
     const own = this.#arrivingBytes + this.#unreadBytes;
-    this.server.accounts.addBytes(-own, this.#usage);
+    this.#accounts.addBytes(-own, this.#usage);
     this.#usage = usage;
-    this.server.accounts.addBytes(own, usage);
+    this.#accounts.addBytes(own, usage);
   }
 
   /** The NEGOTIATE exchange is over. */

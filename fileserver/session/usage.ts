@@ -32,17 +32,17 @@ export const DEFAULT_LIMITS: Limits = {
   connections: 2048,
   connectionsBeforeLogon: 512,
   sessions: 2048,
-  opens: 16_384,
+  opens: 12_288,
   requests: 8192,
   waitingRequests: 8192,
-  bytesInFlight: 96 * 1024 * 1024,
+  bytesInFlight: 80 * 1024 * 1024,
   perUser: {
     connections: 1536,
     sessions: 1536,
-    opens: 12_288,
+    opens: 9216,
     requests: 6144,
     waitingRequests: 6144,
-    bytesInFlight: 72 * 1024 * 1024,
+    bytesInFlight: 60 * 1024 * 1024,
   },
 };
 /** How far beyond bytesInFlight those come together that have nothing else in flight, as a factor. */
