@@ -167,7 +167,11 @@ describe('the scripts and the reference model', () => {
               oplock: s.oplock as 0,
               deleteOnClose: s.deleteOnClose,
             });
-            const decided = await table.open(identity, asked, { truncates: s.truncates, again: false });
+            const decided = await table.open(identity, asked, {
+              truncates: s.truncates,
+              again: false,
+              guidAgain: false,
+            });
             script = { outcome: decided.outcome, oplock: decided.record?.oplock ?? 0 };
             const { openId, access, shareAccess, durability, user, sessionId, oplock, deleteOnClose } = asked;
             expected = model.open(me, {
