@@ -33,8 +33,27 @@ export const write = onVolume((request: Request): Reply | Promise<Reply> => {
     return statusReply(Status.FILE_LOCK_CONFLICT);
   }
   if (data.length === 0) return answer(0);
-  return writeData(request, open, wanted);
+  return writeNow(request, open, wanted) ?? writeData(request, open, wanted, 0);
 });
+
+/** A write that nothing has to be waited for. undefined where there is something. */
+function writeNow(request: Request, open: OpenFile, wanted: WriteRequest): Reply | Promise<Reply> | undefined {
+  if (open.writesThrough || open.breaksCaching || open.frozenWriteTime !== undefined) return undefined;
+  if ((wanted.flags & WriteFlags.WRITE_THROUGH) !== 0) return undefined;
+  const { data, offset } = wanted;
+  const count = open.folder.posix.writeNow(open.fd, data, offset);
+  if (count === undefined) return undefined;
+  if (count < 0) throw new PosixError(-count, 'pwrite');
+  open.unstable = true;
+  if (count < data.length) return writeData(request, open, wanted, count);
+  return written(request, open, wanted);
+}
+
+function written(request: Request, open: OpenFile, { data, offset }: WriteRequest): Reply {
+  open.attachment.position = offset + data.length;
+  if (request.services.changes.active) request.services.changes.wrote(open);
+  return answer(data.length);
+}
 
 function answer(count: number): Reply {
   const body = Buffer.allocUnsafe(WRITE_RESPONSE_BODY_SIZE);
@@ -42,7 +61,8 @@ function answer(count: number): Reply {
   return reply(body);
 }
 
-async function writeData(request: Request, open: OpenFile, wanted: WriteRequest): Promise<Reply> {
+/** In the thread pool, from byte `from` of the data. */
+async function writeData(request: Request, open: OpenFile, wanted: WriteRequest, from: number): Promise<Reply> {
   const { data, offset } = wanted;
   open.begin(true);
   try {
@@ -53,23 +73,21 @@ async function writeData(request: Request, open: OpenFile, wanted: WriteRequest)
       if (open.file.isLocked(offset, data.length, true, open.record.openId)) {
         return statusReply(Status.FILE_LOCK_CONFLICT);
       }
-      await writeAll(open, data, offset);
+      await writeAll(open, data, offset, from);
     } finally {
       open.file.end(io);
     }
     const through = (wanted.flags & WriteFlags.WRITE_THROUGH) !== 0;
     if (through && !open.writesThrough) checked(await open.folder.posix.syncData(open.fd), 'fdatasync');
-    open.attachment.position = offset + data.length;
-    if (request.services.changes.active) request.services.changes.wrote(open);
-    return answer(data.length);
+    return written(request, open, wanted);
   } finally {
     open.end(true);
   }
 }
 
-async function writeAll(open: OpenFile, data: Buffer, offset: number): Promise<void> {
+async function writeAll(open: OpenFile, data: Buffer, offset: number, from: number): Promise<void> {
   if (!open.writesThrough) open.unstable = true;
-  for (let done = 0; done < data.length; ) {
+  for (let done = from; done < data.length; ) {
     const rest = done === 0 ? data : data.subarray(done);
     const count = await open.folder.posix.write(open.fd, rest, offset + done);
     if (count < 0) throw new PosixError(-count, 'pwrite');

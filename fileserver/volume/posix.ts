@@ -301,6 +301,11 @@ export interface ChangeGate {
   reopened(): Promise<void>;
 }
 
+/** A write that takes longer was held back by the kernel until the disk had caught up; one into the page cache takes 3 us to 1 ms. */
+const SLOW_WRITE_MS = 10;
+/** So long all writes go through the thread pool then. */
+const SLOW_WRITE_PAUSE_MS = 1000;
+
 export interface PosixOptions {
   /** Calls may wait for a network and must not run on the event loop. */
   blocking: boolean;
@@ -317,6 +322,8 @@ export class Posix {
   readonly #slots: Slots;
   readonly #gate: ChangeGate;
   #nowait = true;
+  /** When writes at once are tried again, on the clock of performance.now(). */
+  #writesNowFromMs = 0;
 
   constructor({ blocking, slots, gate }: PosixOptions) {
     this.blocking = blocking;
@@ -495,7 +502,7 @@ export class Posix {
     return this.#call(native.lseek, fd, 0, 0);
   }
 
-  // What moves data always runs in the thread pool, except for reads that the page cache can answer.
+  // What moves data runs in the thread pool, except for reads that the page cache can answer, and writes that it takes at once.
 
   /**
    * Reads what is in the page cache, without waiting for a disk or a network: `length` bytes at `offset` of the file into
@@ -517,6 +524,21 @@ export class Posix {
     return this.#pooled(false, (done) =>
       fs.read(fd, into, at, length, offset, (error, bytes) => done(resultOf(error, bytes))),
     );
+  }
+
+  /**
+   * Writes at once, into the page cache of a local file system: to wake a thread would cost many times as much. Bytes written or -errno;
+   * undefined where the thread pool has to do it: the volume may wait for a network, the deadline has passed, or a disk that
+   * cannot keep up has held back a write a moment ago (then others must not wait for it, too). Not for descriptors that write through.
+   */
+  writeNow(fd: number, from: Buffer, offset: number): number | undefined {
+    if (this.blocking || !this.#gate.mayServe()) return undefined;
+    const beganMs = performance.now();
+    if (beganMs < this.#writesNowFromMs) return undefined;
+    const result = writeSync(fd, from, offset);
+    const endedMs = performance.now();
+    if (endedMs - beganMs > SLOW_WRITE_MS) this.#writesNowFromMs = endedMs + SLOW_WRITE_PAUSE_MS;
+    return result;
   }
 
   write(fd: number, from: Buffer, offset: number): Promise<number> {
@@ -574,6 +596,14 @@ export class Posix {
         done(resultOf(error));
       }),
     ).then((result) => found ?? result);
+  }
+}
+
+function writeSync(fd: number, from: Buffer, offset: number): number {
+  try {
+    return fs.writeSync(fd, from, 0, from.length, offset);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).errno ?? -Errno.EIO;
   }
 }
 
