@@ -23,7 +23,16 @@ describe('the configuration', () => {
     expect(config.store).toEqual({ mode: 'Standalone', addresses: ['127.0.0.1:6379'], durability: { mode: 'Always' } });
   });
 
+  test('keeps the limits that are given, and no others', () => {
+    const limits = { opens: 100, perUser: { bytesInFlight: 1_000_000 } };
+    const config = checkClusterConfig({ ...smallest(), limits: { ...limits, other: 1 } });
+    expect(config.limits).toEqual(limits);
+    expect(checkClusterConfig({ ...smallest(), security: { anonymousIpc: true } }).security.anonymousIpc).toBe(true);
+  });
+
   test.each([
+    ['limits.perUser.sessions', { limits: { perUser: { sessions: 0 } } }],
+    ['security.anonymousIpc', { security: { anonymousIpc: 'yes' } }],
     ['shares[0].volume', { shares: [{ name: 'a', volume: 'nowhere' }] }],
     [
       'two shares are named "a"',

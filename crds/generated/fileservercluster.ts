@@ -328,6 +328,72 @@ export interface FileServerClusterSpec {
      * The oldest SMB dialect that is accepted.
      */
     minDialect: '2.0.2' | '2.1' | '3.0' | '3.0.2' | '3.1.1';
+    /**
+     * Clients without name and password may list the shares, and nothing else. Not when left out.
+     */
+    anonymousIpc?: boolean;
+  };
+  /**
+   * What one file server process takes on at once. What is left out has defaults that fit 512 MiB of memory.
+   */
+  limits?: {
+    /**
+     * TCP connections.
+     */
+    connections?: number;
+    /**
+     * Connections that nobody is logged on to; the oldest gives way.
+     */
+    connectionsBeforeLogon?: number;
+    /**
+     * Sessions.
+     */
+    sessions?: number;
+    /**
+     * Open files and folders.
+     */
+    opens?: number;
+    /**
+     * Requests that are being worked on.
+     */
+    requests?: number;
+    /**
+     * Requests that wait for somebody, such as locks and change notifications.
+     */
+    waitingRequests?: number;
+    /**
+     * Bytes of requests and of replies in memory.
+     */
+    bytesInFlight?: number;
+    /**
+     * The same of one user.
+     */
+    perUser?: {
+      /**
+       * TCP connections.
+       */
+      connections?: number;
+      /**
+       * Sessions.
+       */
+      sessions?: number;
+      /**
+       * Open files and folders.
+       */
+      opens?: number;
+      /**
+       * Requests that are being worked on.
+       */
+      requests?: number;
+      /**
+       * Requests that wait for somebody, such as locks and change notifications.
+       */
+      waitingRequests?: number;
+      /**
+       * Bytes of requests and of replies in memory.
+       */
+      bytesInFlight?: number;
+    };
   };
   /**
    * Additions to the file servers' pods. A change replaces the pods one by one, each after its handles were moved.

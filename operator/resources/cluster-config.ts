@@ -33,7 +33,12 @@ export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
       encryption: share.encryption,
       access: share.access.map(({ principal, permission }) => ({ principal, permission })),
     })),
-    security: { signing: spec.security.signing, minDialect: spec.security.minDialect },
+    security: {
+      signing: spec.security.signing,
+      minDialect: spec.security.minDialect,
+      ...(spec.security.anonymousIpc === undefined ? {} : { anonymousIpc: spec.security.anonymousIpc }),
+    },
+    ...(spec.limits === undefined ? {} : { limits: spec.limits }),
     handles: {
       persistentTimeoutMs: parseDurationMs(spec.handles.persistentTimeout),
       durableTimeoutMs: parseDurationMs(spec.handles.durableTimeout),
