@@ -11,10 +11,11 @@ import {
 } from '../../smb/wire/ioctl-payloads.ts';
 import type { OpenFile } from '../opens/open-file.ts';
 import { type Reply, type Request, statusReply } from '../session/request.ts';
+import { getCompression, setCompression } from './ioctl/compression.ts';
 import { copychunk, requestResumeKey } from './ioctl/copychunk.ts';
 import { duplicateExtents } from './ioctl/duplicate-extents.ts';
 import { ioctlReply } from './ioctl/reply.ts';
-import { enumerateSnapshots, getCompression, objectId, setCompression } from './ioctl/small.ts';
+import { enumerateSnapshots, objectId } from './ioctl/small.ts';
 import { fileLevelTrim, queryAllocatedRanges, setSparse, setZeroData } from './ioctl/sparse.ts';
 import { chooseDialect } from './negotiate.ts';
 import { onVolume, openOf } from './open-of.ts';
@@ -82,9 +83,9 @@ function onOpen(request: Request, open: OpenFile, ioctl: IoctlRequest): Reply | 
     case Fsctl.DUPLICATE_EXTENTS_TO_FILE:
       return duplicateExtents(request, open, ioctl);
     case Fsctl.GET_COMPRESSION:
-      return getCompression(ioctl);
+      return getCompression(open, ioctl);
     case Fsctl.SET_COMPRESSION:
-      return setCompression(open, ioctl);
+      return setCompression(request, open, ioctl);
     case Fsctl.GET_OBJECT_ID:
     case Fsctl.CREATE_OR_GET_OBJECT_ID:
       return objectId(open, ioctl);

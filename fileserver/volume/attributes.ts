@@ -160,7 +160,8 @@ export function attributesAfter(stored: StoredAttributes, wanted: number): numbe
 
 /** The attributes as clients see them. */
 export function fileAttributes(stat: Stat, stored: StoredAttributes): number {
-  const own = (stored.attributes ?? defaultAttributes(stat)) & keptAttributes;
+  const kept = (stored.attributes ?? defaultAttributes(stat)) & keptAttributes;
+  const own = stat.isCompressed ? kept | FileAttribute.compressed : kept;
   if (isDirectory(stat)) return own | FileAttribute.directory;
   return own === 0 ? FileAttribute.normal : own;
 }

@@ -74,6 +74,10 @@ export const FALLOC_ZERO_RANGE = 0x10;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const FICLONERANGE = 0x4020_940d;
+const FS_IOC_GETFLAGS = 0x8008_6601;
+const FS_IOC_SETFLAGS = 0x4008_6602;
+/** FS_*_FL of FS_IOC_GETFLAGS. */
+export const FileFlag = { compress: 0x4 } as const;
 
 /** RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH: a name leads nowhere but below the descriptor, on its mount. */
 const RESOLVE_BENEATH = 0x01 | 0x02 | 0x08;
@@ -139,6 +143,8 @@ export class Stat {
   /** Bytes that the file takes on the volume. */
   allocated: number;
   readonly links: number;
+  /** Its data is kept compressed. */
+  readonly isCompressed: boolean;
   readonly hasBirthTime: boolean;
   readonly #inodeLow: number;
   readonly #inodeHigh: number;
@@ -158,6 +164,7 @@ export class Stat {
     this.size = size(words, 40);
     this.allocated = size(words, 48) * 512;
     this.links = word(words, 16);
+    this.isCompressed = (word(words, 8) & STATX_ATTR_COMPRESSED) !== 0;
     this.#inodeLow = word(words, 32);
     this.#inodeHigh = word(words, 36);
     this.hasBirthTime = (word(words, 0) & STATX_BTIME) !== 0;
@@ -229,6 +236,7 @@ export const isSymlink = (stat: Stat): boolean => (stat.mode & 0o170000) === 0o1
 /** STATX_BASIC_STATS | STATX_BTIME */
 const STATX_WANTED = 0x7ff | 0x800;
 const STATX_BTIME = 0x800;
+const STATX_ATTR_COMPRESSED = 0x4;
 const STATX_SIZE = 256;
 
 // struct statx has the byte order of the machine, and so have typed arrays. Offsets are in bytes.
@@ -581,6 +589,18 @@ export class Posix {
     range.writeBigUInt64LE(BigInt(length), 16);
     range.writeBigUInt64LE(BigInt(toOffset), 24);
     return this.#pooled(true, (done) => callAsync(native.ioctl, [to, FICLONERANGE, range], done));
+  }
+
+  /** FileFlag of an open file or directory (not O_PATH), or -errno. */
+  getFlags(fd: number): Eventually<number> {
+    const flags = Buffer.alloc(8);
+    return then(this.#call(native.ioctl, fd, FS_IOC_GETFLAGS, flags), (r) => (r < 0 ? r : flags.readInt32LE(0)));
+  }
+
+  setFlags(fd: number, flags: number): Eventually<number> {
+    const value = Buffer.alloc(8);
+    value.writeInt32LE(flags, 0);
+    return this.#change(native.ioctl, fd, FS_IOC_SETFLAGS, value);
   }
 
   /** Where data (or a hole) begins at `offset` or behind it; -ENXIO when there is none up to the end of the file. */

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { constants, openSync } from 'node:fs';
 import type { VolumeConfig } from '../../common/config.ts';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
-import { canClone } from './clone-probe.ts';
+import { type Abilities, abilitiesOf } from './abilities.ts';
 import { Metadata } from './metadata.ts';
 import { NameCache } from './name-cache.ts';
 import {
@@ -72,8 +72,7 @@ export class Volume {
   readonly showsChanges: boolean;
   /** Of statfs(2). */
   readonly type: number;
-  /** Files may share blocks (FICLONERANGE). */
-  readonly clonesExtents: boolean;
+  readonly abilities: Abilities;
   /** FILETIME. */
   readonly createdAt: bigint;
   readonly #identity: Identity;
@@ -86,7 +85,7 @@ export class Volume {
       type: number;
       identity: Identity;
       createdAt: bigint;
-      clonesExtents: boolean;
+      abilities: Abilities;
     },
   ) {
     this.name = config.name;
@@ -94,7 +93,7 @@ export class Volume {
     this.rootFd = opened.rootFd;
     this.type = opened.type;
     this.createdAt = opened.createdAt;
-    this.clonesExtents = opened.clonesExtents;
+    this.abilities = opened.abilities;
     this.showsChanges = !opened.posix.blocking && changeTimeTypes.has(opened.type);
     this.#identity = opened.identity;
     this.names = new NameCache(opened.posix);
@@ -121,8 +120,8 @@ export class Volume {
       const identity = await identify(posix, rootFd, config.name);
       const root = await statOf(posix, rootFd);
       const createdAt = root.birthTime === 0n ? root.changeTime : root.birthTime;
-      const clonesExtents = await canClone(posix, rootFd, type);
-      return new Volume(config, { posix, rootFd, type, identity, createdAt, clonesExtents });
+      const abilities = await abilitiesOf(posix, rootFd, type);
+      return new Volume(config, { posix, rootFd, type, identity, createdAt, abilities });
     } catch (error) {
       throw new HoldfastError(
         'VOLUME',

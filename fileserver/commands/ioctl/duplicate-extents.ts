@@ -11,7 +11,7 @@ import { changeData, isSparse, stabilize } from './change.ts';
 import { emptyReply } from './reply.ts';
 
 export async function duplicateExtents(request: Request, target: OpenFile, ioctl: IoctlRequest): Promise<Reply> {
-  if (!target.folder.volume.clonesExtents) return statusReply(Status.INVALID_DEVICE_REQUEST);
+  if (!target.folder.volume.abilities.clonesExtents) return statusReply(Status.INVALID_DEVICE_REQUEST);
   const wanted = decodeDuplicateExtents(ioctl.input);
   const source = request.services.opens.ofSession(wanted.source, request.session);
   if (!source) return statusReply(Status.INVALID_HANDLE);

@@ -1,28 +1,11 @@
 // Controls that are answered from what is known of the open.
 import { createHash } from 'node:crypto';
-import { CompressionFormat, decodeCompression, encodeCompression, encodeObjectId } from '../../../smb/fscc/fsctl.ts';
-import { Access } from '../../../smb/security/access-mask.ts';
+import { encodeObjectId } from '../../../smb/fscc/fsctl.ts';
 import { Status } from '../../../smb/status.ts';
 import type { IoctlRequest } from '../../../smb/wire/ioctl.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { type Reply, statusReply } from '../../session/request.ts';
-import { emptyReply, ioctlReply, wholeReply } from './reply.ts';
-
-/** MS-FSA 2.1.5.10.9: nothing is compressed here. */
-export function getCompression(ioctl: IoctlRequest): Reply {
-  const output = encodeCompression(CompressionFormat.none);
-  if (ioctl.maxOutputResponse < output.length) return statusReply(Status.INVALID_PARAMETER);
-  return ioctlReply(ioctl, output);
-}
-
-/** MS-FSA 2.1.5.10.30: a file may be asked to stay as it is, but not to be compressed. */
-export function setCompression(open: OpenFile, ioctl: IoctlRequest): Reply {
-  const format = decodeCompression(ioctl.input);
-  if (!open.may(Access.writeData)) return statusReply(Status.ACCESS_DENIED);
-  if (format === CompressionFormat.none) return emptyReply(ioctl);
-  const known = format === CompressionFormat.default || format === CompressionFormat.lznt1;
-  return statusReply(known ? Status.NOT_SUPPORTED : Status.INVALID_PARAMETER);
-}
+import { ioctlReply, wholeReply } from './reply.ts';
 
 /** MS-FSA 2.1.5.10.1: every file has an id from its birth on, worked out of what names it on the volume. */
 export function objectId(open: OpenFile, ioctl: IoctlRequest): Reply {

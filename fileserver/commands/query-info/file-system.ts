@@ -65,7 +65,8 @@ export async function queryFileSystem(open: OpenFile, infoClass: number): Promis
           FsAttribute.supportsExtendedAttributes |
           FsAttribute.supportsSparseFiles |
           FsAttribute.supportsObjectIds |
-          (volume.clonesExtents ? FsAttribute.supportsBlockRefcounting : 0),
+          (volume.abilities.clonesExtents ? FsAttribute.supportsBlockRefcounting : 0) |
+          (volume.abilities.compresses ? FsAttribute.fileCompression : 0),
         maximumComponentNameLength: maximumComponentLength,
         // What programs look for before they use a share like a local disk.
         fileSystemName: 'NTFS',
