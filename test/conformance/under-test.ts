@@ -28,7 +28,8 @@ export class UnderTest {
 
   static async start(variant: Variant): Promise<UnderTest> {
     const flags = [
-      ...['--min-dialect', '2.0.2', '--signing', 'Desired', '--user', `${SECOND_USER}:${SECOND_PASSWORD}`],
+      ...['--min-dialect', '2.0.2', '--signing', 'Desired', '--anonymous-ipc'],
+      ...['--user', `${SECOND_USER}:${SECOND_PASSWORD}`],
       ...variant.serveFlags,
     ];
     const serving = await Serving.start({ servers: variant.servers, flags });
