@@ -18,6 +18,7 @@ import { childOf, type Lookup } from '../../volume/folder.ts';
 import { foldedName } from '../../volume/names.ts';
 import { checked, Errno, O, type Stat } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
+import { compress } from '../ioctl/compression.ts';
 import { type AnswerFacts, answerCreate } from './answer.ts';
 import { type CreateAsk, newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { Wishes } from './contexts.ts';
@@ -147,11 +148,14 @@ async function createOnVolume(
   missing: Missing,
   plan: Plan,
 ): Promise<{ fd: number; stat: Stat; fileId: Buffer; stored: StoredAttributes }> {
-  const { folder, wishes } = ask;
+  const { folder, wishes, wire } = ask;
   const fd = plan.directory ? await createDirectory(ask, missing) : await createFile(ask, missing, plan);
   try {
     const stored = await describe(ask, fd, plan);
     if (!plan.directory) await reserveSpace(ask, fd, wishes.allocationSize);
+    if ((wire.createOptions & CreateOptions.NO_COMPRESSION) !== 0 && folder.volume.abilities.compresses) {
+      await compress(folder, fd, false);
+    }
     if (writesThrough(ask)) await folder.syncDirectory(missing.parentFd);
     const stat = await statOf(folder.posix, fd);
     return { fd, stat, fileId: await folder.fileId(fd, stat), stored };
