@@ -205,8 +205,10 @@ describe('a cordoned node', () => {
     drained = true;
     expect({ moved, drainedBeforeMove }).toEqual({ moved: true, drainedBeforeMove: false });
     await settled();
-    const own = (await migrations()).find((hm) => hm.spec.source === name(source));
-    expect(own?.status).toMatchObject({ phase: 'Succeeded', handles: { moved: 5 } });
+    // The eviction that was let through then may have had a migration of its own, which found nothing left to move.
+    const own = (await migrations()).filter((hm) => hm.spec.source === name(source));
+    expect(own.map(({ status }) => status?.phase)).toEqual(own.map(() => 'Succeeded'));
+    expect(own.reduce((sum, { status }) => sum + (status?.handles?.moved ?? 0), 0)).toBe(5);
   }, 90_000);
 });
 
