@@ -38,6 +38,7 @@ local OPLOCK_NONE, LEASE = 0, 4
 -- fields of a holder of caching (h), a packed array; see section caching
 local H_STATE, H_TO, H_REQUIRED, H_EPOCH, H_VERSION, H_PARENT, H_OWNERS, H_NUMBER, H_PLAIN = 1, 2, 3, 4, 5, 6, 7, 8, 9
 
+local NONE = {} -- an empty list in answers, never added to
 local self = ARGV[1] .. '@' .. ARGV[2]
 local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
 
@@ -86,10 +87,9 @@ end
 local KEEPS_FILE = 0x800000
 
 -- Opens for attributes alone neither break caching nor keep others from it (MS-FSA 2.1.4.12).
-local function is_plain(access)
-  -- more than SYNCHRONIZE, FILE_WRITE_ATTRIBUTES, FILE_READ_ATTRIBUTES
-  return bit.band(access, bit.bnot(bit.bor(0x100180, KEEPS_FILE))) ~= 0
-end
+-- All but SYNCHRONIZE, FILE_WRITE_ATTRIBUTES, FILE_READ_ATTRIBUTES and KEEPS_FILE.
+local PLAIN = bit.bnot(0x900180)
+local function is_plain(access) return bit.band(access, PLAIN) ~= 0 end
 
 -- Counts of one owner and class: {opens, readers, writers, deleters, deny read, deny write, deny delete, for more than attributes}
 local function count(counts, open, by)
@@ -101,7 +101,7 @@ local function count(counts, open, by)
   if read then c[2] = c[2] + by end
   if write then c[3] = c[3] + by end
   if delete then c[4] = c[4] + by end
-  if is_plain(open[O_ACCESS]) then c[8] = (c[8] or 0) + by end
+  if bit.band(open[O_ACCESS], PLAIN) ~= 0 then c[8] = (c[8] or 0) + by end
   if read or write or delete then
     local share = open[O_SHARE]
     if bit.band(share, 1) == 0 then c[5] = c[5] + by end
@@ -293,8 +293,8 @@ end
 -- What an open may cache: level (4: lease), and of its lease {state, epoch, version, parent key, breaking}
 local function cached_by(file, open_id, open)
   local h = holder_of(file, open_id, open)
-  if not h then return 0, {} end
-  if open[O_OPLOCK] ~= LEASE then return level_of(h[H_STATE]), {} end
+  if not h then return 0, NONE end
+  if open[O_OPLOCK] ~= LEASE then return level_of(h[H_STATE]), NONE end
   return LEASE, { h[H_STATE], h[H_EPOCH], h[H_VERSION], h[H_PARENT], h[H_TO] >= 0 and 1 or 0 }
 end
 
@@ -379,6 +379,31 @@ local function contend(file, mine, keep, wait_for, again, spare)
   end
   recached(file)
   return result
+end
+
+-- What may be cached (MS-FSA 2.1.5.18): the state wanted, less what others' opens, caching and locks forbid.
+local function grantable(file, mine, want, is_lease)
+  local shared, handles, level_two = true, false, false
+  for id, h in pairs(file.holders) do
+    local state = h[H_STATE]
+    if id ~= mine and state ~= 0 then
+      shared = shared and bit.band(state, 4) == 0
+      if #id == 8 then level_two = true elseif bit.band(state, 2) ~= 0 then handles = true end
+      want = bit.band(want, 3)
+    end
+  end
+  if not shared then return 0 end
+  if bit.band(want, 4) ~= 0 then
+    local plain = mine and file.holders[mine] and -file.holders[mine][H_PLAIN] or 0
+    for _, classes in pairs(file.counts) do
+      for _, c in pairs(classes) do plain = plain + (c[8] or 0) end
+    end
+    if plain > 0 then want = bit.band(want, 3) end
+  end
+  if bit.band(want, 4) ~= 0 then return want end
+  if #file.locks > 0 then return 0 end
+  if not is_lease then return handles and 0 or bit.band(want, 1) end
+  return level_two and bit.band(want, 1) or want
 end
 
 local function flat(wait)

@@ -17,7 +17,7 @@ local file = load(KEYS[3], id, guids and 'g:' .. guids)
 if file.open then -- a repetition: the answer was lost
   local level, lease = cached_by(file, id, file.open)
   return {
-    GRANTED, level, file.meta[M_DELETE_PENDING], file_state(file), {}, level > 0 and others(file) or {}, lease, file.open[O_DURABILITY],
+    GRANTED, level, file.meta[M_DELETE_PENDING], file_state(file), NONE, level > 0 and others(file) or NONE, lease, file.open[O_DURABILITY],
   }
 end
 if guids and file.extra and ARGV[26] ~= '1' then return { DUPLICATE_OBJECTID } end
@@ -43,7 +43,7 @@ for owner, classes in pairs(file.counts) do
   end
 end
 
-local notices, mine = {}, asked == LEASE and ARGV[9] .. ARGV[13] or nil
+local notices, mine = NONE, asked == LEASE and ARGV[9] .. ARGV[13] or nil
 local contended = false
 if not is_empty(file.holders) then
   local again = ARGV[21] == '1'
@@ -76,31 +76,6 @@ if violation or waiting or purge then
   return { violation and SHARING_VIOLATION or waiting and WAITING or PURGE, 0, 0, 0, notices }
 end
 
--- What may be cached: the state asked for, less what others' opens, caching and locks forbid.
-local function grantable(want, is_lease)
-  local shared, handles, level_two = true, false, false
-  for holder, h in pairs(file.holders) do
-    local state = h[H_STATE]
-    if holder ~= mine and state ~= 0 then
-      shared = shared and bit.band(state, 4) == 0
-      if #holder == 8 then level_two = true elseif bit.band(state, 2) ~= 0 then handles = true end
-      want = bit.band(want, 3)
-    end
-  end
-  if not shared then return 0 end
-  if bit.band(want, 4) ~= 0 then
-    local plain = mine and file.holders[mine] and -file.holders[mine][H_PLAIN] or 0
-    for _, classes in pairs(file.counts) do
-      for _, c in pairs(classes) do plain = plain + (c[8] or 0) end
-    end
-    if plain > 0 then want = bit.band(want, 3) end
-  end
-  if bit.band(want, 4) ~= 0 then return want end
-  if #file.locks > 0 then return 0 end
-  if not is_lease then return handles and 0 or bit.band(want, 1) end
-  return level_two and bit.band(want, 1) or want
-end
-
 local holder, state
 if asked == LEASE then
   local want = tonumber(ARGV[22])
@@ -109,16 +84,16 @@ if asked == LEASE then
   holder = file.holders[mine]
   caching_changes(file)
   if not holder then
-    holder = { grantable(want, true), -1, 0, (tonumber(ARGV[23]) + 1) % 65536, tonumber(ARGV[24]), ARGV[25], {}, 0, 0 }
+    holder = { grantable(file, mine, want, true), -1, 0, (tonumber(ARGV[23]) + 1) % 65536, tonumber(ARGV[24]), ARGV[25], {}, 0, 0 }
     file.holders[mine] = holder
   elseif holder[H_TO] < 0 and want ~= holder[H_STATE] and bit.band(want, holder[H_STATE]) == holder[H_STATE]
-    and grantable(want, true) == want then
+    and grantable(file, mine, want, true) == want then
     holder[H_STATE] = want -- all of what is asked for, or what there is
     holder[H_EPOCH] = (holder[H_EPOCH] + 1) % 65536
   end
   state = holder[H_STATE]
 elseif asked > 0 and ARGV[20] == '0' then
-  state = grantable(asked == 1 and 1 or asked == 2 and 5 or 7, false)
+  state = grantable(file, nil, asked == 1 and 1 or asked == 2 and 5 or 7, false)
   if state > 0 then
     caching_changes(file)
     holder = { state, -1, 0, 0, 0, '', {}, 0, 0 }
@@ -139,7 +114,7 @@ local open = {
   asked == LEASE and LEASE or holder and 1 or OPLOCK_NONE, ARGV[13], tonumber(ARGV[14]), index, 0, false, '', ARGV[17], ARGV[18],
 }
 count(file.counts, open, 1)
-local push = {}
+local push = NONE
 local meta_changed = new_name or not file.exists or contended
 if holder then
   hold(holder, open, 1)
@@ -155,7 +130,7 @@ if guids then
 end
 save(file, (meta_changed and 'm' or '') .. 'c' .. ((holder or contended) and 'h' or ''), more)
 redis.call('SADD', KEYS[4], member(id))
-local lease = {}
+local lease = NONE
 if asked == LEASE then lease = { state, holder[H_EPOCH], holder[H_VERSION], holder[H_PARENT], holder[H_TO] >= 0 and 1 or 0 } end
 return {
   GRANTED, asked == LEASE and LEASE or holder and level_of(state) or 0, file.meta[M_DELETE_PENDING], file_state(file), notices, push, lease,
