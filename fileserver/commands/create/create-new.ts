@@ -110,6 +110,8 @@ async function planOf(ask: CreateAsk, missing: Missing): Promise<Plan> {
   const parent = await directoryRights(folder, missing.parentFd, asker);
   const needed = directory ? Access.addSubdirectory : Access.addFile;
   if ((parent.rights & needed) === 0) throw new StatusError(Status.ACCESS_DENIED);
+  // Nothing is encrypted here (MS-FSA 2.1.5.1.1), and the client must not believe it.
+  if ((wire.fileAttributes & FileAttributes.ENCRYPTED) !== 0) throw new StatusError(Status.ACCESS_DENIED);
   const attributes = newAttributes(ask, directory);
   const deletesReadOnly =
     (attributes & FileAttributes.READONLY) !== 0 && (wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0;

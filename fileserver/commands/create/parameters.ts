@@ -20,9 +20,7 @@ const KNOWN_ATTRIBUTES =
   FileAttributes.COMPRESSED |
   FileAttributes.OFFLINE |
   FileAttributes.NOT_CONTENT_INDEXED |
-  FileAttributes.ENCRYPTED |
-  FileAttributes.INTEGRITY_STREAM |
-  FileAttributes.NO_SCRUB_DATA;
+  FileAttributes.ENCRYPTED;
 
 const has = (value: number, bits: number): boolean => (value & bits) !== 0;
 
@@ -34,8 +32,8 @@ export function checkParameters(create: CreateRequest): number {
   if (has(options, UNKNOWN_OPTIONS)) return Status.INVALID_PARAMETER;
   if (has(options, UNSUPPORTED_OPTIONS)) return Status.NOT_SUPPORTED;
   if (has(create.shareAccess, ~7)) return Status.INVALID_PARAMETER;
-  if (has(create.fileAttributes, ~KNOWN_ATTRIBUTES)) return Status.INVALID_PARAMETER;
   if (desiredAccess === 0 || has(desiredAccess, UNKNOWN_ACCESS)) return Status.ACCESS_DENIED;
+  if (has(create.fileAttributes, ~KNOWN_ATTRIBUTES)) return Status.INVALID_PARAMETER;
   if (has(desiredAccess, Access.accessSystemSecurity)) return Status.PRIVILEGE_NOT_HELD;
   if (has(options, CreateOptions.DIRECTORY_FILE)) {
     if (has(options, CreateOptions.NON_DIRECTORY_FILE)) return Status.INVALID_PARAMETER;
