@@ -126,7 +126,7 @@ describe('NetrShareEnum', () => {
   test.each([
     [2, 5],
     [502, 5],
-    [501, 124],
+    [500, 124],
     [7, 124],
   ])('level %d is refused with error %d', (level, error) => {
     const stub = new NdrWriter().null().u32(level).u32(level).pointer().u32(0).null().u32(0xffffffff).null();
@@ -169,6 +169,12 @@ describe('other operations', () => {
     const wksta = call(bound(shares, syntax.wkssvc), 0, new NdrWriter().null().u32(100));
     for (let i = 0; i < 7; i++) wksta.u32();
     expect([wksta.string(), wksta.string(), wksta.u32()]).toEqual(['HOLDFAST', 'WORKGROUP', 0]);
+  });
+
+  test('NetrWkstaGetInfo tells at level 101 also where the software is: nowhere', () => {
+    const wksta = call(bound(shares, syntax.wkssvc), 0, new NdrWriter().null().u32(101));
+    for (let i = 0; i < 8; i++) wksta.u32();
+    expect([wksta.string(), wksta.string(), wksta.string(), wksta.u32()]).toEqual(['HOLDFAST', 'WORKGROUP', '', 0]);
   });
 });
 

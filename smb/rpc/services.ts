@@ -33,7 +33,7 @@ export interface RpcInterface {
 const Win32 = { success: 0, accessDenied: 5, invalidLevel: 124, shareNotFound: 2310 } as const;
 
 /** Levels that are for administrators alone, and none logs on here. */
-const administratorLevels = { share: [2, 502, 503], server: [102, 103, 502, 503], workstation: [101, 102, 502] };
+const administratorLevels = { share: [2, 502, 503], server: [102, 103, 502, 503], workstation: [102, 502] };
 
 const platformNt = 500;
 /** Workstation, server, NT and NT server (MS-SRVS 2.2.2.7). */
@@ -42,26 +42,27 @@ const serverType = 0x9003;
 const refusal = (administrative: readonly number[], level: number): number =>
   administrative.includes(level) ? Win32.accessDenied : Win32.invalidLevel;
 
-/** NetrShareEnum (MS-SRVS 3.1.4.8), levels 0 and 1. Everything is returned at once, whatever size the client prefers. */
+/** NetrShareEnum (MS-SRVS 3.1.4.8), levels 0, 1 and 501. All is returned at once, whatever size the client prefers. */
 function netrShareEnum(options: RpcServerOptions, stub: Buffer): Buffer {
   const reader = new NdrReader(stub);
   reader.uniqueString();
   const level = reader.u32();
   const out = new NdrWriter().u32(level).u32(level);
-  if (level !== 0 && level !== 1) {
-    if (administratorLevels.share.includes(level) || level === 501) out.null();
+  if (level !== 0 && level !== 1 && level !== 501) {
+    if (administratorLevels.share.includes(level)) out.null();
     return out.u32(0).null().u32(refusal(administratorLevels.share, level)).bytes();
   }
   const first = readResumeHandle(reader);
   const shares = options.shares().slice(first ?? 0);
   out.pointer().u32(shares.length).pointer().u32(shares.length);
-  for (const { type } of shares) {
+  for (const { type, flags } of shares) {
     out.pointer();
-    if (level === 1) out.u32(type).pointer();
+    if (level !== 0) out.u32(type).pointer();
+    if (level === 501) out.u32(flags ?? 0);
   }
   for (const { name, comment } of shares) {
     out.string(name);
-    if (level === 1) out.string(comment);
+    if (level !== 0) out.string(comment);
   }
   out.u32(shares.length);
   if (first === undefined) out.null();
@@ -80,7 +81,7 @@ function readResumeHandle(reader: NdrReader): number | undefined {
   return reader.u32() === 0 ? undefined : reader.u32();
 }
 
-/** NetrShareGetInfo (MS-SRVS 3.1.4.10), levels 0, 1, 2 and 1005. */
+/** NetrShareGetInfo (MS-SRVS 3.1.4.10), levels 0, 1, 2, 501 and 1005. */
 function netrShareGetInfo(options: RpcServerOptions, stub: Buffer): Buffer {
   const reader = new NdrReader(stub);
   reader.uniqueString();
@@ -100,6 +101,13 @@ function netrShareGetInfo(options: RpcServerOptions, stub: Buffer): Buffer {
       // Permissions, uses (no limit, and not told), path (not told) and no password.
       out.pointer().pointer().u32(share.type).pointer().u32(0).u32(0xffffffff).u32(0).pointer().null();
       out.string(share.name).string(share.comment).string('');
+      break;
+    case 501:
+      out.pointer().pointer().u32(share.type).pointer();
+      out
+        .u32(share.flags ?? 0)
+        .string(share.name)
+        .string(share.comment);
       break;
     case 1005:
       out.pointer().u32(share.flags ?? 0);
@@ -127,15 +135,18 @@ function netrServerGetInfo(options: RpcServerOptions, stub: Buffer): Buffer {
   return out.u32(Win32.success).bytes();
 }
 
-/** NetrWkstaGetInfo (MS-WKST 3.2.4.1), level 100. */
+/** NetrWkstaGetInfo (MS-WKST 3.2.4.1), levels 100 and 101. */
 function netrWkstaGetInfo(options: RpcServerOptions, stub: Buffer): Buffer {
   const reader = new NdrReader(stub);
   reader.uniqueString();
   const level = reader.u32();
   const out = new NdrWriter().u32(level);
-  if (level !== 100) return out.null().u32(refusal(administratorLevels.workstation, level)).bytes();
+  if (level !== 100 && level !== 101) return out.null().u32(refusal(administratorLevels.workstation, level)).bytes();
   out.pointer().u32(platformNt).pointer().pointer().u32(10).u32(0);
+  if (level === 101) out.pointer();
   out.string(options.serverName).string(options.domainName ?? 'WORKGROUP');
+  // Where the software is installed is nobody's business.
+  if (level === 101) out.string('');
   return out.u32(Win32.success).bytes();
 }
 
