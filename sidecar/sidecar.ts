@@ -21,6 +21,7 @@ import { Reconciler } from './fencing/reconciler.ts';
 import { Registry } from './fencing/registry.ts';
 import { Handoff } from './handoff/handoff.ts';
 import { createSidecarMetrics, type SidecarMetrics } from './metrics.ts';
+import { AppInstances } from './services/app-instances.ts';
 import { ChangeFeed } from './services/changes.ts';
 import { ClusterView } from './services/cluster.ts';
 import type { Components } from './services/components.ts';
@@ -129,9 +130,10 @@ export class Sidecar {
       newStore: options.newStore,
       fenced: (member, reason) => this.#lease.fenced(member, reason),
     });
-    const opens = new Opens(this.components, endings);
     const locks = new Locks(this.components);
     const ownership = new Ownership(this.components, endings, (member) => this.#lease.confirmAlive(member));
+    const instances = new AppInstances(this.components, endings, ownership);
+    const opens = new Opens(this.components, endings, instances);
     const sessions = new Sessions(this.components);
     const renames = new Renames(this.components);
     this.#changes = new ChangeFeed(this.components, this.#place);

@@ -15,6 +15,7 @@ import { getCompression, setCompression } from './ioctl/compression.ts';
 import { copychunk, requestResumeKey } from './ioctl/copychunk.ts';
 import { duplicateExtents } from './ioctl/duplicate-extents.ts';
 import { ioctlReply } from './ioctl/reply.ts';
+import { requestResiliency } from './ioctl/resiliency.ts';
 import { enumerateSnapshots, objectId } from './ioctl/small.ts';
 import { fileLevelTrim, queryAllocatedRanges, setSparse, setZeroData } from './ioctl/sparse.ts';
 import { chooseDialect } from './negotiate.ts';
@@ -95,7 +96,7 @@ function onOpen(request: Request, open: OpenFile, ioctl: IoctlRequest): Reply | 
     case Fsctl.SRV_ENUMERATE_SNAPSHOTS:
       return enumerateSnapshots(ioctl);
     case Fsctl.LMR_REQUEST_RESILIENCY:
-      return statusReply(Status.NOT_SUPPORTED);
+      return requestResiliency(request, open, ioctl);
     default:
       // What the file system does not know (MS-FSA 2.1.5.10), or has switched off.
       return statusReply(Status.INVALID_DEVICE_REQUEST);

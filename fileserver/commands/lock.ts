@@ -1,5 +1,5 @@
 import { Durability, Outcome, type LockElement as TableElement } from '../../proto/generated/handles.ts';
-import { Dialect, LockFlags } from '../../smb/constants.ts';
+import { Capabilities, Dialect, LockFlags } from '../../smb/constants.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeLockRequest, encodeLockResponse, type LockElement } from '../../smb/wire/lock.ts';
@@ -72,10 +72,13 @@ function tableElement({ offset, length, flags }: LockElement): TableElement {
   };
 }
 
-/** Sequences tell a replay from a new request, on opens that outlive a connection (3.3.5.14). */
+/** Sequences tell a replay from a new request, on opens that outlive a connection or have several (3.3.5.14). */
 function keepsSequence(request: Request, open: OpenFile, index: number): boolean {
   if (index === 0 || index > MAXIMUM_SEQUENCE_INDEX) return false;
-  return request.connection.dialect >= Dialect.SMB_3_0 && open.record.durability !== Durability.NOT_DURABLE;
+  const { dialect, serverCapabilities } = request.connection;
+  if (dialect <= Dialect.SMB_2_0_2) return false;
+  if (open.record.durability !== Durability.NOT_DURABLE) return true;
+  return dialect >= Dialect.SMB_3_0 && (serverCapabilities & Capabilities.MULTI_CHANNEL) !== 0;
 }
 
 async function decide(

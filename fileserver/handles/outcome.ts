@@ -44,6 +44,8 @@ export function statusOfOutcome(outcome: Outcome): number {
       return Status.UNSUCCESSFUL;
     case Outcome.NOT_ACCEPTED:
       return Status.REQUEST_NOT_ACCEPTED;
+    case Outcome.FORCED_CLOSED:
+      return Status.FILE_FORCED_CLOSED;
     case Outcome.TOO_MANY:
       return Status.INSUFFICIENT_RESOURCES;
     default:

@@ -14,6 +14,7 @@ import type { Folder } from '../volume/folder.ts';
 import { Folders } from '../volume/folders.ts';
 import type { Eventually } from '../volume/posix.ts';
 import { diskPathOf } from './adoption.ts';
+import { encodeAttachment } from './attachment.ts';
 import { breakBody } from './break.ts';
 import { Creations } from './creations.ts';
 import { Leases } from './leases.ts';
@@ -287,7 +288,11 @@ export class Opens implements OpenTable {
       open.scan = undefined;
     }
     const { fileId, openId } = open.record;
-    const { outcome, value } = await this.#handles.disconnect({ fileId, openId });
+    const { outcome, value } = await this.#handles.disconnect({
+      fileId,
+      openId,
+      attachment: encodeAttachment(open.attachment),
+    });
     if (outcome === Outcome.GRANTED && !value?.remove) return;
     // The table does not keep it (it knew better, or this server has lost it): neither do we, unless its client is back.
     if (open.session !== undefined) return;

@@ -1,5 +1,5 @@
 import { type CloseReply, Durability, OpenState, Outcome } from '../../proto/generated/handles.ts';
-import { type CloseDecision, Internal } from '../table/table.ts';
+import { type CloseDecision, type ExpiryReason, Internal } from '../table/table.ts';
 import type { Components } from './components.ts';
 import type { Member } from './member.ts';
 
@@ -23,23 +23,27 @@ export class Endings {
     member: Member,
     fileId: Uint8Array,
     openId: bigint,
+    attachment: Buffer | undefined,
   ): Promise<{ outcome: number; close: CloseReply }> {
     const open = member.opens.get(openId);
-    const decision = await this.#is.table.disconnect(member.identity, fileId, openId);
-    if (open && open.record.durability !== Durability.NOT_DURABLE && decision.outcome === Outcome.GRANTED) {
+    const decision = await this.#is.table.disconnect(member.identity, fileId, openId, attachment);
+    if (open && decision.mayWaitTicks > 0) {
       open.record.state = OpenState.DISCONNECTED;
+      if (attachment) open.record.attachment = attachment;
       if (decision.state) member.takeState(decision.state);
       this.#follow(fileId, decision);
       return { outcome: decision.outcome, close: decision.close };
     }
-    return this.#ended(member, fileId, openId, decision);
+    const { outcome, close } = this.#ended(member, fileId, openId, decision);
+    // It did not wait: the file server forgets it.
+    return { outcome: outcome === Outcome.GRANTED ? Outcome.NOT_FOUND : outcome, close };
   }
 
   /**
    * An open that nobody waits for any more (expired, purged, ended with its server).
    * @returns ticks that it may still wait, 0 when there is nothing left to wait for
    */
-  async expire(member: Member, fileId: Uint8Array, openId: bigint, why: 'due' | 'fenced' | 'purge'): Promise<number> {
+  async expire(member: Member, fileId: Uint8Array, openId: bigint, why: ExpiryReason): Promise<number> {
     const { table, cluster, metrics, log } = this.#is;
     const decision = await table.expire(member.identity, fileId, openId, why);
     if (decision.outcome !== Outcome.GRANTED) return decision.mayWaitTicks;

@@ -191,7 +191,12 @@ export class HandlesService {
         return { outcome, body: { $case: 'close', value: close } };
       }
       case 'disconnect': {
-        const { outcome, close } = await endings.disconnect(member, body.value.fileId, body.value.openId);
+        const { outcome, close } = await endings.disconnect(
+          member,
+          body.value.fileId,
+          body.value.openId,
+          body.value.attachment,
+        );
         return { outcome, body: { $case: 'close', value: close } };
       }
       case 'findCreate':
@@ -227,7 +232,9 @@ export class HandlesService {
         return { outcome };
       }
       case 'updateOpen': {
-        const { fileId, openId, attachment } = body.value;
+        const { fileId, openId, attachment, resilientTimeoutMs } = body.value;
+        if (resilientTimeoutMs)
+          return { outcome: await opens.makeResilient(member, fileId, openId, resilientTimeoutMs) };
         if (!attachment || attachment.length > MAX_ATTACHMENT_BYTES) return { outcome: Outcome.INVALID };
         const { outcome } = await components.table.change(
           member.identity,

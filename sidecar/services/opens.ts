@@ -11,6 +11,7 @@ import {
 import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES } from '../constants.ts';
 import { shardOf } from '../table/keys.ts';
 import type { OpenDecision } from '../table/table.ts';
+import type { AppInstances } from './app-instances.ts';
 import type { Components, Pending } from './components.ts';
 import type { Endings } from './endings.ts';
 import type { Member } from './member.ts';
@@ -19,15 +20,21 @@ import type { Member } from './member.ts';
 export class Opens {
   readonly #is: Components;
   readonly #endings: Endings;
+  readonly #instances: AppInstances;
 
-  constructor(components: Components, endings: Endings) {
+  constructor(components: Components, endings: Endings, instances: AppInstances) {
     this.#is = components;
     this.#endings = endings;
+    this.#instances = instances;
   }
 
   async open(member: Member, request: Open, pending: Pending): Promise<{ outcome: number; reply?: OpenReply }> {
     const record = request.record;
     if (!record || !isSound(record)) return { outcome: Outcome.INVALID };
+    if (record.appInstanceId.length > 0) {
+      const outcome = await this.#instances.takeOver(member, record);
+      if (outcome !== Outcome.GRANTED) return { outcome };
+    }
     const openId = await this.#newId(member, record.fileId);
     if (openId === undefined) return { outcome: Outcome.FENCED };
     const asked = { ...record, openId };
@@ -69,6 +76,17 @@ export class Opens {
       outcome: Outcome.GRANTED,
       reply: OpenReply.create({ record: found.record, replayed: true, fileState: found.state }),
     };
+  }
+
+  /** The open waits for its client whatever it caches (MS-SMB2 3.3.5.15.9). */
+  async makeResilient(member: Member, fileId: Uint8Array, openId: bigint, timeoutMs: number): Promise<number> {
+    const outcome = await this.#is.table.resilient(member.identity, fileId, openId, timeoutMs);
+    const record = member.opens.get(openId)?.record;
+    if (record && outcome === Outcome.GRANTED) {
+      if (record.durability !== Durability.PERSISTENT) record.durability = Durability.RESILIENT;
+      record.timeoutMs = timeoutMs;
+    }
+    return outcome;
   }
 
   async reserveName(member: Member, directoryId: Uint8Array, name: string, token: string): Promise<number> {

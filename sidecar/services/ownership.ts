@@ -10,7 +10,7 @@ import type { Member } from './member.ts';
 
 const SETTLE_RETRY_MS = 10;
 /** How long the file server may take to end the I/O of an open that it lets go. */
-const DROP_TIMEOUT_MS = 10_000;
+export const DROP_TIMEOUT_MS = 10_000;
 const RECLAIMED_HERE = { ok: false, reason: 'its client is getting it back here' };
 
 /** Opens that change their owner one by one: a client came to another server than the one that has its open. */
@@ -119,6 +119,20 @@ export class Ownership {
         return { ok: true, reason: '' };
       }
       return { ok: false, reason: `the table answered ${outcome}` };
+    });
+  }
+
+  /** Ends an open though its client is there: its file server forgets it, then the table, and the file goes if it is to be deleted. */
+  async closeForGood(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
+    const open = member.opens.get(openId);
+    if (!open) return { ok: true, reason: 'it is not here' };
+    return member.inTurn(open, async () => {
+      if (!(await this.#drop(member, open.record))) {
+        return { ok: false, reason: 'the file server did not let go in time' };
+      }
+      const { close } = await this.#endings.close(member, fileId, openId);
+      if (close.remove) await this.#endings.removeFile(member, fileId, close.share, close.path);
+      return { ok: true, reason: '' };
     });
   }
 

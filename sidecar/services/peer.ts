@@ -68,8 +68,10 @@ export class PeerFace {
       requestSessionOwnership: this.#member(async (member, { sessionId, user }) =>
         PeerReply.create(await sessions.giveUp(member, sessionId, user)),
       ),
-      letGo: this.#member(async (member, { fileId, openId }) =>
-        PeerReply.create(await ownership.letGo(member, fileId, openId)),
+      letGo: this.#member(async (member, { fileId, openId, close }) =>
+        PeerReply.create(
+          await (close ? ownership.closeForGood : ownership.letGo).call(ownership, member, fileId, openId),
+        ),
       ),
       prepare: this.#unary(async (request) => PeerReply.create(await handoff.custody.prepare(request))),
       transferred: this.#unary(async (request) => PeerReply.create(handoff.custody.transferred(request))),

@@ -35,9 +35,9 @@ export function listAt(list: Answer, index: number): Answer {
 
 /** The part of a record that no script looks at travels as one field. */
 export function bodyOf(record: OpenRecord): Buffer {
-  const { isDirectory, appInstanceId } = record;
+  const { isDirectory, appInstanceId, appInstanceVersion } = record;
   if (!isDirectory && appInstanceId.length === 0) return EMPTY;
-  return Buffer.from(OpenRecord.encode(OpenRecord.create({ isDirectory, appInstanceId })).finish());
+  return Buffer.from(OpenRecord.encode(OpenRecord.create({ isDirectory, appInstanceId, appInstanceVersion })).finish());
 }
 
 /** Reads what `record()` of common.lua wrote. @param locks of the whole file */
@@ -137,7 +137,13 @@ function openState(value: number): OpenState {
 }
 
 function durability(value: number): Durability {
-  return value === 2 ? Durability.PERSISTENT : value === 1 ? Durability.DURABLE : Durability.NOT_DURABLE;
+  return value === 3
+    ? Durability.RESILIENT
+    : value === 2
+      ? Durability.PERSISTENT
+      : value === 1
+        ? Durability.DURABLE
+        : Durability.NOT_DURABLE;
 }
 
 /** Reads what `file_state()` of common.lua wrote. */

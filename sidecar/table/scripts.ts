@@ -16,6 +16,7 @@ export const SCRIPT_NAMES = [
   'let-go',
   'expire',
   'purge',
+  'instances',
   'restore',
   'name',
   'session',

@@ -54,12 +54,21 @@ export interface CloseDecision {
   /** Identities of servers whose waiting lock requests may be granted now. */
   wake: string[];
   state?: FileState;
-  /** Of `expire`: ticks that the orphan may still wait, 0 when it is none. */
+  /** Of `expire`: ticks that the orphan may still wait, 0 when it is none. Of `disconnect`: 1 when it waits for its client. */
   mayWaitTicks: number;
   /** Of `expire`: what was ended. */
   createGuid: Buffer;
   clientGuid: Buffer;
   owner: string;
+}
+
+/** Why an open may be ended that its client has not closed: see expire.lua. */
+export type ExpiryReason = 'due' | 'fenced' | 'purge' | 'instance';
+
+/** An open that may be one of an instance of an application. */
+export interface ApplicationOpen {
+  record: OpenRecord;
+  isConnected: boolean;
 }
 
 export interface LockDecision {
@@ -182,17 +191,13 @@ export class Table {
     return readClose(await this.#file('close', me, fileId, args, { repeatedAt: 3 }, shardOfId(openId)), fileId);
   }
 
-  async disconnect(me: Identity, fileId: Uint8Array, openId: bigint): Promise<CloseDecision> {
-    const args = [idBytes(openId), '0'];
+  /** @param attachment undefined: as it was */
+  async disconnect(me: Identity, fileId: Uint8Array, openId: bigint, attachment?: Uint8Array): Promise<CloseDecision> {
+    const args = [idBytes(openId), '0', asBuffer(attachment ?? NO_BYTES)];
     return readClose(await this.#file('disconnect', me, fileId, args, { repeatedAt: 3 }, shardOfId(openId)), fileId);
   }
 
-  async expire(
-    me: Identity,
-    fileId: Uint8Array,
-    openId: bigint,
-    why: 'due' | 'fenced' | 'purge',
-  ): Promise<CloseDecision> {
+  async expire(me: Identity, fileId: Uint8Array, openId: bigint, why: ExpiryReason): Promise<CloseDecision> {
     return readClose(await this.#file('expire', me, fileId, [idBytes(openId), why]), fileId);
   }
 
@@ -274,7 +279,7 @@ export class Table {
     me: Identity,
     fileId: Uint8Array,
     openId: bigint,
-    what: 'deletePending' | 'deleteOnClose' | 'attachment' | 'beginRename' | 'endRename',
+    what: 'deletePending' | 'deleteOnClose' | 'attachment' | 'resilient' | 'beginRename' | 'endRename',
     value: Argument,
     again = false,
   ): Promise<{ outcome: number; deletePending: boolean } & Contention> {
@@ -295,6 +300,26 @@ export class Table {
   async unlinking(me: Identity, fileId: Uint8Array): Promise<{ share: string; path: string } | undefined> {
     const answer = await this.#file('gone', me, fileId, ['look']);
     return answer[0] === Outcome.GRANTED ? { share: textAt(answer, 1), path: textAt(answer, 2) } : undefined;
+  }
+
+  /** Opens of a file that may belong to an instance of an application, without their locks. */
+  async instances(
+    me: Identity,
+    fileId: Uint8Array,
+    appInstanceId: Uint8Array,
+  ): Promise<{ outcome: number; opens: ApplicationOpen[] }> {
+    const answer = await this.#file('instances', me, fileId, [asBuffer(appInstanceId)]);
+    const opens = answer.slice(1).map((pair) => ({
+      record: readRecord(listAt(pair as Answer, 0), fileId, []),
+      isConnected: numberAt(pair as Answer, 1) === 1,
+    }));
+    return { outcome: numberAt(answer, 0), opens };
+  }
+
+  /** An open becomes resilient: from now on its client may come back for it. */
+  async resilient(me: Identity, fileId: Uint8Array, openId: bigint, timeoutMs: number): Promise<number> {
+    await this.#store.read((connection) => connection.set(this.keys.durable(openId), asBuffer(fileId)), this.#waitMs);
+    return (await this.change(me, fileId, openId, 'resilient', timeoutMs)).outcome;
   }
 
   async purgeable(me: Identity, fileId: Uint8Array): Promise<bigint[]> {

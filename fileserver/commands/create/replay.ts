@@ -47,7 +47,8 @@ function answerReplay(ask: CreateAsk, open: OpenFile): Reply | Promise<Reply> {
   const isSameLease = record.lease && key ? key.equals(record.lease.key) : !record.lease && !key;
   if (!isSameLease) return statusReply(Status.ACCESS_DENIED);
   // The client is told of durability only where this request could have been granted it.
-  const isDurable = record.durability === Durability.PERSISTENT || wantsHandleCaching(ask.wire, wishes);
+  const isDurable =
+    record.lease !== undefined || record.durability === Durability.PERSISTENT || wantsHandleCaching(ask.wire, wishes);
   const told = isDurable ? wishes : { ...wishes, durable: undefined };
   return answerWith(request, open, told, oplockOfReplay(ask, open));
 }

@@ -1,5 +1,6 @@
 -- Changes one open, or the file through it.
---   'deletePending' value (MS-FSA 2.1.5.15.3), 'deleteOnClose' value, 'attachment' value, 'beginRename' -, 'endRename' new path ('' = not done)
+--   'deletePending' value (MS-FSA 2.1.5.15.3), 'deleteOnClose' value, 'attachment' value, 'resilient' timeout in ms (MS-SMB2
+--   3.3.5.15.9), 'beginRename' -, 'endRename' new path ('' = not done)
 -- A rename, and a file that is to be deleted, ask for the handles that others cache first (MS-FSA 2.1.5.15.3, 2.1.5.15.12, 2.1.4.12).
 -- Uses: counts file state holding caching
 --
@@ -29,6 +30,16 @@ elseif what == 'deleteOnClose' then
   save_open(file, id, open)
 elseif what == 'attachment' then
   open[O_ATTACHMENT] = value
+  save_open(file, id, open)
+elseif what == 'resilient' then
+  local h = holder_of(file, id, open)
+  if h then hold(h, open, -1) end
+  count(file.counts, open, -1)
+  if open[O_DURABILITY] ~= PERSISTENT then open[O_DURABILITY] = RESILIENT end
+  open[O_TIMEOUT] = tonumber(value)
+  count(file.counts, open, 1)
+  if h then hold(h, open, 1) end
+  save(file, h and 'ch' or 'c')
   save_open(file, id, open)
 elseif what == 'beginRename' then
   local renaming = file.meta[M_RENAMING]

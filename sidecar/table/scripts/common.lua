@@ -32,7 +32,7 @@ local M_LAYOUT, M_VERSION, M_DELETE_PENDING, M_UNLINKING, M_NAMES, M_RENAMING = 
 local L_OPEN, L_EXCLUSIVE, L_START_HIGH, L_START_LOW, L_END_HIGH, L_END_LOW = 1, 2, 3, 4, 5, 6
 
 local ACTIVE, DISCONNECTED, RELEASED = 0, 1, 2
-local NOT_DURABLE, DURABLE, PERSISTENT = 0, 1, 2
+local NOT_DURABLE, DURABLE, PERSISTENT, RESILIENT = 0, 1, 2, 3
 -- What an open asked to cache with (O_OPLOCK): nothing, an oplock, a lease. What it may cache now stands with the holder.
 local OPLOCK_NONE, LEASE = 0, 4
 -- fields of a holder of caching (h), a packed array; see section caching
@@ -66,10 +66,11 @@ local function tick()
 end
 
 --[[ section counts ]]
--- Classes of opens in the counts: n not durable, d durable, p persistent; wd, wp the same while they wait for their client.
+-- Classes of opens in the counts: n not durable, d durable, p persistent, r resilient; wd, wp, wr the same while they wait for their
+-- client.
 local function class_of(open)
   if open[O_DURABILITY] == NOT_DURABLE then return 'n' end
-  local class = open[O_DURABILITY] == PERSISTENT and 'p' or 'd'
+  local class = open[O_DURABILITY] == PERSISTENT and 'p' or open[O_DURABILITY] == RESILIENT and 'r' or 'd'
   if open[O_STATE] == ACTIVE then return class end
   return 'w' .. class
 end
@@ -183,7 +184,7 @@ end
 local function others(file)
   local list = {}
   for owner, classes in pairs(file.counts) do
-    if owner ~= self and owner ~= '-' and (classes.n or classes.d or classes.p) and standing(owner) == 'valid' then
+    if owner ~= self and owner ~= '-' and (classes.n or classes.d or classes.p or classes.r) and standing(owner) == 'valid' then
       list[#list + 1] = owner
     end
   end
@@ -269,7 +270,7 @@ end
 local function abandon(h)
   if h[H_TO] < 0 then return false end
   for _, classes in pairs(h[H_OWNERS]) do
-    if classes.n or classes.d or classes.p then return false end
+    if classes.n or classes.d or classes.p or classes.r then return false end
   end
   h[H_TO] = -1
   return true
@@ -306,8 +307,8 @@ local function presence(h)
   for owner, classes in pairs(h[H_OWNERS]) do
     local state = standing(owner)
     for class in pairs(classes) do
-      if state == 'valid' and (class == 'n' or class == 'd' or class == 'p') then here = owner
-      elseif class == 'p' or class == 'wp' then persistent = true
+      if state == 'valid' and #class == 1 then here = owner
+      elseif class ~= 'n' and class ~= 'd' and class ~= 'wd' then persistent = true
       elseif class ~= 'n' then durable = true end
     end
   end

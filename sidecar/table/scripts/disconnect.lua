@@ -3,8 +3,8 @@
 -- Uses: counts file member state holding locks ending due
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
--- ARGV 1 serverId 2 epoch 3 openId 4 repeated
--- Returns as close.lua does
+-- ARGV 1 serverId 2 epoch 3 openId 4 repeated 5 attachment ('': as it was)
+-- Returns as close.lua does, then 1 if it waits
 local no = refused()
 if no then return { no } end
 local id = ARGV[3]
@@ -29,12 +29,13 @@ if open[O_STATE] == ACTIVE then
   count(file.counts, open, -1)
   if h then hold(h, open, -1) end
   open[O_STATE] = DISCONNECTED
+  if ARGV[5] ~= '' then open[O_ATTACHMENT] = ARGV[5] end
   count(file.counts, open, 1)
   if h then hold(h, open, 1) end
   local wake = h and abandon(h) and woken(file) or {}
   save(file, h and 'chw' or 'c')
   save_open(file, id, open)
   redis.call('ZADD', KEYS[5], due_at(open[O_TIMEOUT]), member(id))
-  return { GRANTED, 0, '', '', {}, wake, file_state(file) }
+  return { GRANTED, 0, '', '', {}, wake, file_state(file), 1 }
 end
-return { GRANTED, 0, '', '', {}, {}, file_state(file) }
+return { GRANTED, 0, '', '', {}, {}, file_state(file), 1 }

@@ -4,7 +4,8 @@
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 why: 'due' (the entry in due is reached), 'fenced' (its owner is: ends what is not durable, after a
---      node's death also durable opens that may write, and what has timed out since the fence), 'purge' (disconnected, not persistent)
+--      node's death also durable opens that may write, and what has timed out since the fence), 'purge' (disconnected, not persistent), 'instance' (its
+--      application has come back at another client: disconnected, MS-SMB2 3.3.5.9.13)
 -- Returns as close.lua does, NOT_FOUND when there is nothing to end; then ticks that the orphan still may wait (0: it is none),
 -- createGuid, clientGuid, owner of what was ended
 local no = refused()
@@ -29,6 +30,8 @@ if why == 'due' then
   ends = open[O_STATE] ~= ACTIVE and at and tonumber(at) <= tick()
 elseif why == 'purge' then
   ends = open[O_DURABILITY] == DURABLE and (open[O_STATE] ~= ACTIVE or state == 'fenced')
+elseif why == 'instance' then
+  ends = open[O_STATE] ~= ACTIVE or state == 'fenced'
 elseif state == 'fenced' then
   local phase = redis.call('HGET', KEYS[2], owner)
   local at, node_lost = 0, false
@@ -38,7 +41,7 @@ elseif state == 'fenced' then
   end
   local _, write = arbitrated(open[O_ACCESS])
   ends = open[O_DURABILITY] == NOT_DURABLE
-    or (open[O_DURABILITY] == DURABLE and node_lost and write)
+    or (open[O_DURABILITY] ~= PERSISTENT and node_lost and write)
   local left = at + math.ceil(open[O_TIMEOUT] / 1000) + 1 - tick()
   if phase and left <= 0 then ends = true end
   if not ends then nothing[8] = math.max(left, 1) end

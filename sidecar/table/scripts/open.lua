@@ -31,7 +31,7 @@ for owner, classes in pairs(file.counts) do
   local state = standing(owner)
   for class, c in pairs(classes) do
     local clash = conflicts(c, read, write, delete, share) or (keeps_file and c[4] > 0)
-    if state == 'valid' and (class == 'n' or class == 'd' or class == 'p') then
+    if class == 'r' or class == 'wr' or (state == 'valid' and #class == 1) then
       if clash then violation = true end
     elseif class == 'p' or class == 'wp' then
       if read or write or delete then waiting = true end
