@@ -15,7 +15,7 @@ import { getCompression, setCompression } from './ioctl/compression.ts';
 import { copychunk, requestResumeKey } from './ioctl/copychunk.ts';
 import { duplicateExtents } from './ioctl/duplicate-extents.ts';
 import { ioctlReply } from './ioctl/reply.ts';
-import { requestResiliency, requestResiliency } from './ioctl/resiliency.ts';
+import { requestResiliency } from './ioctl/resiliency.ts';
 import { enumerateSnapshots, objectId } from './ioctl/small.ts';
 import { fileLevelTrim, queryAllocatedRanges, setSparse, setZeroData } from './ioctl/sparse.ts';
 import { chooseDialect } from './negotiate.ts';
