@@ -308,10 +308,10 @@ export class ServerConnection implements CallHost {
     }
   }
 
-  /** 3.3.5.2.1.1 */
+  /** 3.3.5.2.1.1: the key may be of a session that is used on other connections; what is asked for is refused later then. */
   #takeSealed(frame: Buffer): void {
     const { sessionId, flags } = decodeTransformHeader(frame);
-    const session = this.channels.get(sessionId)?.session;
+    const session = this.channels.get(sessionId)?.session ?? this.server.sessions.get(sessionId);
     if (flags !== 1 || !session?.opener || session.state === 'Ended') {
       this.close('an encrypted message of no session');
       return;
