@@ -103,6 +103,7 @@ async function decideAndRename(
     const how = { replace: replaces.length > 0 || sameName, sync: open.writesThrough };
     checked(await open.folder.volume.streams.rename(base.pin.fileId, from, to, how), 'renameat2');
     done = true;
+    request.services.changes.renamed(request.tree.share, open, open.path, path);
     open.file.path = path;
     open.record.path = recordPathOf(path);
     return Status.SUCCESS;
