@@ -26,6 +26,11 @@ export class NamedPipe {
     return Status.SUCCESS;
   }
 
+  /** What could be read: all of it, in how many messages, and the next one, which stays (FSCTL_PIPE_PEEK, MS-FSCC 2.3.45). */
+  peek(): { unread: number; messages: number; next: Buffer } {
+    return { unread: this.#unread, messages: this.#messages.length, next: this.#messages[0] ?? Buffer.alloc(0) };
+  }
+
   /** The next message, or as much of it as was asked for (then STATUS_BUFFER_OVERFLOW, MS-SMB2 3.3.5.12). */
   read(most: number): { status: number; data: Buffer } {
     const message = this.#messages[0];

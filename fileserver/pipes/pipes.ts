@@ -83,7 +83,7 @@ export class Pipes implements PipeService {
         return status === Status.PIPE_EMPTY ? statusReply(status) : ioctlReply(ioctl, data, status);
       }
       case Fsctl.PIPE_PEEK:
-        return statusReply(Status.NOT_SUPPORTED);
+        return peek(pipe, ioctl);
       default:
         return statusReply(Status.INVALID_DEVICE_REQUEST);
     }
@@ -176,4 +176,22 @@ export class Pipes implements PipeService {
     const name = input.toString('utf16le', 14, Math.min(input.length, 14 + input.readUInt32LE(8))).toLowerCase();
     return statusReply(NAMES.has(name.replace(/^\\/, '')) ? Status.SUCCESS : Status.OBJECT_NAME_NOT_FOUND);
   }
+}
+
+/** NamedPipeState of a pipe that both ends have open (MS-FSCC 2.3.46). */
+const CONNECTED = 3;
+const PEEK_FIXED_SIZE = 16;
+
+/** FSCTL_PIPE_PEEK (MS-FSCC 2.3.46): as much of the next message as there is room for. */
+function peek(pipe: NamedPipe, ioctl: IoctlRequest): Reply {
+  if (ioctl.maxOutputResponse < PEEK_FIXED_SIZE) return statusReply(Status.INVALID_PARAMETER);
+  const { unread, messages, next } = pipe.peek();
+  const data = next.subarray(0, ioctl.maxOutputResponse - PEEK_FIXED_SIZE);
+  const fixed = Buffer.alloc(PEEK_FIXED_SIZE);
+  fixed.writeUInt32LE(CONNECTED, 0);
+  fixed.writeUInt32LE(unread, 4);
+  fixed.writeUInt32LE(messages, 8);
+  fixed.writeUInt32LE(next.length, 12);
+  const status = data.length < next.length ? Status.BUFFER_OVERFLOW : Status.SUCCESS;
+  return ioctlReply(ioctl, Buffer.concat([fixed, data]), status);
 }
