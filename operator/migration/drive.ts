@@ -159,12 +159,16 @@ export class MigrationDriver {
 
     await this.#record(migration, { phase: 'Transferring', message: `moving handles to ${targets.join(', ')}` });
     let recordedMs = monotonicMs();
-    const last = await sidecars.migrate(uid, source.address, request, drainMs + RETRY_MARGIN_MS, signal, (progress) => {
-      line.debug({ progress: { ...counts(progress), phase: progress.phase } }, 'progress');
-      if (progress.done || monotonicMs() - recordedMs < REPORT_EVERY_MS) return;
-      recordedMs = monotonicMs();
-      void this.#record(migration, { handles: counts(progress), message: progress.phase }).catch(() => undefined);
-    });
+    let recorded = Promise.resolve();
+    const last = await sidecars
+      .migrate(uid, source.address, request, drainMs + RETRY_MARGIN_MS, signal, (progress) => {
+        line.debug({ progress: { ...counts(progress), phase: progress.phase } }, 'progress');
+        if (progress.done || monotonicMs() - recordedMs < REPORT_EVERY_MS) return;
+        recordedMs = monotonicMs();
+        const change: Status = { phase: 'Transferring', handles: counts(progress), message: 'moving handles' };
+        recorded = recorded.then(() => this.#record(migration, change)).catch(() => undefined);
+      })
+      .finally(() => recorded); // what is written about the way must not arrive after what is written about the end
     step('movedMs');
     line.info(
       { steps, phase: last.phase, ...counts(last), left: Number(last.left), message: last.message },
