@@ -60,6 +60,7 @@ export class Call implements Request {
   asyncId = 0n;
   isCancelled = false;
   channel: ChannelSequence | undefined;
+  outlivesChannel = false;
   /** Its session was told that it waits. */
   countsAsWaiting = false;
   /** The response is signed whatever the request was: the last of SESSION_SETUP. */

@@ -39,6 +39,8 @@ export interface Request extends Waiter {
   readonly channelSequence: number;
   /** Of the open that the request is about: it is counted there while it is under way. */
   channel: ChannelSequence | undefined;
+  /** It goes on when its connection is lost, if its session has another: who repeats it finds it under way. */
+  outlivesChannel: boolean;
   /** Aborted by CANCEL, by the end of the connection or session. Made at first use: do not touch it where nothing waits. */
   readonly signal: AbortSignal;
   /** Sends the interim response STATUS_PENDING, once; later calls do nothing (MS-SMB2 3.3.4.2). */

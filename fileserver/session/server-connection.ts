@@ -477,6 +477,7 @@ export class ServerConnection implements CallHost {
     if (call.asyncId !== 0n) this.#asyncCount--;
     if (call.countsAsWaiting) accounts.addWaiting(-1, usage);
     else accounts.addRequests(-1, usage);
+    if (call.outlivesChannel) session?.adrift.delete(call);
     session?.finished(call.countsAsWaiting);
     this.#scheduleFlush();
     if (this.#waitsForRequests && this.#inFlightBytes <= MAX_IN_FLIGHT / 2) {
@@ -746,6 +747,16 @@ export class ServerConnection implements CallHost {
     this.#logonTimer.unref();
   }
 
+  /** This connection is lost (3.3.7.1): what waits is aborted, unless its session goes on and its client will ask for it again. */
+  #abandonPending(): void {
+    for (const call of this.#pending) {
+      const session = call.knownSession;
+      const hasOther = session?.channels.some(({ connection }) => connection !== this && connection.isOpen);
+      if (call.outlivesChannel && hasOther && session?.state === 'Valid') session.adrift.add(call);
+      else call.cancel();
+    }
+  }
+
   /** Aborts what waits on behalf of one session, or of all. */
   abortPending(session?: Session): void {
     for (const call of this.#pending) if (!session || call.knownSession === session) call.cancel();
@@ -772,7 +783,7 @@ export class ServerConnection implements CallHost {
     this.#hasArrived();
     this.#keepsUnread(0);
     this.#out = [];
-    this.abortPending();
+    this.#abandonPending();
     for (const session of this.#retired) session.closeKeys();
     this.#retired = [];
     this.server.connectionClosed(this);

@@ -129,6 +129,7 @@ export class Server implements ConnectionOwner {
   async #end(session: Session, reason: string, own: number, by: ServerConnection | undefined): Promise<void> {
     const connections = this.#forget(session);
     for (const connection of connections) connection.abortPending(session);
+    for (const request of session.adrift) request.cancel();
     await session.whenIdle(own);
     await this.services.opens.endSession(session);
     await this.services.handles.endSession(session.id);
@@ -164,6 +165,7 @@ export class Server implements ConnectionOwner {
     this.#remove(session);
     session.ending = this.services.opens.dropSession(session);
     for (const connection of connections) connection.abortPending(session);
+    for (const request of session.adrift) request.cancel();
     await session.ending;
     for (const connection of connections) connection.close('its handles moved to another server', true);
     session.closeKeys();

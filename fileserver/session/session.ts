@@ -94,6 +94,8 @@ export class Session {
   sealer: Cipher | undefined;
   opener: Cipher | undefined;
   readonly trees = new Map<number, TreeConnect>();
+  /** Requests that go on though their channel is lost: their client repeats them by another one (3.3.5.9.10). */
+  readonly adrift = new Set<{ cancel(): void }>();
   #nextTreeId = 1;
   /** Requests whose handler has not returned yet; of them, those that wait for somebody (their client has STATUS_PENDING). */
   #inFlight = 0;

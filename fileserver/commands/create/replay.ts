@@ -26,6 +26,7 @@ export async function onceForGuid(ask: CreateAsk, execute: (ask: CreateAsk) => P
     return statusReply(request.isReplay ? Status.FILE_NOT_AVAILABLE : Status.DUPLICATE_OBJECTID);
   }
   creations.begin(key);
+  request.outlivesChannel = true;
   try {
     const answer = request.isReplay ? await replayOfAnother(ask, wishes.durable.createGuid) : undefined;
     if (answer) return answer;
