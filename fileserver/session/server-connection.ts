@@ -39,6 +39,7 @@ import {
   MAX_UNSENT,
   SMALL,
 } from './limits.ts';
+import { allocateMessage, receiving, releaseMessage } from './receiving.ts';
 import { replyBuffers } from './reply-buffers.ts';
 import { type Reply, type Services, StatusError, statusReply } from './request.ts';
 import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
@@ -73,7 +74,7 @@ export class ServerConnection implements CallHost {
   #awaitsSecondNegotiate = false;
   isOpen = true;
   readonly #socket: Socket;
-  readonly #reader = new FrameReader(MAX_FRAME_BEFORE_LOGON, (length) => this.#admitsFrame(length));
+  readonly #reader = new FrameReader(MAX_FRAME_BEFORE_LOGON, (length) => this.#admitsFrame(length), allocateMessage);
   readonly #window = new SequenceWindow();
   #maxCredits = MAX_CREDITS_BEFORE_LOGON;
   readonly #pending = new Set<Call>();
@@ -101,10 +102,15 @@ export class ServerConnection implements CallHost {
   #logonTimer: NodeJS.Timeout | undefined;
   #arrivalTimer: NodeJS.Timeout | undefined;
 
-  constructor(server: ConnectionOwner, socket: Socket, id: number) {
+  /** `accepted`: paused, see `receiving`. */
+  constructor(server: ConnectionOwner, accepted: Socket, id: number) {
     this.server = server;
     this.services = server.services;
     this.#accounts = server.accounts;
+    const socket = receiving(accepted, this.#reader, (bytes) => {
+      this.services.metrics.bytesIn(bytes);
+      this.#drain();
+    });
     this.#socket = socket;
     this.id = id;
     this.remoteAddress = socket.remoteAddress ?? '';
@@ -113,11 +119,6 @@ export class ServerConnection implements CallHost {
     this.log = server.services.log.child({ connection: id, client: this.remote });
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 30_000);
-    socket.on('data', (chunk: Buffer) => {
-      this.services.metrics.bytesIn(chunk.length);
-      this.#reader.push(chunk);
-      this.#drain();
-    });
     socket.on('error', (error) => this.log.debug({ reason: error.message }, 'connection broke'));
     socket.on('close', () => this.#closed());
     socket.on('drain', () => this.#hasSent());
@@ -417,8 +418,14 @@ export class ServerConnection implements CallHost {
 
   #begin(call: Call): void {
     const result = this.#carryOut(call);
-    if (result instanceof Promise) this.#await(call, result, (reply) => this.#respond(call, reply));
-    else if (result) this.#respond(call, result);
+    if (result instanceof Promise) this.#await(call, result, (reply) => this.#finish(call, reply));
+    else if (result) this.#finish(call, result);
+  }
+
+  #finish(call: Call, reply: Reply): void {
+    this.#respond(call, reply);
+    // Its data is on the volume; of all requests only these are often large.
+    if (call.header.command === Command.WRITE) releaseMessage(call.message);
   }
 
   /** Undefined: the connection was closed instead of an answer. */

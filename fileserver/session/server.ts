@@ -55,7 +55,7 @@ export class Server implements ConnectionOwner {
    */
   async listen(address: string): Promise<number> {
     const { host, port } = splitAddress(address);
-    const net = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+    const net = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#accept(socket));
     this.#net = net;
     await new Promise<void>((resolve, reject) => {
       net.once('error', (error) =>

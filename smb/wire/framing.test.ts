@@ -34,6 +34,33 @@ describe('FrameReader', () => {
     );
   });
 
+  test('gives the same from memory that is overwritten, and where the rest of a message is received in its place', () => {
+    const message = fc.uint8Array({ minLength: 1, maxLength: 60 }).map((bytes) => Buffer.from(bytes));
+    const cuts = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 10 });
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 8 }), cuts, fc.boolean(), (messages, sizes, drainEach) => {
+        const stream = Buffer.concat(messages.map(framed));
+        const reader = new FrameReader(100);
+        const shared = Buffer.alloc(40);
+        const received: Buffer[] = [];
+        for (let at = 0, i = 0; at < stream.length; i++) {
+          const into = reader.vacancy ?? shared;
+          const count = stream.copy(into, 0, at, Math.min(stream.length, at + (sizes[i % sizes.length] ?? 1)));
+          at += count;
+          if (into === shared) reader.pushBorrowed(shared.subarray(0, count));
+          else reader.filled(count);
+          if (drainEach) received.push(...drain(reader));
+          reader.keep();
+          shared.fill(0xee);
+        }
+        received.push(...drain(reader));
+        expect(received).toEqual(messages);
+        expect(reader.buffered).toBe(0);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   test('a message within a chunk is a view on it', () => {
     const chunk = framed(Buffer.from('hello'));
     const reader = new FrameReader(100);

@@ -33,22 +33,31 @@ export class FrameReader {
   /** Chunks behind `#chunk`, from `#laterAt` on: an index, as shifting a long array moves all of it. */
   #later: Buffer[] = [];
   #laterAt = 0;
+  /** `#chunk` is somebody else's, see `pushBorrowed`. */
+  #isBorrowed = false;
   /** A message, or prefix, that began in an earlier chunk. */
   #gathered: Buffer | undefined;
   #filled = 0;
   /** Length of a message that `admits` has not let begin yet. */
   #awaited: number | undefined;
   readonly #admits: (length: number) => boolean;
+  readonly #allocate: (length: number) => Buffer;
   readonly #prefix = Buffer.alloc(FRAME_PREFIX_SIZE);
   #prefixFilled = 0;
 
   /**
    * `maxFrameSize`, bytes: the most that one message may have. Small before authentication, see `maxFrameSize`. `admits`: whether memory may
    * be taken for a message of so many bytes that has begun to arrive; while it may not, `next` gives nothing and asks again when it is called.
+   * `allocate`: a buffer of just that length for a message that is not a view.
    */
-  constructor(maxFrameSize: number, admits: (length: number) => boolean = () => true) {
+  constructor(
+    maxFrameSize: number,
+    admits: (length: number) => boolean = () => true,
+    allocate: (length: number) => Buffer = Buffer.allocUnsafeSlow,
+  ) {
     this.#maxFrameSize = maxFrameSize;
     this.#admits = admits;
+    this.#allocate = allocate;
   }
 
   get maxFrameSize(): number {
@@ -77,9 +86,39 @@ export class FrameReader {
     }
   }
 
+  /** The same for a chunk that is overwritten after `keep`: messages are copied out of it. Take what `next` gives in between. */
+  pushBorrowed(chunk: Buffer): void {
+    if (this.#chunk) {
+      this.push(Buffer.from(chunk));
+      return;
+    }
+    this.push(chunk);
+    this.#isBorrowed = this.#chunk !== undefined;
+  }
+
+  /** Copies what `next` has left of the borrowed chunk. */
+  keep(): void {
+    if (!this.#isBorrowed) return;
+    this.#isBorrowed = false;
+    if (!this.#chunk) return;
+    this.#chunk = Buffer.from(this.#chunk.subarray(this.#at));
+    this.#at = 0;
+  }
+
+  /** Where the rest of a message belongs that has begun to arrive: what is received there is not copied; tell `filled` of it. */
+  get vacancy(): Buffer | undefined {
+    return this.#chunk === undefined && this.#gathered ? this.#gathered.subarray(this.#filled) : undefined;
+  }
+
+  /** So many bytes were received into `vacancy`, as it was given last; nothing was pushed since. */
+  filled(count: number): void {
+    this.#filled += count;
+  }
+
   /** The next whole message without its prefix, or undefined until more is pushed. */
   next(): Buffer | undefined {
     if (this.#awaited !== undefined && !this.#begin(this.#awaited)) return undefined;
+    if (this.#gathered?.length === this.#filled) return this.#whole(this.#gathered);
     while (this.#chunk) {
       const chunk = this.#chunk;
       if (this.#gathered) {
@@ -95,7 +134,7 @@ export class FrameReader {
         const length = this.#checked(chunk.readUInt32BE(this.#at));
         this.#at += FRAME_PREFIX_SIZE;
         if (length <= chunk.length - this.#at) {
-          const message = chunk.subarray(this.#at, this.#at + length);
+          const message = this.#cut(chunk, length);
           this.#at += length;
           this.#dropIfUsed(chunk);
           return message;
@@ -113,9 +152,16 @@ export class FrameReader {
   #begin(length: number): boolean {
     this.#awaited = this.#admits(length) ? undefined : length;
     if (this.#awaited !== undefined) return false;
-    this.#gathered = Buffer.allocUnsafeSlow(length);
+    this.#gathered = this.#allocate(length);
     this.#filled = 0;
     return true;
+  }
+
+  #cut(chunk: Buffer, length: number): Buffer {
+    if (!this.#isBorrowed) return chunk.subarray(this.#at, this.#at + length);
+    const message = this.#allocate(length);
+    chunk.copy(message, 0, this.#at, this.#at + length);
+    return message;
   }
 
   #gather(chunk: Buffer, message: Buffer): Buffer | undefined {
@@ -123,7 +169,10 @@ export class FrameReader {
     this.#at += taken;
     this.#filled += taken;
     this.#dropIfUsed(chunk);
-    if (this.#filled < message.length) return undefined;
+    return this.#filled < message.length ? undefined : this.#whole(message);
+  }
+
+  #whole(message: Buffer): Buffer {
     this.#gathered = undefined;
     this.#filled = 0;
     return message;
@@ -150,6 +199,7 @@ export class FrameReader {
   #dropIfUsed(chunk: Buffer): void {
     if (this.#chunk !== chunk || this.#at < chunk.length) return;
     this.#at = 0;
+    this.#isBorrowed = false;
     this.#chunk = this.#later[this.#laterAt];
     this.#laterAt++;
     // Forget what was taken, but move the rest only when that is the smaller half.
