@@ -52,6 +52,8 @@ export class ChangeFeed {
   #version = 0n;
   /** The highest that some file server relies on: a peer that knows less may have made changes that nobody heard of. */
   #relied = 0n;
+  /** The last that was empty. */
+  #emptied = 0n;
   readonly #told = new Map<string, Told>();
   /** By address. */
   readonly #theirs = new Map<string, Theirs>();
@@ -87,11 +89,11 @@ export class ChangeFeed {
     if (scopes.length === 0) this.#own.delete(member);
     else this.#own.set(member, scopes);
     const version = ++this.#version;
+    this.#relyOnNothing();
     for (const other of this.#members()) if (other !== member) this.#tellWatched(other);
     await this.#lookAround();
     await Promise.all(this.#peers().map((peer) => this.#tellPeer(peer)));
-    if (this.#own.size === 0) this.#relied = 0n;
-    else if (version > this.#relied) this.#relied = version;
+    if (version > this.#relied && version > this.#emptied) this.#relied = version;
     return Outcome.GRANTED;
   }
 
@@ -250,6 +252,13 @@ export class ChangeFeed {
   #forget(member: Member): void {
     this.#own.delete(member);
     this.#version++;
-    if (this.#own.size === 0) this.#relied = 0n;
+    this.#relyOnNothing();
+  }
+
+  /** While nothing is watched peers may forget this sidecar: who watches next begins anew. */
+  #relyOnNothing(): void {
+    if (this.#own.size > 0) return;
+    this.#emptied = this.#version;
+    this.#relied = 0n;
   }
 }
