@@ -258,6 +258,9 @@ async function answer({ ask, file, about, maximal }: Wanted, pin: OpenRecord, gr
     replayKey: replayKeyFor(ask),
     fileState: granted.fileState,
   });
+  if (granted.createAction === CreateAction.CREATED) {
+    request.services.changes.added(request.tree.share, open.path, false);
+  }
   const ofFile = await statOf(folder.posix, file.fd);
   const facts = factsOf(ofFile.takeData(stat), about.stored);
   return answerCreate(request, open, ask.wishes, { facts, inode: ofFile.inode, maximalAccess: maximal });

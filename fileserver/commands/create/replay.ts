@@ -5,9 +5,9 @@ import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { wireOplockLevel } from '../../opens/break.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
+import { statOfOpen } from '../../opens/stat.ts';
 import { type Reply, type Request, statusReply } from '../../session/request.ts';
 import { factsOf } from '../../volume/facts.ts';
-import { statOf } from '../../volume/volume.ts';
 import { answerCreate } from './answer.ts';
 import { type CreateAsk, replayKeyFor, userOf } from './ask.ts';
 import { type Wishes, wantsHandleCaching } from './contexts.ts';
@@ -62,8 +62,8 @@ function oplockOfReplay({ wire }: CreateAsk, open: OpenFile): number {
 }
 
 async function answerWith(request: Request, open: OpenFile, wishes: Wishes, oplockLevel: number): Promise<Reply> {
-  const stat = await statOf(open.folder.posix, open.fd);
-  const facts = factsOf(stat, await open.folder.attributes(open.fd));
+  const stat = await statOfOpen(open);
+  const facts = factsOf(stat, await open.folder.attributes(open.metadataFd));
   const about = { facts, inode: stat.inode, maximalAccess: request.tree.maximalAccess, oplockLevel };
   return answerCreate(request, open, wishes, about);
 }
