@@ -311,8 +311,8 @@ export interface ChangeGate {
 
 /** A write that takes longer was held back by the kernel until the disk had caught up; one into the page cache takes 3 us to 1 ms. */
 const SLOW_WRITE_MS = 10;
-/** So long all writes go through the thread pool then. */
-const SLOW_WRITE_PAUSE_MS = 1000;
+/** So many times as long all writes go through the thread pool then: others wait a twentieth of the time at most. */
+const SLOW_WRITE_PAUSE = 20;
 
 export interface PosixOptions {
   /** Calls may wait for a network and must not run on the event loop. */
@@ -545,7 +545,8 @@ export class Posix {
     if (beganMs < this.#writesNowFromMs) return undefined;
     const result = writeSync(fd, from, offset);
     const endedMs = performance.now();
-    if (endedMs - beganMs > SLOW_WRITE_MS) this.#writesNowFromMs = endedMs + SLOW_WRITE_PAUSE_MS;
+    const tookMs = endedMs - beganMs;
+    if (tookMs > SLOW_WRITE_MS) this.#writesNowFromMs = endedMs + tookMs * SLOW_WRITE_PAUSE;
     return result;
   }
 
