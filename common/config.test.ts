@@ -32,6 +32,7 @@ describe('the configuration', () => {
 
   test.each([
     ['limits.perUser.sessions', { limits: { perUser: { sessions: 0 } } }],
+    ['security.encryption', { security: { encryption: 'Off' } }],
     ['security.anonymousIpc', { security: { anonymousIpc: 'yes' } }],
     ['shares[0].volume', { shares: [{ name: 'a', volume: 'nowhere' }] }],
     [

@@ -49,6 +49,8 @@ export interface ShareConfig {
 export interface SecurityConfig {
   signing: 'Required' | 'Desired';
   minDialect: '2.0.2' | '2.1' | '3.0' | '3.0.2' | '3.1.1';
+  /** Required: every session is encrypted, whatever its shares want, and clients that cannot are refused. */
+  encryption?: 'Required' | 'Desired';
   /** Clients without name and password may open IPC$, and nothing else: enough to list the shares. */
   anonymousIpc?: boolean;
 }
@@ -143,6 +145,9 @@ export function checkClusterConfig(input: unknown): ClusterConfig {
     security: {
       signing: oneOf(security.signing ?? 'Required', ['Required', 'Desired'], 'security.signing'),
       minDialect: oneOf(security.minDialect ?? '3.0', ['2.0.2', '2.1', '3.0', '3.0.2', '3.1.1'], 'security.minDialect'),
+      ...(security.encryption === undefined
+        ? {}
+        : { encryption: oneOf(security.encryption, ['Required', 'Desired'], 'security.encryption') }),
       ...(security.anonymousIpc === undefined
         ? {}
         : { anonymousIpc: boolean(security.anonymousIpc, 'security.anonymousIpc') }),

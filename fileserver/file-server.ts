@@ -79,6 +79,8 @@ export class FileServer {
       sessions: () => this.#server.sessions.size,
       opens: () => this.#server.services.opens.size,
       selfFencings: () => this.#clock.timesClosed,
+      bytesInFlight: () => this.#server.accounts.server.bytesInFlight,
+      waitingRequests: () => this.#server.accounts.server.waitingRequests,
       mayServe: () => this.#clock.mayServe(),
     });
     this.#server = new Server(this.#makeServices(), this.#users);

@@ -15,6 +15,9 @@ export interface Observed {
   sessions(): number;
   opens(): number;
   selfFencings(): number;
+  /** Bytes of requests and replies in memory, requests that wait for somebody (docs/limits.md). */
+  bytesInFlight(): number;
+  waitingRequests(): number;
   /** Whether the deadline is ahead. */
   mayServe(): boolean;
 }
@@ -59,6 +62,8 @@ export class Metrics {
     gauge('holdfast_fileserver_may_serve', '1 while the deadline of the last renewal is ahead', () =>
       observed.mayServe() ? 1 : 0,
     );
+    gauge('holdfast_fileserver_in_flight_bytes', 'Bytes of requests and replies in memory', observed.bytesInFlight);
+    gauge('holdfast_fileserver_waiting_requests', 'Requests that wait for somebody', observed.waitingRequests);
     counter('holdfast_fileserver_self_fencings_total', 'Times the deadline passed', observed.selfFencings);
     counter('holdfast_fileserver_received_bytes_total', 'Bytes from clients', () => this.#bytesIn);
     counter('holdfast_fileserver_sent_bytes_total', 'Bytes to clients', () => this.#bytesOut);

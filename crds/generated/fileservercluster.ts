@@ -329,6 +329,10 @@ export interface FileServerClusterSpec {
      */
     minDialect: '2.0.2' | '2.1' | '3.0' | '3.0.2' | '3.1.1';
     /**
+     * Required: every session is encrypted, and clients that cannot are refused. Desired: each share says itself. Desired when left out.
+     */
+    encryption?: 'Required' | 'Desired';
+    /**
      * Clients without name and password may list the shares, and nothing else. Not when left out.
      */
     anonymousIpc?: boolean;

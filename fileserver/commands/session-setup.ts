@@ -39,6 +39,9 @@ export function sessionSetup(call: Call): Reply | Promise<Reply> {
     connection.close('on its way out: no sessions are set up', true);
     return statusReply(Status.SERVER_UNAVAILABLE);
   }
+  // 3.3.5.5: who cannot encrypt cannot have a session where all of them are encrypted.
+  const encryptsAll = call.services.settings.config.security.encryption === 'Required';
+  if (encryptsAll && !connection.canEncrypt) return statusReply(Status.ACCESS_DENIED);
   if (call.header.sessionId === 0n) return begin(call, request);
   const isBinding = (request.flags & SessionSetupFlags.BINDING) !== 0;
   const channel = connection.channels.get(call.header.sessionId);
@@ -254,6 +257,7 @@ async function establish(
   session.user = user;
   session.usage = usage;
   session.isAnonymous = progress.isAnonymous;
+  session.encryptData = security.encryption === 'Required' && !session.isAnonymous;
   session.signingRequired =
     !session.isAnonymous &&
     (security.signing === 'Required' || (request.securityMode & SecurityMode.SIGNING_REQUIRED) !== 0);

@@ -46,6 +46,8 @@ export interface ConnectionHost extends Connection {
   /** Authentication exchanges that have begun, by session. */
   readonly setups: Map<bigint, SessionSetup>;
   readonly negotiated: Negotiated | undefined;
+  /** Whether sessions of this connection can be encrypted. */
+  readonly canEncrypt: boolean;
   /** Connection.PreauthIntegrityHashValue (3.3.1.7). */
   readonly preauthHash: Buffer;
   /** The session has ended, or its client has not become one. */

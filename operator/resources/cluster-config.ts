@@ -36,6 +36,7 @@ export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
     security: {
       signing: spec.security.signing,
       minDialect: spec.security.minDialect,
+      ...(spec.security.encryption === undefined ? {} : { encryption: spec.security.encryption }),
       ...(spec.security.anonymousIpc === undefined ? {} : { anonymousIpc: spec.security.anonymousIpc }),
     },
     ...(spec.limits === undefined ? {} : { limits: spec.limits }),
