@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { createLogger } from '../../common/logging.ts';
-import { type Durability, OpenRecord, Outcome, Reclaim } from '../../proto/generated/handles.ts';
+import { type Durability, type Lease, OpenRecord, Outcome, Reclaim } from '../../proto/generated/handles.ts';
 import { createSidecarMetrics } from '../../sidecar/metrics.ts';
-import { type Identity, identityText, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
-import { Model } from '../../sidecar/table/model.ts';
+import { type Identity, idBytes, identityText, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
+import { Model, type ModelCached } from '../../sidecar/table/model.ts';
 import { Store } from '../../sidecar/table/store.ts';
 import { Internal, Table } from '../../sidecar/table/table.ts';
 import { TestRedis } from '../../sidecar/testing/redis.ts';
@@ -29,6 +29,20 @@ const server = fc.nat(SERVERS - 1);
 const which = fc.nat(30); // picks among the opens made so far
 const access = fc.constantFrom(0x1, 0x2, 0x3, 0x10000, 0x10003, 0x80, 0x80_0000);
 const share = fc.constantFrom(0, 1, 3, 5, 7, 7, 7, 7, 7, 7, 7, 7);
+const caching = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ oplock: fc.constantFrom(0, 1, 2, 3), lease: fc.constant(undefined) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      oplock: fc.constant(4),
+      lease: fc.record({
+        key: fc.constantFrom('01', '02', '03'),
+        state: fc.nat(7),
+        epoch: fc.constantFrom(0, 7, 65_535),
+      }),
+    }),
+  },
+);
 const step = fc.oneof(
   {
     weight: 12,
@@ -38,8 +52,9 @@ const step = fc.oneof(
       file: fc.constantFrom(...FILES),
       access,
       share,
-      durability: fc.constantFrom(0, 0, 1, 2, 2),
-      oplock: fc.constantFrom(0, 1, 3),
+      durability: fc.constantFrom(0, 0, 1, 1, 1, 2),
+      caching,
+      again: fc.boolean(),
       deleteOnClose: fc.oneof(
         { weight: 30, arbitrary: fc.constant(false) },
         { weight: 1, arbitrary: fc.constant(true) },
@@ -84,6 +99,19 @@ const step = fc.oneof(
     }),
   },
   {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant('acknowledge' as const),
+      server,
+      which,
+      cached: fc.oneof(
+        { weight: 6, arbitrary: fc.constantFrom(0, 1, 3, 5, 7) },
+        { weight: 1, arbitrary: fc.constant(undefined) },
+      ),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('change' as const), server, which }) },
+  {
     weight: 1,
     arbitrary: fc.record({ kind: fc.constant('setDeletePending' as const), server, which, pending: fc.boolean() }),
   },
@@ -94,6 +122,28 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('fence' as const), server }) },
 );
 
+const CLIENT = Buffer.alloc(16, 7);
+
+function leaseOf({ key, state, epoch }: { key: string; state: number; epoch: number }): Lease {
+  return {
+    key: Buffer.from(key.padEnd(32, '0'), 'hex'),
+    state,
+    epoch,
+    version: 2,
+    parentKey: Buffer.alloc(0),
+    breaking: false,
+  };
+}
+
+/** What a record says of what its open may cache, as the model does. */
+function cachedIn(record: OpenRecord | undefined): ModelCached {
+  const lease = record?.lease;
+  return {
+    oplock: record?.oplock ?? 0,
+    lease: lease && { state: lease.state, epoch: lease.epoch, breaking: lease.breaking },
+  };
+}
+
 let runs = 0;
 const seen = new Map<string, number>();
 
@@ -103,6 +153,12 @@ const RARE = [
   `open ${Outcome.DUPLICATE_OBJECTID}`,
   `open ${Internal.WAITING}`,
   `open ${Internal.PURGE}`,
+  `open ${Internal.BREAKING}`,
+  `acknowledge ${Outcome.GRANTED}`,
+  `acknowledge ${Outcome.NOT_BREAKING}`,
+  `acknowledge ${Outcome.NOT_ACCEPTED}`,
+  `change ${Outcome.GRANTED}`,
+  `change ${Internal.WAITING}`,
   `reclaim ${Outcome.GRANTED}`,
   `reclaim ${Outcome.ACCESS_DENIED}`,
   `reclaim ${Internal.ELSEWHERE}`,
@@ -161,18 +217,19 @@ describe('the scripts and the reference model', () => {
               durability: s.durability as Durability,
               timeoutMs: 60_000,
               createGuid: Buffer.from(guid, 'hex'),
-              clientGuid: Buffer.alloc(16, 7),
+              clientGuid: CLIENT,
               user: 'alice',
               sessionId: 1n,
-              oplock: s.oplock as 0,
+              oplock: s.caching.oplock as 0,
+              lease: s.caching.lease && leaseOf(s.caching.lease),
               deleteOnClose: s.deleteOnClose,
             });
             const decided = await table.open(identity, asked, {
               truncates: s.truncates,
-              again: false,
+              again: s.again,
               guidAgain: false,
             });
-            script = { outcome: decided.outcome, oplock: decided.record?.oplock ?? 0 };
+            script = { outcome: decided.outcome, ...cachedIn(decided.record) };
             const { openId, access, shareAccess, durability, user, sessionId, oplock, deleteOnClose } = asked;
             expected = model.open(me, {
               openId,
@@ -184,8 +241,10 @@ describe('the scripts and the reference model', () => {
               user,
               sessionId,
               oplock,
+              lease: s.caching.lease,
               deleteOnClose,
               truncates: s.truncates,
+              again: s.again,
             });
             if (decided.outcome === Outcome.GRANTED) made.push(asked);
           } else if (s.kind === 'close' || s.kind === 'disconnect') {
@@ -206,6 +265,7 @@ describe('the scripts and the reference model', () => {
                 share: 'projects',
                 persistent: (record.durability === 2) !== s.otherKind,
                 sessionId: s.session,
+                leaseKey: record.lease?.key ?? Buffer.alloc(0),
               }),
             );
             script = { outcome: decided.outcome };
@@ -218,6 +278,7 @@ describe('the scripts and the reference model', () => {
             });
             if (decided.record) {
               const known = model.opens.get(record.openId);
+              expect([say, cachedIn(decided.record)]).toEqual([say, known && model.cachedBy(known)]);
               expect([say, Number(decided.record.ownershipVersion), decided.record.locks.length]).toEqual([
                 say,
                 known?.version,
@@ -250,6 +311,20 @@ describe('the scripts and the reference model', () => {
             );
             script = { outcome: decided.outcome };
             expected = model.lock(me, record.openId, { offset, length, exclusive, unlock });
+          } else if (s.kind === 'acknowledge') {
+            const known = model.opens.get(record.openId);
+            if (!known) continue;
+            const holder = record.lease ? Buffer.concat([CLIENT, record.lease.key]) : idBytes(record.openId);
+            const decided = await table.acknowledge(identity, record.fileId, holder, s.cached, 0);
+            script = { outcome: decided.outcome };
+            expected = model.acknowledge(me, known, s.cached);
+          } else if (s.kind === 'change') {
+            const how = { keep: 0, waitFor: 4, again: false };
+            const decided = await table.breakCaching(identity, record.fileId, { openId: record.openId }, how);
+            const file = record.fileId.toString();
+            expected = model.breakReadCaching(me, file, record.openId);
+            script = { outcome: decided.outcome };
+            if (decided.state) expect([say, decided.state.readCached]).toEqual([say, model.isReadCached(file)]);
           } else if (s.kind === 'setDeletePending') {
             script = {
               outcome: (await table.change(identity, record.fileId, record.openId, 'deletePending', s.pending ? 1 : 0))

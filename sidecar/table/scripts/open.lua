@@ -52,6 +52,8 @@ if not is_empty(file.holders) then
     contention = contend(file, mine, 5, 2, again)
   elseif ARGV[19] == '1' then
     contention = contend(file, mine, 0, 4, again)
+  elseif ARGV[14] == '1' and is_plain(access) then -- the file goes with this open, whatever handles of it are cached
+    contention = contend(file, mine, 1, 6, again)
   elseif is_plain(access) then
     -- READ_CONTROL besides attributes breaks an oplock, but no lease, as Windows has it.
     local spare = not is_plain(bit.band(access, bit.bnot(0x20000))) and function(holder) return #holder > 8 end or nil
