@@ -11,6 +11,7 @@ import {
 import type { OpenFile } from '../opens/open-file.ts';
 import { type Reply, type Request, reply, StatusError, statusReply } from '../session/request.ts';
 import { checked, PosixError } from '../volume/posix.ts';
+import { statOf } from '../volume/volume.ts';
 import { changeStatusOf } from './change-status.ts';
 import { onVolume, openOf } from './open-of.ts';
 
@@ -33,8 +34,15 @@ export const write = onVolume((request: Request): Reply | Promise<Reply> => {
     return statusReply(Status.FILE_LOCK_CONFLICT);
   }
   if (data.length === 0) return answer(0);
+  if (!open.may(Access.writeData)) return append(request, open, wanted);
   return writeNow(request, open, wanted) ?? writeData(request, open, wanted, 0);
 });
+
+/** An open that may only append changes nothing that is there. */
+async function append(request: Request, open: OpenFile, wanted: WriteRequest): Promise<Reply> {
+  const { size } = await statOf(open.folder.posix, open.fd);
+  return wanted.offset < size ? statusReply(Status.ACCESS_DENIED) : writeData(request, open, wanted, 0);
+}
 
 /** A write that nothing has to be waited for. undefined where there is something. */
 function writeNow(request: Request, open: OpenFile, wanted: WriteRequest): Reply | Promise<Reply> | undefined {

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { RawClient } from '../../fileserver/testing/raw-client.ts';
@@ -24,6 +24,7 @@ import { decodeMxAcResponse, findCreateContext, CreateContextName as Name } from
 import type { FileId } from '../../smb/wire/cursor.ts';
 import { decodeQueryInfoResponse, encodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
 import { encodeSetInfoRequest } from '../../smb/wire/set-info.ts';
+import { encodeWriteRequest } from '../../smb/wire/write.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
 
 const OTHER = 'bob';
@@ -122,6 +123,19 @@ class Person {
     return status;
   }
 
+  async write(fileId: FileId, offset: number, data: string): Promise<number> {
+    const body = encodeWriteRequest({
+      data: Buffer.from(data),
+      offset,
+      fileId,
+      channel: 0,
+      remainingBytes: 0,
+      channelInfo: Buffer.alloc(0),
+      flags: 0,
+    });
+    return (await this.#client.request(Command.WRITE, body)).header.status;
+  }
+
   end(): void {
     this.#client.end();
   }
@@ -185,6 +199,17 @@ describe('who may do what with the files of a share', () => {
     expect(await owner.set(fileId, InfoType.FILE, FileInfoClass.rename, input)).toBe(Status.SUCCESS);
     await owner.close(fileId);
     expect(await other.tries('c', Access.writeData)).toBe(Status.ACCESS_DENIED);
+  });
+
+  test('who may only append changes nothing that is there', async () => {
+    await owner.tries('a', FileAccess.all);
+    await owner.setDacl('a', 0, [AceType.allow, everyone, Access.appendData | Access.synchronize]);
+    const { fileId } = await other.open('a', Access.appendData);
+    expect(await other.write(fileId, 0, 'first ')).toBe(Status.SUCCESS);
+    expect(await other.write(fileId, 6, 'second')).toBe(Status.SUCCESS);
+    expect(await other.write(fileId, 3, 'what was there')).toBe(Status.ACCESS_DENIED);
+    await other.close(fileId);
+    expect(readFileSync(join(serving.directory, 'a'), 'utf8')).toBe('first second');
   });
 
   test('MxAc tells what may be had at most, with what the directory gives', async () => {

@@ -22,6 +22,7 @@ import { compress } from '../ioctl/compression.ts';
 import { type AnswerFacts, answerCreate } from './answer.ts';
 import { type CreateAsk, newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { Wishes } from './contexts.ts';
+import { lacksEaKnowledge } from './ea-knowledge.ts';
 import { LookAgain, reserveSpace } from './open-existing.ts';
 import { grantedAccess } from './parameters.ts';
 
@@ -110,6 +111,7 @@ async function planOf(ask: CreateAsk, missing: Missing): Promise<Plan> {
   const parent = await directoryRights(folder, missing.parentFd, asker);
   const needed = directory ? Access.addSubdirectory : Access.addFile;
   if ((parent.rights & needed) === 0) throw new StatusError(Status.ACCESS_DENIED);
+  if (wishes.extendedAttributes.length > 0 && lacksEaKnowledge(ask)) throw new StatusError(Status.ACCESS_DENIED);
   // Nothing is encrypted here (MS-FSA 2.1.5.1.1), and the client must not believe it.
   if ((wire.fileAttributes & FileAttributes.ENCRYPTED) !== 0) throw new StatusError(Status.ACCESS_DENIED);
   const attributes = newAttributes(ask, directory);

@@ -25,6 +25,7 @@ import { statOf, statted } from '../../volume/volume.ts';
 import { type DecidedAccess, decideAccess } from './access.ts';
 import { answerCreate } from './answer.ts';
 import { type CreateAsk, newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
+import { lacksEaKnowledge, refuseNeededEas } from './ea-knowledge.ts';
 import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
 
 /** The name does not lead to the file that was found any more: look it up again. */
@@ -47,6 +48,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   try {
     const described = folder.describe(found);
     about = described instanceof Promise ? await described : described;
+    if (about.stored.eaSize > 0 && lacksEaKnowledge(ask)) await refuseNeededEas(ask, found.fd);
     const deciding = decide(ask, found, about);
     decided = deciding instanceof Promise ? await deciding : deciding;
     record = recordFor(ask, {
