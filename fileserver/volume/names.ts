@@ -71,8 +71,12 @@ export interface WirePath {
   type: 'any' | 'data' | 'index';
 }
 
+/** The index by which quotas are asked for (MS-FSCC 2.1.5.4); it is the volume's, and so is what is opened for it. */
+const QUOTA_INDEX = /^\$Extend\\\$Quota:\$Q:\$INDEX_ALLOCATION$/i;
+
 /** Splits a path of CREATE or of a rename, relative to the share. */
 export function parseWirePath(path: string): WirePath | PathProblem {
+  if (QUOTA_INDEX.test(path)) return { names: [], stream: undefined, type: 'any' };
   if (path.length > MAXIMUM_PATH) return 'name-invalid';
   if (path.startsWith('\\')) return 'absolute';
   const colon = path.indexOf(':');

@@ -3,6 +3,8 @@ import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
+import { askerOf } from '../../security/asker.ts';
+import { directoryRights } from '../../security/rights.ts';
 import type { Request } from '../../session/request.ts';
 import { lastNameOf } from '../../volume/folder.ts';
 import { foldedName } from '../../volume/names.ts';
@@ -23,12 +25,13 @@ export async function link(
 ): Promise<number> {
   if (open.isDirectory) return Status.FILE_IS_A_DIRECTORY;
   if (open.base || wireName.startsWith(':')) return Status.INVALID_PARAMETER;
-  if ((request.tree.maximalAccess & Access.addFile) === 0) return Status.ACCESS_DENIED;
   if (open.file.deletePending) return Status.ACCESS_DENIED;
   const { folder } = open;
   const target = await targetOf(open, open.path, wireName, options);
   if (target === 'same') return Status.SUCCESS;
   try {
+    const { rights } = await directoryRights(folder, target.parentFd, askerOf(request));
+    if ((rights & Access.addFile) === 0) return Status.ACCESS_DENIED;
     const directoryId = await folder.fileId(target.parentFd, await statOf(folder.posix, target.parentFd));
     const name = { directoryId, name: foldedName(lastNameOf(target.path)) };
     return await withReserved(request, [name], () =>
