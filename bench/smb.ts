@@ -10,7 +10,7 @@ import { type Spread, spreadOf } from './statistics.ts';
 
 const DEFAULT_ROUNDS = 3;
 const WARM_UP_SECONDS = 0.5;
-const SHORT_SECONDS = 0.15;
+const SHORT_SECONDS = 0.1;
 
 interface Round {
   rate: number;
