@@ -1,4 +1,4 @@
-import { CreateOptions } from '../../smb/constants.ts';
+import { CreateDisposition, CreateOptions } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { type CreateRequest, decodeCreateRequest } from '../../smb/wire/create.ts';
 import { type Reply, type Request, statusReply } from '../session/request.ts';
@@ -32,7 +32,15 @@ export const create = onVolume(async (request: Request): Promise<Reply> => {
   if (typeof path === 'string') return statusReply(statusOfPathProblem(path));
   const mismatch = takeType(wire, path);
   if (mismatch !== Status.SUCCESS) return statusReply(mismatch);
-  const ask: CreateAsk = { request, wire, wishes, folder, names: path.names, stream: path.stream };
+  const ask: CreateAsk = {
+    request,
+    wire,
+    wishes,
+    folder,
+    names: path.names,
+    stream: path.stream,
+    isQuotas: path.type === 'quotas',
+  };
   return wishes.durable ? onceForGuid(ask, execute) : execute(ask);
 });
 
@@ -50,6 +58,9 @@ async function execute(ask: CreateAsk): Promise<Reply> {
 /** What the path says that it names goes before what the options leave open (MS-FSA 2.1.5.1). SUCCESS or the status to refuse with. */
 function takeType(wire: CreateRequest, { type }: WirePath): number {
   if (type === 'any') return Status.SUCCESS;
+  if (type === 'quotas') {
+    return wire.createDisposition === CreateDisposition.OPEN ? Status.SUCCESS : Status.OBJECT_NAME_COLLISION;
+  }
   const data = type === 'data';
   const wrong = data ? CreateOptions.DIRECTORY_FILE : CreateOptions.NON_DIRECTORY_FILE;
   if ((wire.createOptions & wrong) !== 0) return data ? Status.NOT_A_DIRECTORY : Status.FILE_IS_A_DIRECTORY;

@@ -41,7 +41,7 @@ describe('names', () => {
     ['a::$DATA', { names: ['a'], stream: undefined, type: 'data' }],
     ['a::$INDEX_ALLOCATION', { names: ['a'], stream: undefined, type: 'index' }],
     ['a:$I30:$INDEX_ALLOCATION', { names: ['a'], stream: undefined, type: 'index' }],
-    ['$Extend\\$Quota:$Q:$INDEX_ALLOCATION', { names: [], stream: undefined, type: 'any' }],
+    ['$Extend\\$Quota:$Q:$INDEX_ALLOCATION', { names: [], stream: undefined, type: 'quotas' }],
     ['a:', 'name-invalid'],
     ['a::', 'name-invalid'],
     ['a:s:', 'name-invalid'],

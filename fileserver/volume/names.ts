@@ -67,16 +67,19 @@ export interface WirePath {
   names: string[];
   /** An alternate data stream of it; undefined: the file or directory itself. */
   stream: string | undefined;
-  /** What the path says that it must be: `::$DATA` is a file's data, `::$INDEX_ALLOCATION` a directory's entries. */
-  type: 'any' | 'data' | 'index';
+  /**
+   * What the path says that it must be: `::$DATA` is a file's data, `::$INDEX_ALLOCATION` a directory's entries. 'quotas': the
+   * index of the volume's quotas; it is opened as the root that it is about.
+   */
+  type: 'any' | 'data' | 'index' | 'quotas';
 }
 
-/** The index by which quotas are asked for (MS-FSCC 2.1.5.4); it is the volume's, and so is what is opened for it. */
+/** The index by which quotas are asked for (MS-FSCC 2.1.5.4). */
 const QUOTA_INDEX = /^\$Extend\\\$Quota:\$Q:\$INDEX_ALLOCATION$/i;
 
 /** Splits a path of CREATE or of a rename, relative to the share. */
 export function parseWirePath(path: string): WirePath | PathProblem {
-  if (QUOTA_INDEX.test(path)) return { names: [], stream: undefined, type: 'any' };
+  if (QUOTA_INDEX.test(path)) return { names: [], stream: undefined, type: 'quotas' };
   if (path.length > MAXIMUM_PATH) return 'name-invalid';
   if (path.startsWith('\\')) return 'absolute';
   const colon = path.indexOf(':');

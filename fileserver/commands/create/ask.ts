@@ -21,6 +21,8 @@ export interface CreateAsk {
   names: string[];
   /** Of the file that is named: the alternate data stream that is meant. */
   stream: string | undefined;
+  /** The index of the volume's quotas is opened. */
+  isQuotas: boolean;
   /** Another open has the same CreateGuid, and this is no replay of its CREATE: see Open.guidAgain. */
   guidAgain?: true;
 }

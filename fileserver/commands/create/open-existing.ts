@@ -1,5 +1,5 @@
 import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
-import { CreateAction, CreateDisposition } from '../../../smb/constants.ts';
+import { CreateAction, CreateDisposition, FileAttributes } from '../../../smb/constants.ts';
 import { NotifyFilter } from '../../../smb/fscc/constants.ts';
 import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { Status } from '../../../smb/status.ts';
@@ -32,6 +32,9 @@ import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
 export class LookAgain extends Error {
   readonly code = 'LOOK_AGAIN';
 }
+
+/** What NTFS says of the index of quotas. */
+const QUOTA_INDEX_ATTRIBUTES = FileAttributes.HIDDEN | FileAttributes.SYSTEM | FileAttributes.ARCHIVE;
 
 /** Flags of open(2) that this CREATE will want of a regular file that forbids nothing; undefined: none, or not known. */
 export function expectedIoFlags(ask: CreateAsk): number | undefined {
@@ -115,6 +118,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
     throw error;
   }
   const facts = factsOf(stat, stored);
+  if (ask.isQuotas) facts.fileAttributes |= QUOTA_INDEX_ATTRIBUTES;
   return answerCreate(request, open, ask.wishes, { facts, inode: stat.inode, maximalAccess: decided.maximal });
 }
 
