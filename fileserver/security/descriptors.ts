@@ -1,7 +1,8 @@
 import { FileAccess } from '../../smb/security/access-mask.ts';
 import { AceFlag, DescriptorControl, plainDescriptor, type SecurityDescriptor } from '../../smb/security/descriptor.ts';
 import { createDescriptor } from '../../smb/security/inheritance.ts';
-import { type Sid, wellKnownSids } from '../../smb/security/sid.ts';
+import { decodeSid, type Sid, wellKnownSids } from '../../smb/security/sid.ts';
+import { WireError } from '../../smb/wire/errors.ts';
 import type { StoredAttributes } from '../volume/attributes.ts';
 
 const { administrators, users, authenticatedUsers } = wellKnownSids;
@@ -19,13 +20,22 @@ function defaultDescriptor(owner: Sid, directory: boolean): SecurityDescriptor {
   return plainDescriptor(owner, DEFAULT_GROUP, [{ sid: authenticatedUsers, mask: FileAccess.all, flags }]);
 }
 
+function ownerOf({ owner }: StoredAttributes): Sid {
+  try {
+    return owner === undefined ? DEFAULT_OWNER : decodeSid(owner).sid;
+  } catch (error) {
+    if (error instanceof WireError) return DEFAULT_OWNER;
+    throw error;
+  }
+}
+
 /** The descriptor as clients see it: what is stored, or what holds without. */
 export function effectiveDescriptor(
   stored: StoredAttributes,
   descriptor: SecurityDescriptor | undefined,
   directory: boolean,
 ): SecurityDescriptor {
-  return descriptor ?? defaultDescriptor(stored.owner ?? DEFAULT_OWNER, directory);
+  return descriptor ?? defaultDescriptor(ownerOf(stored), directory);
 }
 
 /**

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { FileAccess, userToken } from '../../smb/security/access.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import { plainDescriptor, type SecurityDescriptor } from '../../smb/security/descriptor.ts';
-import { wellKnownSids } from '../../smb/security/sid.ts';
+import { encodeSid, wellKnownSids } from '../../smb/security/sid.ts';
 import { noAttributes } from '../volume/attributes.ts';
 import { Folder } from '../volume/folder.ts';
 import { O } from '../volume/posix.ts';
@@ -76,7 +76,7 @@ describe('the rights to a file', () => {
 
 describe('descriptors that are not stored', () => {
   test('let everybody who may use the share do everything; the owner is who created the file', async () => {
-    const file = effectiveDescriptor({ ...noAttributes, owner: alice }, undefined, false);
+    const file = effectiveDescriptor({ ...noAttributes, owner: encodeSid(alice) }, undefined, false);
     expect(file.owner).toBe(alice);
     expect(effectiveDescriptor(noAttributes, undefined, true).owner).toBe(administrators);
     expect(await rightsTo(folder, { path: '.', descriptor: file }, asker(FileAccess.all, bob))).toBe(FileAccess.all);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { FileAttribute } from '../../smb/fscc/constants.ts';
+import { encodeSid } from '../../smb/security/sid.ts';
 import {
   attributesAfter,
   decodeAttributes,
@@ -15,7 +16,7 @@ const stored: fc.Arbitrary<StoredAttributes> = fc.record({
   creationTime: fc.option(time, { nil: undefined }),
   changeTime: fc.option(fc.record({ value: time, atWriteTime: time }), { nil: undefined }),
   hasDescriptor: fc.boolean(),
-  owner: fc.option(fc.constantFrom('S-1-5-32-544', 'S-1-5-21-1-2-3-1001'), { nil: undefined }),
+  owner: fc.option(fc.constantFrom('S-1-5-32-544', 'S-1-5-21-1-2-3-1001').map(encodeSid), { nil: undefined }),
   eaSize: fc.nat(0xffff),
   otherFlags: fc.constantFrom(0, 0x40, 0x80, 0xc0),
   rest: fc.uint8Array({ maxLength: 8 }).map((bytes) => Buffer.from(bytes)),

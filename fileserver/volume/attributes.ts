@@ -1,7 +1,4 @@
 import { FileAttribute } from '../../smb/fscc/constants.ts';
-import { decodeSid, encodeSid, type Sid } from '../../smb/security/sid.ts';
-import { WireReader } from '../../smb/wire/cursor.ts';
-import { WireError } from '../../smb/wire/errors.ts';
 import { isDirectory, type Stat } from './posix.ts';
 
 /** What POSIX has no place for and every query asks for, packed. Large enough for any version of it. */
@@ -24,8 +21,8 @@ export interface StoredAttributes {
   changeTime: SetChangeTime | undefined;
   /** A security descriptor was set on the file, or inherited by it: it is in an attribute of its own. */
   hasDescriptor: boolean;
-  /** Who created the file; a descriptor that was set says it anew. */
-  owner: Sid | undefined;
+  /** Binary SID of who created the file; a descriptor that was set says it anew. */
+  owner: Buffer | undefined;
   /** EaSize of the information classes, bytes; above 0: extended attributes are in an attribute of their own. */
   eaSize: number;
   /** Flags and fields that a newer version wrote, kept as they are. */
@@ -56,7 +53,7 @@ export const noAttributes: StoredAttributes = {
 };
 
 /**
- * Layout: version 1 byte, flags 1, reserved 2, attributes 4, creation time 8; then what the flags name: change time and the
+ * Gives views on `bytes`. Layout: version 1 byte, flags 1, reserved 2, attributes 4, creation time 8; then what the flags name: change time and the
  * write time it goes with 16, owner's SID (its length says itself), EaSize 4; then what later versions add.
  */
 export function decodeAttributes(bytes: Buffer): StoredAttributes {
@@ -70,30 +67,31 @@ export function decodeAttributes(bytes: Buffer): StoredAttributes {
   return { ...decodeVariable(bytes, flags), attributes, creationTime };
 }
 
+/** Of a listing it is called for each entry: nothing is worked out that few ask for. Damaged parts are left out. */
 function decodeVariable(bytes: Buffer, flags: number): StoredAttributes {
   const stored: StoredAttributes = {
     ...noAttributes,
     hasDescriptor: (flags & HAS_DESCRIPTOR) !== 0,
     otherFlags: flags & ~KNOWN_FLAGS,
   };
-  const reader = new WireReader(bytes, 'stored attributes', FIXED_SIZE);
-  try {
-    if ((flags & HAS_CHANGE_TIME) !== 0) {
-      stored.changeTime = { value: reader.u64(), atWriteTime: reader.u64() };
-    }
-    if ((flags & HAS_OWNER) !== 0) {
-      const { sid, size } = decodeSid(bytes, reader.at);
-      stored.owner = sid;
-      reader.skip(size);
-    }
-    if ((flags & HAS_EXTENDED_ATTRIBUTES) !== 0) stored.eaSize = reader.u32();
-  } catch (error) {
-    // Cut off, by whatever wrote it: what was read so far holds.
-    if (!(error instanceof WireError)) throw error;
-    return stored;
+  let at = FIXED_SIZE;
+  if ((flags & HAS_CHANGE_TIME) !== 0) {
+    if (at + 16 > bytes.length) return stored;
+    stored.changeTime = { value: bytes.readBigInt64LE(at), atWriteTime: bytes.readBigInt64LE(at + 8) };
+    at += 16;
   }
-  const { at } = reader;
-  if (at < bytes.length) stored.rest = Buffer.from(bytes.subarray(at));
+  if ((flags & HAS_OWNER) !== 0) {
+    const size = 8 + 4 * (bytes[at + 1] ?? 0);
+    if (at + size > bytes.length) return stored;
+    stored.owner = bytes.subarray(at, at + size);
+    at += size;
+  }
+  if ((flags & HAS_EXTENDED_ATTRIBUTES) !== 0) {
+    if (at + 4 > bytes.length) return stored;
+    stored.eaSize = bytes.readUInt32LE(at);
+    at += 4;
+  }
+  if (at < bytes.length) stored.rest = bytes.subarray(at);
   return stored;
 }
 
@@ -121,7 +119,7 @@ export function encodeAttributes(stored: StoredAttributes): Buffer {
   }
   if (owner !== undefined) {
     flags |= HAS_OWNER;
-    parts.push(encodeSid(owner));
+    parts.push(owner);
   }
   if (eaSize > 0) {
     flags |= HAS_EXTENDED_ATTRIBUTES;

@@ -1,3 +1,4 @@
+import type { StoredAttributes } from './attributes.ts';
 import type { FileDescription } from './folder.ts';
 import { isRegular, type Stat } from './posix.ts';
 
@@ -34,7 +35,7 @@ export class KnownFiles {
     const age = Date.now() - stat.changedAtMs;
     if (age < SETTLED_AFTER_MS) return;
     if (this.#byPath.size >= MAXIMUM_FILES && !this.#byPath.has(path)) this.#forgetOldest();
-    this.#byPath.set(path, { ...description, stat });
+    this.#byPath.set(path, { ...description, stored: keepable(description.stored), stat });
   }
 
   #forgetOldest(): void {
@@ -43,4 +44,17 @@ export class KnownFiles {
       return;
     }
   }
+}
+
+/** With copies of what are views on a larger buffer: kept for long, they would keep all of it. */
+function keepable(stored: StoredAttributes): StoredAttributes {
+  const { owner, rest } = stored;
+  if (owner === undefined && rest.length === 0) return stored;
+  return { ...stored, owner: owner && unpooled(owner), rest: unpooled(rest) };
+}
+
+function unpooled(bytes: Buffer): Buffer {
+  const copy = Buffer.alloc(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }

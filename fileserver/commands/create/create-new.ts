@@ -3,7 +3,7 @@ import { CreateAction, CreateOptions, FileAttributes } from '../../../smb/consta
 import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import type { SecurityDescriptor } from '../../../smb/security/descriptor.ts';
-import type { Sid } from '../../../smb/security/sid.ts';
+import { encodeSid, type Sid } from '../../../smb/security/sid.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags } from '../../opens/adoption.ts';
@@ -181,7 +181,7 @@ async function describe({ folder, wishes }: CreateAsk, fd: number, plan: Plan): 
     ...noAttributes,
     attributes: plan.attributes === implied ? undefined : plan.attributes,
     hasDescriptor: descriptor !== undefined,
-    owner: descriptor ? undefined : plan.owner,
+    owner: descriptor ? undefined : encodeSid(plan.owner),
     eaSize: eaSizeOf(list),
   };
   await folder.setAttributes(fd, stored);
