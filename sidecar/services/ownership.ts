@@ -11,6 +11,8 @@ import type { Member } from './member.ts';
 const SETTLE_RETRY_MS = 10;
 /** How long the file server may take to end the I/O of an open that it lets go. */
 export const DROP_TIMEOUT_MS = 10_000;
+/** A client that goes to another server may be there before its old one has heard that the connection is gone. */
+const NOTICE_MS = 500;
 const RECLAIMED_HERE = { ok: false, reason: 'its client is getting it back here' };
 
 /** Opens that change their owner one by one: a client came to another server than the one that has its open. */
@@ -41,7 +43,8 @@ export class Ownership {
     const { table } = this.#is;
     const fileId = await table.hinted(request.persistent ? request : { openId: request.openId });
     if (!fileId) return { outcome: Outcome.NOT_FOUND };
-    const untilMs = monotonicMs() + this.#patienceMs;
+    const beganMs = monotonicMs();
+    const untilMs = beganMs + this.#patienceMs;
     for (;;) {
       const decision = await table.reclaim(member.identity, fileId, request);
       if (decision.outcome === Outcome.GRANTED && decision.record && decision.state) {
@@ -52,7 +55,7 @@ export class Ownership {
       if (pending.cancelled) return { outcome: Outcome.CANCELLED };
       if (decision.outcome === Internal.ELSEWHERE) {
         const refusal = await this.#askOwner(decision.owner, fileId, request.openId);
-        if (refusal !== undefined) return { outcome: refusal };
+        if (refusal !== undefined && monotonicMs() > beganMs + NOTICE_MS) return { outcome: refusal };
       } else if (decision.outcome !== Internal.SETTLING) {
         return { outcome: decision.outcome };
       }

@@ -12,6 +12,7 @@ import {
   FileAccess,
   FileInfoClass,
   ImpersonationLevel,
+  IoctlFlags,
   LockFlags,
   OplockLevel,
   ShareAccess,
@@ -26,6 +27,7 @@ import {
   encodeDH2QRequest,
 } from '../../smb/wire/create-contexts.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
+import { encodeIoctlRequest } from '../../smb/wire/ioctl.ts';
 import { encodeLockRequest } from '../../smb/wire/lock.ts';
 import { decodeOplockBreakResponse, type OplockBreakResponse } from '../../smb/wire/oplock-break.ts';
 import { decodeReadResponse } from '../../smb/wire/read.ts';
@@ -52,6 +54,8 @@ export interface RawCreate {
   /** Asks for this open back instead of a new one. */
   reclaim?: { fileId: FileId; createGuid: Buffer; persistent?: boolean };
   replay?: boolean;
+  /** Further contexts, or all of them where no handle is asked for under a GUID. */
+  contexts?: CreateContext[];
 }
 
 export interface RawOpen extends CreateResponse {
@@ -185,6 +189,22 @@ export class RawClient {
     return statusName(status);
   }
 
+  async ioctl(open: RawOpen, ctlCode: number, input: Buffer): Promise<string> {
+    const { status } = await this.send({
+      command: Command.IOCTL,
+      body: encodeIoctlRequest({
+        ctlCode,
+        fileId: open.fileId,
+        input,
+        output: Buffer.alloc(0),
+        maxInputResponse: 0,
+        maxOutputResponse: 4096,
+        flags: IoctlFlags.IS_FSCTL,
+      }),
+    });
+    return statusName(status);
+  }
+
   async closeFile(open: RawOpen): Promise<string> {
     const { status } = await this.send({ command: Command.CLOSE, body: closeRequest(open.fileId) });
     return statusName(status);
@@ -202,7 +222,7 @@ export class RawClient {
 }
 
 function createBody(path: string, create: RawCreate): Buffer {
-  const contexts: CreateContext[] = [];
+  const contexts: CreateContext[] = [...(create.contexts ?? [])];
   if (create.reclaim) {
     const { fileId, createGuid, persistent = true } = create.reclaim;
     const data = encodeDH2C({ fileId, createGuid, flags: persistent ? DurableFlags.PERSISTENT : 0 });
