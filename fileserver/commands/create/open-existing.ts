@@ -3,6 +3,7 @@ import { CreateAction, CreateDisposition, FileAttributes } from '../../../smb/co
 import { NotifyFilter } from '../../../smb/fscc/constants.ts';
 import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { Status } from '../../../smb/status.ts';
+import type { FileFacts } from '../../../smb/wire/create.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags, openForAccess } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
@@ -34,7 +35,15 @@ export class LookAgain extends Error {
 }
 
 /** What NTFS says of the index of quotas. */
-const QUOTA_INDEX_ATTRIBUTES = FileAttributes.HIDDEN | FileAttributes.SYSTEM | FileAttributes.ARCHIVE;
+const quotaIndexFacts: FileFacts = {
+  creationTime: 0n,
+  lastAccessTime: 0n,
+  lastWriteTime: 0n,
+  changeTime: 0n,
+  allocationSize: 0,
+  endOfFile: 0,
+  fileAttributes: FileAttributes.DIRECTORY | FileAttributes.HIDDEN | FileAttributes.SYSTEM | FileAttributes.ARCHIVE,
+};
 
 /** Flags of open(2) that this CREATE will want of a regular file that forbids nothing; undefined: none, or not known. */
 export function expectedIoFlags(ask: CreateAsk): number | undefined {
@@ -117,8 +126,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
     await giveBack();
     throw error;
   }
-  const facts = factsOf(stat, stored);
-  if (ask.isQuotas) facts.fileAttributes |= QUOTA_INDEX_ATTRIBUTES;
+  const facts = ask.isQuotas ? quotaIndexFacts : factsOf(stat, stored);
   return answerCreate(request, open, ask.wishes, { facts, inode: stat.inode, maximalAccess: decided.maximal });
 }
 
