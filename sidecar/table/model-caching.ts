@@ -77,7 +77,9 @@ export class ModelCaching {
 
   /** @param others opens of the file for more than attributes that do not belong to the holder */
   grantable(mine: string | undefined, wanted: number, isLease: boolean, others: number, hasLocks: boolean): number {
-    const rest = [...this.holders].filter(([id, { state }]) => id !== mine && state !== 0).map(([, holder]) => holder);
+    const rest = [...this.holders]
+      .filter(([id, { state }]) => id !== mine && state !== 0 && this.#presence(id) !== 'gone')
+      .map(([, holder]) => holder);
     if (rest.some(({ state }) => (state & WRITE) !== 0)) return 0;
     const want = rest.length > 0 || others > 0 ? wanted & ~WRITE : wanted;
     if ((want & WRITE) !== 0) return want;

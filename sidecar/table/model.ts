@@ -135,7 +135,10 @@ export class Model {
   #grant(file: ModelFile, others: ModelOpen[], { openId, oplock, lease }: OpenRequest): string | undefined {
     const { caching } = file;
     const id = lease ? leaseId(lease.key) : `oplock ${openId}`;
-    const rivals = others.filter((other) => other.holder !== id && isPlain(other.access)).length;
+    const rivals = others.filter(
+      (other) =>
+        other.holder !== id && isPlain(other.access) && (caching.holders.has(id) || !this.#endedWithOwner(other)),
+    ).length;
     const grantable = (want: number) => caching.grantable(id, want, lease !== undefined, rivals, file.locks.length > 0);
     const fresh = { isLease: lease !== undefined, to: undefined, required: 0 };
     if (!lease) {
@@ -156,6 +159,10 @@ export class Model {
       }
     }
     return id;
+  }
+
+  #endedWithOwner({ owner, durability }: ModelOpen): boolean {
+    return durability === Durability.NOT_DURABLE && this.isFenced(owner);
   }
 
   /** A change of the file's data through an open (WRITE and its like). */

@@ -52,7 +52,7 @@ const step = fc.oneof(
       file: fc.constantFrom(...FILES),
       access,
       share,
-      durability: fc.constantFrom(0, 0, 1, 1, 1, 2),
+      durability: fc.constantFrom(0, 0, 1, 1, 2, 2),
       caching,
       again: fc.boolean(),
       deleteOnClose: fc.oneof(
@@ -110,7 +110,7 @@ const step = fc.oneof(
       ),
     }),
   },
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant('change' as const), server, which }) },
+  { weight: 8, arbitrary: fc.record({ kind: fc.constant('change' as const), server, which }) },
   {
     weight: 1,
     arbitrary: fc.record({ kind: fc.constant('setDeletePending' as const), server, which, pending: fc.boolean() }),

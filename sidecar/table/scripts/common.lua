@@ -315,6 +315,12 @@ local function presence(h)
   return here, durable, persistent
 end
 
+-- Not ended with its server.
+local function is_there(h)
+  local here, durable, persistent = presence(h)
+  return here or durable or persistent
+end
+
 -- What is left of a state when only the bits in `keep` may stay. States without R there are none; an oplock goes to level II or none.
 local function kept(id, state, keep)
   local left = bit.band(state, keep)
@@ -387,7 +393,7 @@ local function grantable(file, mine, want, is_lease)
   local shared, handles, level_two = true, false, false
   for id, h in pairs(file.holders) do
     local state = h[H_STATE]
-    if id ~= mine and state ~= 0 then
+    if id ~= mine and state ~= 0 and is_there(h) then
       shared = shared and bit.band(state, 4) == 0
       if #id == 8 then level_two = true elseif bit.band(state, 2) ~= 0 then handles = true end
       want = bit.band(want, 3)
@@ -395,9 +401,12 @@ local function grantable(file, mine, want, is_lease)
   end
   if not shared then return 0 end
   if bit.band(want, 4) ~= 0 then
-    local plain = mine and file.holders[mine] and -file.holders[mine][H_PLAIN] or 0
-    for _, classes in pairs(file.counts) do
-      for _, c in pairs(classes) do plain = plain + (c[8] or 0) end
+    local own = mine and file.holders[mine]
+    local plain = own and -own[H_PLAIN] or 0
+    for owner, classes in pairs(file.counts) do
+      for class, c in pairs(classes) do
+        if own or class ~= 'n' or standing(owner) ~= 'fenced' then plain = plain + (c[8] or 0) end
+      end
     end
     if plain > 0 then want = bit.band(want, 3) end
   end
