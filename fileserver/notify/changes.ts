@@ -55,7 +55,7 @@ export class Changes {
     this.#others = others;
     others.receive({
       changes: (changes) => {
-        for (const change of changes) this.#tellHere(change);
+        for (const change of changes) this.#tellHere(change, true);
       },
       lost: () => {
         for (const watch of this.#watches.values()) watch.lose();
@@ -173,7 +173,8 @@ export class Changes {
     if (this.#remoteScopes > 0 && this.#isWatchedElsewhere(change)) this.#others.tell(change);
   }
 
-  #tellHere(change: Change): void {
+  /** `isFromElsewhere`: of another server, in its own time. */
+  #tellHere(change: Change, isFromElsewhere = false): void {
     const directories = this.#directories.get(change.volume);
     if (!directories || this.#watches.size === 0) return;
     if (change.kind === ChangeKind.deleting) {
@@ -181,7 +182,8 @@ export class Changes {
       return;
     }
     for (const watch of watchesOf(directories, change)) {
-      if ((watch.filter & change.filter) !== 0) watch.take(entriesFor(watch, change));
+      if ((watch.filter & change.filter) === 0 || (isFromElsewhere && !watch.hearsOthers)) continue;
+      watch.take(entriesFor(watch, change));
     }
     if (change.kind === ChangeKind.renamed && change.filter === NotifyFilter.dirName) this.#follow(change);
   }
@@ -234,6 +236,7 @@ export class Changes {
     this.#at(volume, watch.directory).watches.add(watch);
     open.signal.addEventListener('abort', () => this.#unwatch(open, watch), { once: true });
     await this.#others.watch(this.#scopes());
+    watch.hearsOthers = true;
     return watch;
   }
 
@@ -241,7 +244,7 @@ export class Changes {
     watch.end(Status.NOTIFY_CLEANUP);
     this.#watches.delete(open);
     this.#forget(watch);
-    void this.#others.watch(this.#scopes());
+    this.#others.unwatch(this.#scopes());
   }
 
   /** What this server watches, for the others. */

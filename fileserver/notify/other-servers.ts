@@ -20,8 +20,13 @@ export interface Receiver {
 /** The other servers of the cluster, as far as changes go: what they watch is told to them, and what they change comes here. */
 export interface OtherServers {
   receive(receiver: Receiver): void;
-  /** Resolves when they all know what is watched here, or when those who do not are known to be missed (`lost` is called then). */
+  /**
+   * Something more is watched. Resolves when they all know what is watched here, or when those who do not are known to be missed
+   * (`lost` is called then): what they changed before was told by then, what they change later will be.
+   */
   watch(scopes: readonly WatchedScope[]): Promise<void>;
+  /** Less is watched: nothing has to be done at once. */
+  unwatch(scopes: readonly WatchedScope[]): void;
   /** A change that one of them watches. Never blocks; what cannot be kept is told as lost. */
   tell(change: Change): void;
 }
@@ -33,6 +38,8 @@ export class NoOtherServers implements OtherServers {
   watch(): Promise<void> {
     return Promise.resolve();
   }
+
+  unwatch(): void {}
 
   tell(): void {}
 }

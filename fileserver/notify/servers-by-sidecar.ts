@@ -15,9 +15,8 @@ const SHRINK_AFTER_MS = 2000;
 export class ServersBySidecar implements OtherServers {
   readonly #handles: Pick<Handles, 'watch' | 'changes'>;
   #receiver: Receiver | undefined;
-  /** What the others were told last, and its answer; undefined: nothing. */
-  #announced: readonly WatchedScope[] = [];
-  #announcing: Promise<void> = Promise.resolve();
+  /** The others were told last of something that is watched. */
+  #hasAnnounced = false;
   /** What is watched by now. */
   #scopes: readonly WatchedScope[] = [];
   #shrinkTimer: NodeJS.Timeout | undefined;
@@ -35,32 +34,27 @@ export class ServersBySidecar implements OtherServers {
 
   watch(scopes: readonly WatchedScope[]): Promise<void> {
     this.#scopes = scopes;
-    if (!scopes.every((scope) => this.#isAnnounced(scope))) return this.#announce();
-    if (scopes.length < this.#announced.length) {
-      this.#shrinkTimer ??= setTimeout(() => {
-        this.#shrinkTimer = undefined;
-        void this.#announce();
-      }, SHRINK_AFTER_MS).unref();
-    }
-    return this.#announcing;
+    // Also where the others know of it: what they changed before comes before their answer.
+    return this.#announce();
   }
 
-  #isAnnounced({ volume, directory, recursive }: WatchedScope): boolean {
-    return this.#announced.some(
-      (known) => known.volume === volume && known.directory === directory && (known.recursive || !recursive),
-    );
+  unwatch(scopes: readonly WatchedScope[]): void {
+    this.#scopes = scopes;
+    this.#shrinkTimer ??= setTimeout(() => {
+      this.#shrinkTimer = undefined;
+      void this.#announce();
+    }, SHRINK_AFTER_MS).unref();
   }
 
   #announce(): Promise<void> {
     clearTimeout(this.#shrinkTimer);
     this.#shrinkTimer = undefined;
     const scopes = [...this.#scopes];
-    this.#announced = scopes;
-    this.#announcing = this.#handles.watch({ scopes }).then(({ outcome }) => {
+    this.#hasAnnounced = scopes.length > 0;
+    return this.#handles.watch({ scopes }).then(({ outcome }) => {
       // Nobody was told: clients must not rely on what they hear.
       if (outcome !== Outcome.GRANTED) this.#receiver?.lost();
     });
-    return this.#announcing;
   }
 
   tell(change: Change): void {
@@ -95,7 +89,7 @@ export class ServersBySidecar implements OtherServers {
 
   /** The stream to the sidecar is there (again): it knows nothing, and may have had something to say. */
   attached(): void {
-    if (this.#announced.length === 0) return;
+    if (!this.#hasAnnounced) return;
     void this.#announce();
     this.#receiver?.lost();
   }

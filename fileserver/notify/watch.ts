@@ -36,6 +36,8 @@ export class Watch implements Scope {
   readonly recursive: boolean;
   /** NotifyFilter. */
   readonly filter: number;
+  /** Changes of other servers that come now were made after the watch began. */
+  hearsOthers = false;
   readonly #capacity: number;
   #kept: NotifyEntry[] = [];
   #keptSize = 0;

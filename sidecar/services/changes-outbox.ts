@@ -24,6 +24,7 @@ export class Outbox {
   #waiting: Change[] = [];
   #lost = false;
   #isSending = false;
+  readonly #watchers: (() => void)[] = [];
   #isEnded = false;
 
   constructor(options: OutboxOptions) {
@@ -50,6 +51,18 @@ export class Outbox {
     this.#isEnded = true;
   }
 
+  /** Resolves when nothing waits or is on its way, or after that time. */
+  emptied(timeoutMs: number): Promise<void> | undefined {
+    if (!this.#isSending) return undefined;
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.#watchers.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
   async #send(): Promise<void> {
     this.#isSending = true;
     while (!this.#isEnded && (this.#waiting.length > 0 || this.#lost)) {
@@ -67,5 +80,6 @@ export class Outbox {
       }
     }
     this.#isSending = false;
+    for (const wake of this.#watchers.splice(0)) wake();
   }
 }

@@ -111,7 +111,14 @@ export class ChangeFeed {
 
   // ---- what peers ask ----------------------------------------------------------------------------------------------
 
-  peerWatches({ from, version, scopes }: WatchRequest): WatchReply {
+  /** Answered after what was changed here before. */
+  async peerWatches(request: WatchRequest): Promise<WatchReply> {
+    const reply = this.#peerWatches(request);
+    await this.#theirs.get(request.from?.address ?? '')?.outbox.emptied(PEER_CALL_TIMEOUT_MS / 2);
+    return reply;
+  }
+
+  #peerWatches({ from, version, scopes }: WatchRequest): WatchReply {
     if (!from || scopes.length > MAX_SCOPES * 16) return WatchReply.create();
     const known = this.#theirs.get(from.address);
     const isKnown = known?.process === from.process;

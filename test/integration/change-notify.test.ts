@@ -1,24 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Client } from '../../client/index.ts';
-import {
-  ChangeNotifyFlags,
-  Command,
-  CompletionFilter,
-  CreateDisposition,
-  CreateOptions,
-  FileAccess,
-  FileAction,
-  ImpersonationLevel,
-  OplockLevel,
-  ShareAccess,
-} from '../../smb/constants.ts';
+import { ChangeNotifyFlags, Command, CompletionFilter, CreateOptions, FileAction } from '../../smb/constants.ts';
 import { decodeNotifyList } from '../../smb/fscc/notify.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeChangeNotifyResponse, encodeChangeNotifyRequest } from '../../smb/wire/change-notify.ts';
-import { encodeCloseRequest } from '../../smb/wire/close.ts';
-import { decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create.ts';
-import type { FileId } from '../../smb/wire/cursor.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
+import { RawOpen, send } from './raw-requests.ts';
 
 const TEST_TIMEOUT_MS = 60_000;
 const ALL = 0xfff;
@@ -32,29 +19,14 @@ interface Told {
 
 /** A directory that a client has open to watch it. */
 class Watched {
-  readonly #client: Client;
-  readonly #fileId: FileId;
+  readonly #open: RawOpen;
 
-  private constructor(client: Client, fileId: FileId) {
-    this.#client = client;
-    this.#fileId = fileId;
+  private constructor(open: RawOpen) {
+    this.#open = open;
   }
 
   static async open(client: Client, name: string): Promise<Watched> {
-    const body = encodeCreateRequest({
-      requestedOplockLevel: OplockLevel.NONE,
-      impersonationLevel: ImpersonationLevel.IMPERSONATION,
-      desiredAccess: FileAccess.FILE_GENERIC_READ,
-      fileAttributes: 0,
-      shareAccess: ShareAccess.READ | ShareAccess.WRITE | ShareAccess.DELETE,
-      createDisposition: CreateDisposition.OPEN,
-      createOptions: CreateOptions.DIRECTORY_FILE,
-      name,
-      createContexts: [],
-    });
-    const { status, message } = await send(client, Command.CREATE, body);
-    expect(status).toBe(Status.SUCCESS);
-    return new Watched(client, decodeCreateResponse(message).fileId);
+    return new Watched(await RawOpen.open(client, name, { createOptions: CreateOptions.DIRECTORY_FILE }));
   }
 
   async next(
@@ -64,10 +36,10 @@ class Watched {
     const body = encodeChangeNotifyRequest({
       flags: recursive ? ChangeNotifyFlags.WATCH_TREE : 0,
       outputBufferLength: size,
-      fileId: this.#fileId,
+      fileId: this.#open.fileId,
       completionFilter: filter,
     });
-    const { status, message } = await send(this.#client, Command.CHANGE_NOTIFY, body, signal);
+    const { status, message } = await send(this.#open.client, Command.CHANGE_NOTIFY, body, signal);
     const output = status === Status.SUCCESS ? decodeChangeNotifyResponse(message).output : Buffer.alloc(0);
     return { status, changes: decodeNotifyList(output).map(({ action, fileName }) => `${action} ${fileName}`) };
   }
@@ -83,21 +55,9 @@ class Watched {
     return all;
   }
 
-  async close(): Promise<void> {
-    await send(this.#client, Command.CLOSE, encodeCloseRequest({ flags: 0, fileId: this.#fileId }));
+  close(): Promise<void> {
+    return this.#open.close();
   }
-}
-
-async function send(client: Client, command: number, body: Buffer, signal?: AbortSignal) {
-  const { link } = client;
-  if (!link) throw new Error('no connection');
-  return link.session.send({
-    command,
-    body,
-    treeId: link.tree.treeId,
-    payloadBytes: 65_536,
-    ...(signal ? { signal } : {}),
-  });
 }
 
 describe('change notifications with two file servers', () => {
