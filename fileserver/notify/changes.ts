@@ -28,6 +28,14 @@ interface Watched {
   remoteTree: boolean;
 }
 
+/** Somebody of this server who hears of every change to the entries of one directory. */
+interface Observer {
+  readonly volume: string;
+  readonly directory: VolumePath;
+  /** `by`: the open that it was made through, if that is one of this server and known. */
+  readonly changed: (by: OpenFile | undefined) => void;
+}
+
 /** A file that is being written to. */
 interface Written {
   share: Share;
@@ -45,6 +53,8 @@ export class Changes {
   /** By volume and directory. */
   readonly #directories = new Map<string, Map<VolumePath, Watched>>();
   readonly #watches = new Map<OpenFile, Watch>();
+  /** By volume and directory. */
+  readonly #observers = new Map<string, Set<Observer>>();
   #remoteScopes = 0;
   readonly #written = new Map<OpenFile, Written>();
   /** Filters that a file's CLOSE is told with (see `renamed`). */
@@ -55,10 +65,14 @@ export class Changes {
     this.#others = others;
     others.receive({
       changes: (changes) => {
-        for (const change of changes) this.#tellHere(change, true);
+        for (const change of changes) {
+          this.#tellHere(change, true);
+          if (this.#observers.size > 0) this.#tellObservers(change, undefined);
+        }
       },
       lost: () => {
         for (const watch of this.#watches.values()) watch.lose();
+        for (const observers of this.#observers.values()) for (const one of observers) one.changed(undefined);
       },
       watched: (scopes) => this.#watchedElsewhere(scopes),
     });
@@ -66,19 +80,19 @@ export class Changes {
 
   /** Whether anybody watches anything, here or elsewhere. */
   get active(): boolean {
-    return this.#watches.size > 0 || this.#remoteScopes > 0;
+    return this.#watches.size > 0 || this.#remoteScopes > 0 || this.#observers.size > 0;
   }
 
   // ---- what happened -----------------------------------------------------------------------------------------------
 
-  added(share: Share, path: string, isDirectory: boolean): void {
-    if (this.active) this.#tell(share, path, NotifyAction.added, nameFilter(isDirectory));
+  added(share: Share, path: string, isDirectory: boolean, by?: OpenFile): void {
+    if (this.active) this.#tell(share, path, NotifyAction.added, nameFilter(isDirectory), by);
   }
 
-  removed(share: Share, path: string, isDirectory: boolean): void {
+  removed(share: Share, path: string, isDirectory: boolean, by?: OpenFile): void {
     if (!this.active) return;
     if (isDirectory) this.#tell(share, path, ChangeKind.deleting, 0);
-    this.#tell(share, path, NotifyAction.removed, nameFilter(isDirectory));
+    this.#tell(share, path, NotifyAction.removed, nameFilter(isDirectory), by);
   }
 
   /** A file or directory was removed by a custodian, who does not know which it was. */
@@ -100,22 +114,21 @@ export class Changes {
       this.added(share, to, false);
       return;
     }
-    this.#told({
-      ...this.#change(share, from, ChangeKind.renamed, nameFilter(open.isDirectory)),
-      to: volumePathOf(share, to),
-    });
+    const change = this.#change(share, from, ChangeKind.renamed, nameFilter(open.isDirectory));
+    this.#told({ ...change, to: volumePathOf(share, to) }, open);
     // A file's change of name is a change of its attributes too, which NTFS tells when the file is closed.
     if (!open.isDirectory) this.#atClose.set(open, NotifyFilter.attributes | NotifyFilter.creation);
   }
 
   /** `filter`: NotifyFilter, what of the file was changed. */
-  modified(share: Share, path: string, filter: number): void {
-    if (this.active && filter !== 0) this.#tell(share, path, NotifyAction.modified, filter);
+  modified(share: Share, path: string, filter: number, by?: OpenFile): void {
+    if (this.active && filter !== 0) this.#tell(share, path, NotifyAction.modified, filter, by);
   }
 
   /** Data was written, cut off or zeroed: told at once, then at intervals while it goes on, and at the end. */
   wrote(open: OpenFile): void {
     if (!this.active || open.tree === undefined) return;
+    open.hasWritten = true;
     const known = this.#written.get(open);
     if (known) {
       known.again = true;
@@ -142,7 +155,8 @@ export class Changes {
   }
 
   #tellWritten({ share, path }: Written): void {
-    this.modified(share, path, NotifyFilter.size | NotifyFilter.lastWrite);
+    const change = this.#change(share, path, NotifyAction.modified, NotifyFilter.size | NotifyFilter.lastWrite);
+    this.#told(change, undefined, true);
   }
 
   /** An open is closed: what was not told yet is. */
@@ -152,14 +166,19 @@ export class Changes {
       this.#written.delete(open);
       if (written.again) this.#tellWritten(written);
     }
+    if (open.hasWritten && open.tree && this.#observers.size > 0) {
+      const { share } = open.tree;
+      const filter = NotifyFilter.size | NotifyFilter.lastWrite;
+      this.#tellObservers(this.#change(share, open.path, NotifyAction.modified, filter), open);
+    }
     const filter = this.#atClose.get(open);
     if (filter !== undefined && open.tree) this.modified(open.tree.share, open.path, filter);
   }
 
   // ---- who hears of it ---------------------------------------------------------------------------------------------
 
-  #tell(share: Share, path: string, kind: number, filter: number): void {
-    this.#told(this.#change(share, path, kind, filter));
+  #tell(share: Share, path: string, kind: number, filter: number, by?: OpenFile): void {
+    this.#told(this.#change(share, path, kind, filter), by);
   }
 
   #change(share: Share, path: string, kind: number, filter: number): Change {
@@ -168,8 +187,10 @@ export class Changes {
     return stream === '' ? change : ofStream(change);
   }
 
-  #told(change: Change): void {
+  /** `goesOn`: observers hear of it when the file is closed. */
+  #told(change: Change, by?: OpenFile, goesOn = false): void {
     this.#tellHere(change);
+    if (!goesOn && this.#observers.size > 0) this.#tellObservers(change, by);
     if (this.#remoteScopes > 0 && this.#isWatchedElsewhere(change)) this.#others.tell(change);
   }
 
@@ -240,6 +261,33 @@ export class Changes {
     return watch;
   }
 
+  /**
+   * Tells of every change to the entries of a directory, but for what is written to them while they are open. Resolves when the
+   * servers elsewhere know of it, with what ends it.
+   */
+  async observe(share: Share, path: string, changed: Observer['changed']): Promise<() => void> {
+    const observer: Observer = { volume: share.volume?.name ?? '', directory: volumePathOf(share, path), changed };
+    const key = observerKey(observer.volume, observer.directory);
+    const known = this.#observers.get(key);
+    if (known) known.add(observer);
+    else this.#observers.set(key, new Set([observer]));
+    // Also where the others know of the directory: what they changed before comes before their answer.
+    await this.#others.watch(this.#scopes());
+    return () => {
+      const observers = this.#observers.get(key);
+      observers?.delete(observer);
+      if (observers?.size === 0) this.#observers.delete(key);
+      this.#others.unwatch(this.#scopes());
+    };
+  }
+
+  #tellObservers({ volume, path, to, kind }: Change, by: OpenFile | undefined): void {
+    for (const directory of new Set([directoryOf(path), kind === ChangeKind.renamed ? directoryOf(to) : undefined])) {
+      if (directory === undefined) continue;
+      for (const { changed } of this.#observers.get(observerKey(volume, directory)) ?? []) changed(by);
+    }
+  }
+
   #unwatch(open: OpenFile, watch: Watch): void {
     watch.end(Status.NOTIFY_CLEANUP);
     this.#watches.delete(open);
@@ -253,6 +301,10 @@ export class Changes {
     for (const { volume, directory, recursive } of this.#watches.values()) {
       const key = `${volume}\0${directory}`;
       scopes.set(key, { volume, directory, recursive: recursive || scopes.get(key)?.recursive === true });
+    }
+    for (const [{ volume, directory } = NOWHERE] of this.#observers.values()) {
+      const key = `${volume}\0${directory}`;
+      if (!scopes.has(key)) scopes.set(key, { volume, directory, recursive: false });
     }
     if (scopes.size <= MAX_SCOPES) return [...scopes.values()];
     const volumes = new Set([...scopes.values()].map(({ volume }) => volume));
@@ -297,6 +349,9 @@ export class Changes {
     if (watched.watches.size === 0 && !watched.remote) directories?.delete(watch.directory);
   }
 }
+
+const NOWHERE = { volume: '', directory: '' };
+const observerKey = (volume: string, directory: VolumePath): string => `${volume}\0${directory}`;
 
 /** Those whose scope a change may be in: the work is that of the path's depth, whatever the number of watches. */
 function watchesOf(directories: Map<VolumePath, Watched>, change: Change): Set<Watch> {

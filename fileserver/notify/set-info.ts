@@ -9,16 +9,16 @@ import type { Changes } from './changes.ts';
 /** Tells of what a SET_INFO has changed (MS-FSA 2.1.5.15); renames and links are told of where they are carried out. */
 export function tellSetInfo(changes: Changes, share: Share, open: OpenFile, done: SetInfoRequest): void {
   if (done.infoType === InfoType.SECURITY) {
-    changes.modified(share, open.path, NotifyFilter.security);
+    changes.modified(share, open.path, NotifyFilter.security, open);
     return;
   }
   if (done.infoType !== InfoType.FILE) return;
   switch (done.fileInfoClass) {
     case FileInfoClass.basic:
-      changes.modified(share, open.path, filterOfBasic(done.input));
+      changes.modified(share, open.path, filterOfBasic(done.input), open);
       break;
     case FileInfoClass.fullEa:
-      changes.modified(share, open.path, NotifyFilter.ea);
+      changes.modified(share, open.path, NotifyFilter.ea, open);
       break;
     case FileInfoClass.endOfFile:
     case FileInfoClass.allocation:
