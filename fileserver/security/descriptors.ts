@@ -1,8 +1,17 @@
 import { FileAccess } from '../../smb/security/access-mask.ts';
-import { AceFlag, DescriptorControl, plainDescriptor, type SecurityDescriptor } from '../../smb/security/descriptor.ts';
+import {
+  AceFlag,
+  DescriptorControl,
+  encodeSecurityDescriptor,
+  maximumDescriptorSize,
+  plainDescriptor,
+  type SecurityDescriptor,
+} from '../../smb/security/descriptor.ts';
 import { createDescriptor } from '../../smb/security/inheritance.ts';
 import { decodeSid, type Sid, wellKnownSids } from '../../smb/security/sid.ts';
+import { Status } from '../../smb/status.ts';
 import { WireError } from '../../smb/wire/errors.ts';
+import { StatusError } from '../session/request.ts';
 import type { StoredAttributes } from '../volume/attributes.ts';
 
 const { administrators, users, authenticatedUsers } = wellKnownSids;
@@ -51,4 +60,15 @@ export function newDescriptor(
   const from = parent ?? defaultDescriptor(DEFAULT_OWNER, true);
   const created = createDescriptor(from, creator, { ...child, group: DEFAULT_GROUP });
   return { ...created, control: created.control | DescriptorControl.selfRelative };
+}
+
+/** A descriptor as it is stored. Throws StatusError when it is larger than one may be: nobody could read it back. */
+export function storedForm(descriptor: SecurityDescriptor): Buffer {
+  try {
+    const bytes = encodeSecurityDescriptor(descriptor);
+    if (bytes.length <= maximumDescriptorSize) return bytes;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+  }
+  throw new StatusError(Status.INVALID_ACL);
 }

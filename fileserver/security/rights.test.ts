@@ -6,12 +6,13 @@ import { FileAccess, userToken } from '../../smb/security/access.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import { plainDescriptor, type SecurityDescriptor } from '../../smb/security/descriptor.ts';
 import { encodeSid, wellKnownSids } from '../../smb/security/sid.ts';
+import { StatusError } from '../session/request.ts';
 import { noAttributes } from '../volume/attributes.ts';
 import { Folder } from '../volume/folder.ts';
 import { O } from '../volume/posix.ts';
 import { ThreadSlots } from '../volume/slots.ts';
 import { Volume } from '../volume/volume.ts';
-import { effectiveDescriptor, newDescriptor } from './descriptors.ts';
+import { effectiveDescriptor, newDescriptor, storedForm } from './descriptors.ts';
 import { mayAssignOwner, rightsTo } from './rights.ts';
 
 const alice = 'S-1-5-21-1-2-3-1001';
@@ -36,7 +37,7 @@ afterEach(() => fs.rmSync(base, { recursive: true, force: true }));
 /** Lets everybody do `mask` with what lies at `at`. */
 async function restrict(at: string, mask: number): Promise<void> {
   const fd = await folder.open(at, O.PATH);
-  await folder.setDescriptor(fd, plainDescriptor(bob, users, [{ sid: everyone, mask, flags: 0 }]));
+  await folder.setDescriptor(fd, storedForm(plainDescriptor(bob, users, [{ sid: everyone, mask, flags: 0 }])));
   await folder.setAttributes(fd, { ...noAttributes, hasDescriptor: true });
 }
 
@@ -87,6 +88,14 @@ describe('descriptors that are not stored', () => {
     const inherited = newDescriptor(reads, undefined, { directory: false, owner: alice });
     expect(inherited?.dacl?.aces.map(({ sid }) => sid)).toEqual([alice, wellKnownSids.localSystem]);
   });
+});
+
+test('a descriptor that is larger than one may be is not stored', () => {
+  const grants = (count: number) => Array.from({ length: count }, () => ({ sid: alice, mask: 1 }));
+  const large = plainDescriptor(alice, users, grants(1700));
+  expect(storedForm(large).length).toBeGreaterThan(60_000);
+  expect(() => storedForm({ ...large, sacl: large.dacl ?? null })).toThrow(StatusError);
+  expect(() => storedForm(plainDescriptor(alice, users, grants(1900)))).toThrow(StatusError);
 });
 
 test('owners are assigned to themselves by anybody, to others by who has full access to the share', () => {

@@ -2,11 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readlinkSync } from 'node:fs';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import { type FullEa, fileFullEaInformation } from '../../smb/fscc/ea.ts';
-import {
-  decodeSecurityDescriptor,
-  encodeSecurityDescriptor,
-  type SecurityDescriptor,
-} from '../../smb/security/descriptor.ts';
+import { decodeSecurityDescriptor, type SecurityDescriptor } from '../../smb/security/descriptor.ts';
 import { WireError } from '../../smb/wire/errors.ts';
 import {
   ATTRIBUTE_MAXIMUM_SIZE,
@@ -15,7 +11,7 @@ import {
   noAttributes,
   type StoredAttributes,
 } from './attributes.ts';
-import { type KnownFile, KnownFiles } from './known-files.ts';
+import { type FileDescription, type KnownFile, KnownFiles } from './known-files.ts';
 import { type Described, MetadataName } from './metadata.ts';
 import { isReserved, splitStreamPath } from './names.ts';
 import {
@@ -56,13 +52,6 @@ export type Lookup =
   | { kind: 'missing'; parentFd: number; parent: Stat; parentPath: DiskPath; name: string }
   /** A name before the last does not exist or is no directory. */
   | { kind: 'no-path' };
-
-export interface FileDescription {
-  readonly fileId: Buffer;
-  readonly stored: StoredAttributes;
-  /** Undefined: nobody set one on the file, and it inherited none. */
-  readonly descriptor: SecurityDescriptor | undefined;
-}
 
 const joined = (names: readonly string[]): DiskPath => (names.length === 0 ? '.' : names.join('/'));
 
@@ -311,9 +300,8 @@ export class Folder {
     throw new PosixError(Errno.EIO, 'a security descriptor');
   }
 
-  /** To be followed by setAttributes with hasDescriptor. Throws PosixError. */
-  async setDescriptor(fd: number, descriptor: SecurityDescriptor, sync = false): Promise<void> {
-    const bytes = encodeSecurityDescriptor(descriptor);
+  /** `bytes`: encoded, maximumDescriptorSize at most. To be followed by setAttributes with hasDescriptor. Throws PosixError. */
+  async setDescriptor(fd: number, bytes: Buffer, sync = false): Promise<void> {
     await this.volume.metadata.write(this.#described(fd), MetadataName.descriptor, bytes, sync);
   }
 

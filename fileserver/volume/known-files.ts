@@ -1,5 +1,5 @@
+import type { SecurityDescriptor } from '../../smb/security/descriptor.ts';
 import type { StoredAttributes } from './attributes.ts';
-import type { FileDescription } from './folder.ts';
 import { isRegular, type Stat } from './posix.ts';
 
 /** Files that one folder knows; some 500 bytes each. */
@@ -9,6 +9,14 @@ const MAXIMUM_FILES = 16_384;
  * them (10 ms at most): what changed as lately as this is not kept.
  */
 const SETTLED_AFTER_MS = 2000;
+
+/** Identity of a file, and what is stored of it. */
+export interface FileDescription {
+  readonly fileId: Buffer;
+  readonly stored: StoredAttributes;
+  /** Undefined: nobody set one on the file, and it inherited none. */
+  readonly descriptor: SecurityDescriptor | undefined;
+}
 
 /** What was read of a regular file. */
 export interface KnownFile extends FileDescription {

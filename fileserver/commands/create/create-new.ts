@@ -9,7 +9,7 @@ import { statusOfOutcome } from '../../handles.ts';
 import { openFlags } from '../../opens/adoption.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { askerOf } from '../../security/asker.ts';
-import { newDescriptor } from '../../security/descriptors.ts';
+import { newDescriptor, storedForm } from '../../security/descriptors.ts';
 import { type Asker, directoryRights, mayAssignOwner, rightsUnder } from '../../security/rights.ts';
 import { type Reply, StatusError } from '../../session/request.ts';
 import { noAttributes, type StoredAttributes } from '../../volume/attributes.ts';
@@ -37,7 +37,7 @@ interface Plan {
   attributes: number;
   owner: Sid;
   /** To be stored; undefined: the default holds. */
-  descriptor: SecurityDescriptor | undefined;
+  descriptor: Buffer | undefined;
 }
 
 /**
@@ -124,7 +124,7 @@ async function planOf(ask: CreateAsk, missing: Missing): Promise<Plan> {
   const access = grantedAccess(wire.desiredAccess, asker.shareAccess);
   if (access === undefined) throw new StatusError(Status.ACCESS_DENIED);
   const maximal = descriptor ? rightsUnder(descriptor, parent.rights, asker) : asker.shareAccess;
-  return { directory, access, maximal, attributes, owner, descriptor };
+  return { directory, access, maximal, attributes, owner, descriptor: descriptor && storedForm(descriptor) };
 }
 
 /** What the client brings as SecD (MS-SMB2 3.3.5.9.3), checked. Throws StatusError. */

@@ -11,7 +11,8 @@ import { removeStreams } from '../../opens/pins.ts';
 import { type Reply, StatusError, statusReply } from '../../session/request.ts';
 import { defaultAttributes, fileAttributes, type StoredAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
-import type { FileDescription, FoundFile } from '../../volume/folder.ts';
+import type { FoundFile } from '../../volume/folder.ts';
+import type { FileDescription } from '../../volume/known-files.ts';
 import {
   checked,
   type Eventually,

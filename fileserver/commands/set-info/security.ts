@@ -4,14 +4,14 @@ import { changedDescriptor } from '../../../smb/security/inheritance.ts';
 import { Status } from '../../../smb/status.ts';
 import { WireError } from '../../../smb/wire/errors.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
-import { effectiveDescriptor } from '../../security/descriptors.ts';
+import { effectiveDescriptor, storedForm } from '../../security/descriptors.ts';
 import { mayAssignOwner } from '../../security/rights.ts';
 import type { Request } from '../../session/request.ts';
 import { changeMetadata } from './metadata.ts';
 
 const { owner, group, dacl, sacl, label, attribute, scope, backup } = SecurityInfo;
 
-/** SET_INFO for security (MS-SMB2 3.3.5.21.3, MS-FSA 2.1.5.17). `parts`: SecurityInfo. Gives the status; throws PosixError. */
+/** SET_INFO for security (MS-SMB2 3.3.5.21.3, MS-FSA 2.1.5.17). `parts`: SecurityInfo. Gives the status; throws PosixError and StatusError. */
 export async function setSecurity(request: Request, open: OpenFile, parts: number, input: Buffer): Promise<number> {
   if (!open.may(rightsToSet(parts))) return Status.ACCESS_DENIED;
   let change: SecurityDescriptor;
@@ -29,7 +29,7 @@ export async function setSecurity(request: Request, open: OpenFile, parts: numbe
   await changeMetadata(open, async (stored) => {
     const own = stored.hasDescriptor ? await folder.descriptor(fd) : undefined;
     const current = effectiveDescriptor(stored, own, open.base?.pin.isDirectory ?? open.isDirectory);
-    await folder.setDescriptor(fd, changedDescriptor(current, change, parts), open.writesThrough);
+    await folder.setDescriptor(fd, storedForm(changedDescriptor(current, change, parts)), open.writesThrough);
     return { ...stored, hasDescriptor: true, changeTime: open.keepsChangeTime ? stored.changeTime : undefined };
   });
   return Status.SUCCESS;
