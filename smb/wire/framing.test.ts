@@ -61,6 +61,17 @@ describe('FrameReader', () => {
     );
   });
 
+  test('there is no place for more in a message that is whole and was not taken yet', () => {
+    const reader = new FrameReader(100);
+    reader.push(framed(Buffer.from('hello')).subarray(0, 6));
+    expect(reader.next()).toBeUndefined();
+    reader.vacancy?.write('llo');
+    reader.filled(3);
+    expect(reader.vacancy).toBeUndefined();
+    reader.pushBorrowed(framed(Buffer.from('next')));
+    expect(drain(reader).map(String)).toEqual(['hello', 'next']);
+  });
+
   test('a message within a chunk is a view on it', () => {
     const chunk = framed(Buffer.from('hello'));
     const reader = new FrameReader(100);

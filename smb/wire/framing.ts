@@ -107,7 +107,10 @@ export class FrameReader {
 
   /** Where the rest of a message belongs that has begun to arrive: what is received there is not copied; tell `filled` of it. */
   get vacancy(): Buffer | undefined {
-    return this.#chunk === undefined && this.#gathered ? this.#gathered.subarray(this.#filled) : undefined;
+    const gathered = this.#gathered;
+    // One that is whole waits for `next`.
+    if (this.#chunk !== undefined || !gathered || this.#filled === gathered.length) return undefined;
+    return gathered.subarray(this.#filled);
   }
 
   /** So many bytes were received into `vacancy`, as it was given last; nothing was pushed since. */
