@@ -9,7 +9,8 @@ import { chosenWorks, type Work } from './smb/works.ts';
 import { type Spread, spreadOf } from './statistics.ts';
 
 const DEFAULT_ROUNDS = 3;
-const WARM_UP_SECONDS = 0.5;
+/** What runs seldom takes long until it is compiled. */
+const WARM_UP_SECONDS = 3;
 const SHORT_SECONDS = 0.1;
 
 interface Round {
@@ -89,7 +90,7 @@ async function measure(
     for (const contestant of contestants) {
       const generator = await Generator.start(program, contestant.target, work);
       lanes.push({ contestant, generator, rounds: [] });
-      await generator.run(Math.min(seconds, WARM_UP_SECONDS));
+      await generator.run(options.short ? seconds : WARM_UP_SECONDS);
     }
     const rounds = options.short ? 1 : (options.rounds ?? DEFAULT_ROUNDS);
     for (let round = 0; round < rounds; round++) {
