@@ -13,7 +13,7 @@ import {
   volumePathOf,
 } from './change.ts';
 import { NoOtherServers, type OtherServers, type WatchedScope } from './other-servers.ts';
-import { Watch } from './watch.ts';
+import { KeptBudget, Watch } from './watch.ts';
 
 /** While a file is written to, those who watch it hear of it so often, ms. */
 const WRITE_INTERVAL_MS = 500;
@@ -34,6 +34,8 @@ interface Observer {
   readonly directory: VolumePath;
   /** `by`: the open that it was made through, if that is one of this server and known. */
   readonly changed: (by: OpenFile | undefined) => void;
+  /** The directory has another path now. */
+  readonly moved: () => void;
 }
 
 /** A file that is being written to. */
@@ -53,6 +55,7 @@ export class Changes {
   /** By volume and directory. */
   readonly #directories = new Map<string, Map<VolumePath, Watched>>();
   readonly #watches = new Map<OpenFile, Watch>();
+  readonly #budget = new KeptBudget();
   /** By volume and directory. */
   readonly #observers = new Map<string, Set<Observer>>();
   #remoteScopes = 0;
@@ -252,7 +255,7 @@ export class Changes {
     options: { recursive: boolean; filter: number; capacity: number },
   ): Promise<Watch> {
     const volume = share.volume?.name ?? '';
-    const watch = new Watch({ ...options, volume, directory: volumePathOf(share, open.path) });
+    const watch = new Watch({ ...options, volume, directory: volumePathOf(share, open.path) }, this.#budget);
     this.#watches.set(open, watch);
     this.#at(volume, watch.directory).watches.add(watch);
     open.signal.addEventListener('abort', () => this.#unwatch(open, watch), { once: true });
@@ -265,8 +268,8 @@ export class Changes {
    * Tells of every change to the entries of a directory, but for what is written to them while they are open. Resolves when the
    * servers elsewhere know of it, with what ends it.
    */
-  async observe(share: Share, path: string, changed: Observer['changed']): Promise<() => void> {
-    const observer: Observer = { volume: share.volume?.name ?? '', directory: volumePathOf(share, path), changed };
+  async observe(share: Share, path: string, told: Pick<Observer, 'changed' | 'moved'>): Promise<() => void> {
+    const observer: Observer = { volume: share.volume?.name ?? '', directory: volumePathOf(share, path), ...told };
     const key = observerKey(observer.volume, observer.directory);
     const known = this.#observers.get(key);
     if (known) known.add(observer);
@@ -281,10 +284,16 @@ export class Changes {
     };
   }
 
-  #tellObservers({ volume, path, to, kind }: Change, by: OpenFile | undefined): void {
+  #tellObservers({ volume, path, to, kind, filter }: Change, by: OpenFile | undefined): void {
     for (const directory of new Set([directoryOf(path), kind === ChangeKind.renamed ? directoryOf(to) : undefined])) {
       if (directory === undefined) continue;
       for (const { changed } of this.#observers.get(observerKey(volume, directory)) ?? []) changed(by);
+    }
+    if (kind !== ChangeKind.renamed || filter !== NotifyFilter.dirName) return;
+    for (const observers of [...this.#observers.values()]) {
+      for (const one of [...observers]) {
+        if (one.volume === volume && (one.directory === path || one.directory.startsWith(`${path}/`))) one.moved();
+      }
     }
   }
 

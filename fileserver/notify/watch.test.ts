@@ -2,13 +2,13 @@ import { describe, expect, test } from '@jest/globals';
 import { NotifyAction } from '../../smb/fscc/constants.ts';
 import { decodeNotifyList, type NotifyEntry } from '../../smb/fscc/notify.ts';
 import { Status } from '../../smb/status.ts';
-import { type Notified, Watch } from './watch.ts';
+import { KeptBudget, type Notified, Watch } from './watch.ts';
 
 const added = (fileName: string): NotifyEntry => ({ action: NotifyAction.added, fileName });
 const modified = (fileName: string): NotifyEntry => ({ action: NotifyAction.modified, fileName });
 
-function watchOf(capacity = 1000): Watch {
-  return new Watch({ volume: 'v', directory: 'd', recursive: false, filter: 0xfff, capacity });
+function watchOf(capacity = 1000, budget = new KeptBudget()): Watch {
+  return new Watch({ volume: 'v', directory: 'd', recursive: false, filter: 0xfff, capacity }, budget);
 }
 
 function waitingAt(watch: Watch, outputBufferLength = 1000) {
@@ -72,6 +72,18 @@ describe('what an open watches', () => {
     const { answers } = waitingAt(watch);
     watch.lose();
     expect(answers.map(({ status }) => status)).toEqual([Status.NOTIFY_ENUM_DIR]);
+  });
+
+  test('so does more than there is memory for, until some is free again', () => {
+    const budget = new KeptBudget(250);
+    const [one, two] = [watchOf(1000, budget), watchOf(1000, budget)];
+    one.take([added('a')]);
+    one.take([added('b')]);
+    two.take([added('c')]);
+    expect(two.collect(1000)?.status).toBe(Status.NOTIFY_ENUM_DIR);
+    expect(entriesOf(one.collect(1000))).toHaveLength(2);
+    two.take([added('d')]);
+    expect(entriesOf(two.collect(1000))).toEqual([added('d')]);
   });
 
   test('one that gave up is not answered, and takes nothing away', () => {

@@ -18,12 +18,35 @@ export interface Waiting {
 }
 
 /** The most that is kept for a directory between two requests, whatever size the client asked for; bytes. */
-const MAX_KEPT = 256 * 1024;
+const MAX_KEPT = 64 * 1024;
+/** The most that is kept for all directories together, bytes of memory. */
+const MAX_KEPT_TOGETHER = 16 * 1024 * 1024;
+/** What an entry takes in memory besides its name, bytes (estimated). */
+const ENTRY_MEMORY = 100;
 /** Fixed part of FILE_NOTIFY_INFORMATION, and what it is aligned to. */
 const ENTRY_SIZE = 12;
 const ALIGNMENT = 4;
 
 const NOTHING = Buffer.alloc(0);
+
+/** Memory that the watches of a process share. */
+export class KeptBudget {
+  #left: number;
+
+  constructor(bytes = MAX_KEPT_TOGETHER) {
+    this.#left = bytes;
+  }
+
+  take(bytes: number): boolean {
+    if (bytes > this.#left) return false;
+    this.#left -= bytes;
+    return true;
+  }
+
+  give(bytes: number): void {
+    this.#left += bytes;
+  }
+}
 
 /**
  * What an open of a directory watches, from its first CHANGE_NOTIFY to its end. The first request's filter, WATCH_TREE flag and buffer
@@ -39,20 +62,20 @@ export class Watch implements Scope {
   /** Changes of other servers that come now were made after the watch began. */
   hearsOthers = false;
   readonly #capacity: number;
+  readonly #budget: KeptBudget;
   #kept: NotifyEntry[] = [];
   #keptSize = 0;
+  #keptMemory = 0;
   #overflown = false;
   /** Once set, every request is answered with it. */
   #ended: number | undefined;
   readonly #waiting: Waiting[] = [];
 
-  constructor(options: {
-    volume: string;
-    directory: VolumePath;
-    recursive: boolean;
-    filter: number;
-    capacity: number;
-  }) {
+  constructor(
+    options: { volume: string; directory: VolumePath; recursive: boolean; filter: number; capacity: number },
+    budget: KeptBudget = new KeptBudget(),
+  ) {
+    this.#budget = budget;
     this.volume = options.volume;
     this.directory = options.directory;
     this.recursive = options.recursive;
@@ -74,8 +97,20 @@ export class Watch implements Scope {
       last !== undefined && last.action === entry.action && last.fileName === entry.fileName && isRepeatable(entry);
     if (isKnown || this.#overflown) return;
     this.#keptSize = aligned(this.#keptSize) + ENTRY_SIZE + 2 * entry.fileName.length;
-    if (this.#keptSize > this.#capacity) this.#overflow();
-    else this.#kept.push(entry);
+    const memory = ENTRY_MEMORY + 2 * entry.fileName.length;
+    if (this.#keptSize > this.#capacity || !this.#budget.take(memory)) {
+      this.#overflow();
+      return;
+    }
+    this.#keptMemory += memory;
+    this.#kept.push(entry);
+  }
+
+  #empty(): void {
+    this.#kept = [];
+    this.#keptSize = 0;
+    this.#budget.give(this.#keptMemory);
+    this.#keptMemory = 0;
   }
 
   /** Changes may have been missed: the client has to look for itself. */
@@ -87,8 +122,7 @@ export class Watch implements Scope {
 
   #overflow(): void {
     this.#overflown = true;
-    this.#kept = [];
-    this.#keptSize = 0;
+    this.#empty();
   }
 
   #serve(): void {
@@ -100,8 +134,7 @@ export class Watch implements Scope {
   #collect(outputBufferLength: number): Notified {
     const output = this.#overflown ? undefined : encodeNotifyList(this.#kept, outputBufferLength);
     this.#overflown = false;
-    this.#kept = [];
-    this.#keptSize = 0;
+    this.#empty();
     return output ? { status: Status.SUCCESS, output } : { status: Status.NOTIFY_ENUM_DIR, output: NOTHING };
   }
 
@@ -125,7 +158,7 @@ export class Watch implements Scope {
   /** Nothing is watched any more: every request gets `status`. */
   end(status: number): void {
     this.#ended ??= status;
-    this.#kept = [];
+    this.#empty();
     for (const waiting of this.#waiting.splice(0)) waiting.answer({ status, output: NOTHING });
   }
 }
