@@ -255,7 +255,7 @@ export class Folder {
     return bytes === -Errno.ENODATA ? noAttributes : this.#otherAttributes(fd);
   }
 
-  /** Of a name in a directory; a symbolic link is not followed. Throws PosixError. */
+  /** Of a name in a directory, to be shown: none where they cannot be read. A symbolic link is not followed. */
   async attributesAt(dirFd: number, name: string): Promise<StoredAttributes> {
     const bytes = await this.posix.getAttributeAt(dirFd, name, MetadataName.attributes, ATTRIBUTE_MAXIMUM_SIZE);
     if (typeof bytes !== 'number') return decodeAttributes(bytes);
@@ -264,6 +264,9 @@ export class Folder {
     if (fd < 0) return noAttributes;
     try {
       return await this.#otherAttributes(fd);
+    } catch (error) {
+      if (!(error instanceof PosixError)) throw error;
+      return noAttributes;
     } finally {
       await this.posix.close(fd);
     }
