@@ -2,6 +2,7 @@
 import type {
   BeginRename,
   BreakAck,
+  BreakDirectory,
   BreakReadCaching,
   Changes,
   ClaimSession,
@@ -60,6 +61,7 @@ export interface Handles {
   beginRename(request: BeginRename, waiter?: Waiter): Promise<Decision<undefined>>;
   endRename(request: EndRename): Promise<Decision<undefined>>;
   breakAck(request: BreakAck): Promise<Decision<Lease>>;
+  breakDirectory(request: BreakDirectory): Promise<Decision<undefined>>;
   breakReadCaching(request: BreakReadCaching, waiter?: Waiter): Promise<Decision<FileState>>;
   storeSession(request: StoreSession): Promise<Decision<undefined>>;
   endSession(sessionId: bigint): Promise<Decision<undefined>>;
@@ -91,6 +93,7 @@ export function handlesOn(stream: HandlesStream): Handles {
     beginRename: (value, waiter) => plain({ $case: 'beginRename', value }, waiter),
     endRename: (value) => plain({ $case: 'endRename', value }),
     breakAck: (value) => stream.askFor(leaseDecision, { $case: 'breakAck', value }),
+    breakDirectory: (value) => plain({ $case: 'breakDirectory', value }),
     breakReadCaching: (value, waiter) => fileState({ $case: 'breakReadCaching', value }, waiter),
     storeSession: (value) => plain({ $case: 'storeSession', value }),
     endSession: (sessionId) => plain({ $case: 'endSession', value: { sessionId } }),

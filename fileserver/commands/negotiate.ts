@@ -114,6 +114,7 @@ function capabilitiesOf({ dialect, clientCapabilities, cipherId }: Negotiated): 
   let capabilities = 0;
   if (dialect >= Dialect.SMB_2_1) capabilities |= Capabilities.LARGE_MTU | Capabilities.LEASING;
   if (dialect >= Dialect.SMB_3_0) {
+    capabilities |= Capabilities.DIRECTORY_LEASING;
     capabilities |= clientCapabilities & (Capabilities.PERSISTENT_HANDLES | Capabilities.MULTI_CHANNEL);
     if (dialect < Dialect.SMB_3_1_1 && cipherId !== undefined) capabilities |= Capabilities.ENCRYPTION;
   }

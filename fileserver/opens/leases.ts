@@ -22,6 +22,9 @@ export class Leases {
   /** Of each client the sessions that have opens with leases, and how many. */
   readonly #sessions = new Map<string, Map<Session, number>>();
 
+  /** Called when the last open of a lease that was here went. */
+  onEnded: (name: string) => void = () => {};
+
   find(clientGuid: Uint8Array, key: Uint8Array): SharedLease | undefined {
     return this.#leases.get(leaseNameOf(clientGuid, key));
   }
@@ -45,7 +48,10 @@ export class Leases {
     if (!lease) return;
     const name = leaseNameOf(clientGuid, lease.key);
     const known = this.#leases.get(name);
-    if (known?.opens.delete(open) && known.opens.size === 0) this.#leases.delete(name);
+    if (known?.opens.delete(open) && known.opens.size === 0) {
+      this.#leases.delete(name);
+      this.onEnded(name);
+    }
   }
 
   joinSession({ record }: OpenFile, session: Session): void {

@@ -54,6 +54,8 @@ export class OpenFile {
   tree: TreeConnect | undefined;
   /** The state of QUERY_DIRECTORY. */
   scan: DirectoryScan | undefined;
+  /** Its data was changed through this open while somebody wanted to know. */
+  hasWritten = false;
   /** What was written may not be stable yet. */
   unstable = false;
   /** Set by CLOSE, and when the open leaves this server: no operation begins any more. */

@@ -17,6 +17,7 @@ import { diskPathOf } from './adoption.ts';
 import { encodeAttachment } from './attachment.ts';
 import { breakBody } from './break.ts';
 import { Creations } from './creations.ts';
+import { DirectoryLeases } from './directory-leases.ts';
 import { Leases } from './leases.ts';
 import { OpenFile, type StreamBase } from './open-file.ts';
 import { keyOf, SharedFile } from './shared-file.ts';
@@ -50,6 +51,7 @@ export interface NewOpen {
 export class Opens implements OpenTable {
   readonly warm: WarmDescriptors;
   readonly leases = new Leases();
+  readonly directoryLeases: DirectoryLeases;
   readonly creations = new Creations();
   readonly #handles: Handles;
   readonly #shares: Shares;
@@ -66,6 +68,7 @@ export class Opens implements OpenTable {
 
   constructor({ handles, shares, deadline, changes, log }: OpensOptions) {
     this.#changes = changes;
+    this.directoryLeases = new DirectoryLeases(handles, changes, this.leases);
     this.#handles = handles;
     this.#shares = shares;
     this.#log = log;
@@ -208,7 +211,7 @@ export class Opens implements OpenTable {
       });
       if (closed instanceof Promise) await closed;
       if (outcome === Outcome.GRANTED && value?.remove) {
-        await this.#removeClosed(open.record, open.folder, diskPathOf(value.path || open.record.path), open.tree);
+        await this.#removeClosed(open.record, open.folder, diskPathOf(value.path || open.record.path), open.tree, open);
       }
       if (open.base) await this.#releaseBase(open, open.base);
     }
@@ -241,11 +244,12 @@ export class Opens implements OpenTable {
     folder: Folder,
     path: string,
     tree: TreeConnect | undefined,
+    by?: OpenFile,
   ): Promise<void> {
     try {
       const share = tree?.share;
       await folder.removeIfSame(path, fileId, share?.continuouslyAvailable ?? true);
-      if (share) this.#changes.removed(share, path, isDirectory);
+      if (share) this.#changes.removed(share, path, isDirectory, by);
     } catch (error) {
       this.#log.warn({ path, reason: reasonOf(error) }, 'a file that was to be deleted could not be removed');
     }

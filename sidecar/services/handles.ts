@@ -216,6 +216,8 @@ export class HandlesService {
         return stateReply(await locks.look(member, body.value.fileId));
       case 'breakReadCaching':
         return stateReply(await locks.breakReadCaching(member, body.value.fileId, body.value.openId, pending));
+      case 'breakDirectory':
+        return { outcome: await locks.breakDirectory(member, body.value) };
       case 'breakAck':
         return acknowledge(member, body.value, components);
       case 'setDeletePending': {

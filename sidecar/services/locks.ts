@@ -1,5 +1,5 @@
-import { type FileState, type Lock, Outcome } from '../../proto/generated/handles.ts';
-import { LeaseState, LOCK_RETRY_MS, MAX_LOCK_ELEMENTS } from '../constants.ts';
+import { type BreakDirectory, type FileState, type Lock, Outcome } from '../../proto/generated/handles.ts';
+import { LeaseState, LOCK_RETRY_MS, MAX_FILE_ID_BYTES, MAX_LOCK_ELEMENTS } from '../constants.ts';
 import { hex } from '../table/keys.ts';
 import { Internal, type LockDecision } from '../table/table.ts';
 import type { Components, Pending } from './components.ts';
@@ -56,6 +56,20 @@ export class Locks {
       table.breakCaching(member.identity, fileId, { openId }, { keep: 0, waitFor: LeaseState.WRITE, again }),
     );
     return state ? { outcome, state: member.takeState(state) } : { outcome };
+  }
+
+  /**
+   * Something in a directory has changed: leases on it end, but for the one that the change came with (MS-FSA 2.1.4.12, PARENT_OBJECT).
+   * Nobody waits for the acknowledgement.
+   */
+  async breakDirectory(member: Member, { directoryId, clientGuid, parentKey }: BreakDirectory): Promise<number> {
+    const { table, breaks } = this.#is;
+    if (directoryId.length === 0 || directoryId.length > MAX_FILE_ID_BYTES) return Outcome.INVALID;
+    const lease = parentKey.length === 16 ? Buffer.concat([clientGuid, parentKey]) : Buffer.alloc(0);
+    const how = { keep: 0, waitFor: 0, again: false };
+    const { notices } = await table.breakCaching(member.identity, directoryId, { openId: 0n, lease }, how);
+    await breaks.begin(directoryId, notices);
+    return Outcome.GRANTED;
   }
 
   /**

@@ -89,7 +89,10 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
         replayKey: replayKeyFor(ask),
         fileState: decision.value.fileState,
       });
-      request.services.changes.added(request.tree.share, open.path, plan.directory);
+      request.services.changes.added(request.tree.share, open.path, plan.directory, open);
+      if (plan.directory && open.record.lease) {
+        await request.services.opens.directoryLeases.hold(open, request.tree.share);
+      }
       const facts = factsOf(created.stat, created.stored);
       const about = { facts, inode: created.stat.inode, maximalAccess: plan.maximal };
       return { open, about };

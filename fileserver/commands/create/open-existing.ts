@@ -123,6 +123,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
       replayKey: replayKeyFor(ask),
       fileState: value.fileState,
     });
+    if (directory && open.record.lease) await request.services.opens.directoryLeases.hold(open, tree.share);
   } catch (error) {
     await giveBack();
     throw error;

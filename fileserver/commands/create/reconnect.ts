@@ -76,6 +76,11 @@ export async function reclaim(request: Request, folder: Folder, wishes: Wishes, 
     await giveBack();
     return statusReply(Status.OBJECT_NAME_NOT_FOUND);
   }
+  if (open.isDirectory && open.record.lease) {
+    const { directoryLeases } = request.services.opens;
+    await directoryLeases.hold(open, request.tree.share);
+    await directoryLeases.forget(open);
+  }
   // A replay is told what the first CREATE did, a reconnect that it found the file.
   const createAction = claim.name === undefined ? open.attachment.createAction : CreateAction.OPENED;
   return answer(request, open, wishes, createAction);
