@@ -5,7 +5,12 @@ import { RawClient } from '../../fileserver/testing/raw-client.ts';
 import { Command, CreateDisposition, CreateOptions, InfoType, OplockLevel, ShareAccess } from '../../smb/constants.ts';
 import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { type FullEa, fileFullEaInformation } from '../../smb/fscc/ea.ts';
-import { fileEaInformation, fileRenameInformation } from '../../smb/fscc/file-info.ts';
+import {
+  type FileBasicInformation,
+  fileBasicInformation,
+  fileEaInformation,
+  fileRenameInformation,
+} from '../../smb/fscc/file-info.ts';
 import { Access, FileAccess } from '../../smb/security/access-mask.ts';
 import {
   AceFlag,
@@ -143,7 +148,7 @@ class Person {
 
 const NO_FILE: FileId = { persistent: 0n, volatile: 0n };
 
-describe('who may do what with the files of a share', () => {
+describe('permissions, extended attributes and times of files', () => {
   let serving: Serving;
   let owner: Person;
   let other: Person;
@@ -293,5 +298,48 @@ describe('who may do what with the files of a share', () => {
     expect(await set([ea('large', ''), ea('two', '')])).toBe(Status.SUCCESS);
     await expect(list()).rejects.toThrow('0xc0000052');
     await owner.close(fileId);
+  });
+
+  describe('times', () => {
+    const T = 132_000_000_000_000_000n;
+    const nothing = { creationTime: 0n, lastAccessTime: 0n, lastWriteTime: 0n, changeTime: 0n, fileAttributes: 0 };
+    const set = (fileId: FileId, times: Partial<FileBasicInformation>) =>
+      owner.set(fileId, InfoType.FILE, FileInfoClass.basic, fileBasicInformation.encode({ ...nothing, ...times }));
+    const times = async (fileId: FileId) =>
+      fileBasicInformation.decode(await owner.query(fileId, InfoType.FILE, FileInfoClass.basic));
+
+    test('all four are set, and a change of the data shows in write and change time', async () => {
+      const { fileId } = await owner.open('a', FileAccess.all);
+      const all = { creationTime: T, lastAccessTime: T + 10n, lastWriteTime: T + 20n, changeTime: T + 30n };
+      expect(await set(fileId, all)).toBe(Status.SUCCESS);
+      expect(await times(fileId)).toMatchObject(all);
+      expect(await set(fileId, {})).toBe(Status.SUCCESS);
+      expect(await times(fileId)).toMatchObject(all);
+
+      const second = await other.open('a', FileAccess.all);
+      expect(await other.write(second.fileId, 0, 'data')).toBe(Status.SUCCESS);
+      await other.close(second.fileId);
+      const after = await times(fileId);
+      expect(after.creationTime).toBe(T);
+      expect(after.lastWriteTime).toBeGreaterThan(T + 20n);
+      expect(after.changeTime).toBeGreaterThan(T + 30n);
+      await owner.close(fileId);
+    });
+
+    test('a write time that a handle has set or frozen stays when that handle writes', async () => {
+      const { fileId } = await owner.open('a', FileAccess.all);
+      expect(await set(fileId, { lastWriteTime: T })).toBe(Status.SUCCESS);
+      expect(await owner.write(fileId, 0, 'data')).toBe(Status.SUCCESS);
+      expect((await times(fileId)).lastWriteTime).toBe(T);
+      expect(await set(fileId, { lastWriteTime: -2n })).toBe(Status.SUCCESS);
+      expect(await owner.write(fileId, 0, 'more')).toBe(Status.SUCCESS);
+      const { lastWriteTime } = await times(fileId);
+      expect(lastWriteTime).toBeGreaterThan(T);
+      expect(await set(fileId, { lastWriteTime: -1n })).toBe(Status.SUCCESS);
+      expect(await owner.write(fileId, 0, 'most')).toBe(Status.SUCCESS);
+      expect((await times(fileId)).lastWriteTime).toBe(lastWriteTime);
+      expect(await set(fileId, { lastWriteTime: -3n })).toBe(Status.INVALID_PARAMETER);
+      await owner.close(fileId);
+    });
   });
 });
