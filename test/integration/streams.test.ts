@@ -1,4 +1,6 @@
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Client, type SmbError } from '../../client/index.ts';
@@ -14,10 +16,13 @@ describe('alternate data streams on two file servers', () => {
   let serving: Serving;
   let here: Client;
   let there: Client;
+  let folder: string;
   const onDisk = (...path: string[]) => join(serving.directory, ...path);
 
   beforeAll(async () => {
     serving = await Serving.start({ servers: 2, flags: ['--continuously-available'] });
+    folder = mkdtempSync(join(tmpdir(), 'holdfast-streams-'));
+    writeFileSync(join(folder, 'login'), `username=${USER}\npassword=${PASSWORD}\n`, { mode: 0o600 });
     const login = { user: USER, password: PASSWORD, share: 'share' };
     const [first = '', second = ''] = serving.addresses;
     here = await Client.connect({ addresses: [first, second], ...login });
@@ -28,6 +33,7 @@ describe('alternate data streams on two file servers', () => {
     await here?.close();
     await there?.close();
     await serving?.stop();
+    rmSync(folder, { recursive: true, force: true });
   }, 30_000);
 
   afterEach(() => {
@@ -154,6 +160,28 @@ describe('alternate data streams on two file servers', () => {
       await stream.close();
       expect(readdirSync(serving.directory)).toContain('file');
       expect(await statusOf(here.open('file:survivor'))).toBe(Status.OBJECT_NAME_NOT_FOUND);
+      expect(kept()).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    'smbclient links a file, and finds its streams under both names',
+    async () => {
+      writeFileSync(join(folder, 'up'), 'stream');
+      const [, port = ''] = (serving.addresses[1] ?? '').split(':');
+      const commands = [
+        ...['put up file', 'hardlink file other', 'put up other:extra', 'hardlink file other', 'allinfo file'],
+        ...['del file', 'get other:extra down', 'allinfo other', 'del other'],
+      ];
+      const output = await new Promise<string>((resolve) => {
+        const args = ['//127.0.0.1/share', '-p', port, '-A', join(folder, 'login'), '-c', commands.join('; ')];
+        execFile('smbclient', args, { cwd: folder }, (_error, stdout, stderr) => resolve(stdout + stderr));
+      });
+      expect(output).toContain('NT_STATUS_OBJECT_NAME_COLLISION');
+      expect(output.match(/stream: \[:extra:\$DATA\], 6 bytes/g)).toHaveLength(2);
+      expect(readFileSync(join(folder, 'down'), 'utf8')).toBe('stream');
+      expect(existsSync(onDisk('other'))).toBe(false);
       expect(kept()).toEqual([]);
     },
     TEST_TIMEOUT_MS,
