@@ -1,0 +1,20 @@
+#!/bin/bash
+# Runs a command whose temporary folders lie on btrfs, which clones and compresses files: what needs such a volume
+# (FSCTL_DUPLICATE_EXTENTS_TO_FILE, FSCTL_SET_COMPRESSION) can be tested there.
+#   with-btrfs.sh npx node test/conformance/run.ts smb2.ioctl
+# The volume lies in a file of 4 GiB, with holes, and is mounted for the command alone. Needs root and mkfs.btrfs.
+set -euo pipefail
+[ $# -gt 0 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+command -v mkfs.btrfs >/dev/null || { echo "with-btrfs.sh: mkfs.btrfs is missing: apt-get install btrfs-progs" >&2; exit 69; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+truncate -s 4G "$folder/image"
+mkfs.btrfs -q -f "$folder/image" >/dev/null
+mkdir "$folder/volume"
+# The mount is seen by the command and what it starts, and ends with the last of them.
+unshare --mount --propagation private bash -c '
+  mount -o loop "$0/image" "$0/volume" || exit 69
+  chmod 1777 "$0/volume"
+  export TMPDIR="$0/volume"
+  "$@"
+' "$folder" "$@"
