@@ -16,8 +16,8 @@ export class Balancer {
     this.#server = server;
   }
 
-  /** @param addresses host:port of the servers */
-  static async to(addresses: readonly string[]): Promise<Balancer> {
+  /** @param addresses host:port of the servers @param listen where it listens itself; any free port is the default */
+  static async to(addresses: readonly string[], listen = { host: '127.0.0.1', port: 0 }): Promise<Balancer> {
     const targets = addresses.map(parseAddress);
     const server = createServer();
     const balancer = new Balancer(server);
@@ -27,13 +27,14 @@ export class Balancer {
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(0, '127.0.0.1', resolve);
+      server.listen(listen.port, listen.host, resolve);
     });
     return balancer;
   }
 
   get address(): string {
-    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    const { address, port } = this.#server.address() as AddressInfo;
+    return `${address}:${port}`;
   }
 
   /** The next connection goes to the first server again. */
