@@ -15,6 +15,8 @@ import {
 import { NoOtherServers, type OtherServers, type WatchedScope } from './other-servers.ts';
 import { KeptBudget, Watch } from './watch.ts';
 
+/** OpenRecord.ownershipVersion of an open that is where it was made. */
+const FIRST_OWNER = 1n;
 /** While a file is written to, those who watch it hear of it so often, ms. */
 const WRITE_INTERVAL_MS = 500;
 /** Scopes that other servers are told of one by one; more are told as whole volumes. */
@@ -256,6 +258,8 @@ export class Changes {
   ): Promise<Watch> {
     const volume = share.volume?.name ?? '';
     const watch = new Watch({ ...options, volume, directory: volumePathOf(share, open.path) }, this.#budget);
+    // An open that came from another server was watched there, maybe: what happened on its way is not known.
+    if (open.record.ownershipVersion > FIRST_OWNER) watch.lose();
     this.#watches.set(open, watch);
     this.#at(volume, watch.directory).watches.add(watch);
     open.signal.addEventListener('abort', () => this.#unwatch(open, watch), { once: true });
