@@ -64,40 +64,57 @@ export async function removeStreams(
   record: OpenRecord,
   sync: boolean,
 ): Promise<Outcome> {
-  const { streams } = folder.volume;
   const held: OpenRecord[] = [];
-  let outcome: Outcome = Outcome.GRANTED;
+  let spared = true;
+  try {
+    const outcome = await openAllToDelete(handles, folder, record, held);
+    spared = outcome !== Outcome.GRANTED;
+    return outcome;
+  } finally {
+    for (const stream of held) {
+      const { fileId, openId } = stream;
+      if (spared) await handles.setDeletePending({ fileId, openId, pending: false, onClose: true });
+      await release(handles, folder, stream, sync);
+    }
+  }
+}
+
+/** Adds to `held` what the table granted. GRANTED, or why it did not grant the next. */
+async function openAllToDelete(
+  handles: Handles,
+  folder: Folder,
+  record: OpenRecord,
+  held: OpenRecord[],
+): Promise<Outcome> {
+  const { streams } = folder.volume;
   for (const name of await streams.list(record.fileId)) {
     const found = await streams.find(record.fileId, name);
     if (found === undefined) continue;
-    const fileId = await idOf(folder, found.fd);
     const asked: OpenRecord = {
       ...onBehalfOf(record),
-      fileId,
+      fileId: await idOf(folder, found.fd),
       path: streamPath(diskPathOf(record.path), found.name),
       isDirectory: false,
       access: Access.delete,
       shareAccess: ShareAccess.READ | ShareAccess.WRITE | ShareAccess.DELETE,
       deleteOnClose: true,
     };
-    const decision = await handles.open({ record: asked, truncates: true, drop: undefined });
+    const { outcome, value } = await handles.open({ record: asked, truncates: true, drop: undefined });
     // One that is on its way out already is none of ours.
-    if (decision.outcome === Outcome.DELETE_PENDING) continue;
-    if (decision.outcome !== Outcome.GRANTED || !decision.value?.record) {
-      outcome = decision.outcome;
-      break;
-    }
-    held.push(decision.value.record);
+    if (outcome === Outcome.DELETE_PENDING) continue;
+    if (outcome !== Outcome.GRANTED || !value?.record) return outcome;
+    held.push(value.record);
   }
-  for (const stream of held) {
-    const { fileId, openId } = stream;
-    if (outcome !== Outcome.GRANTED) await handles.setDeletePending({ fileId, openId, pending: false, onClose: true });
-    const { value } = await handles.close({ fileId, openId });
-    if (!value?.remove) continue;
-    await folder.removeIfSame(stream.path, fileId, sync);
-    await handles.fileGone({ fileId });
-  }
-  return outcome;
+  return Outcome.GRANTED;
+}
+
+/** Ends an open that the server had; where it was the last one of a file or stream that is to be deleted, that goes. */
+export async function release(handles: Handles, folder: Folder, open: OpenRecord, sync: boolean): Promise<void> {
+  const { fileId, openId } = open;
+  const { value } = await handles.close({ fileId, openId });
+  if (!value?.remove) return;
+  await folder.removeIfSame(diskPathOf(value.path || open.path), fileId, sync);
+  await handles.fileGone({ fileId });
 }
 
 async function idOf(folder: Folder, fd: number): Promise<Buffer> {

@@ -11,7 +11,7 @@ import { Access, mapGenericAccess } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { openFlags, openForAccess } from '../../opens/adoption.ts';
-import { pinOf } from '../../opens/pins.ts';
+import { pinOf, release } from '../../opens/pins.ts';
 import { type Reply, StatusError, statusReply } from '../../session/request.ts';
 import { fileAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
@@ -125,7 +125,7 @@ async function withPin(wanted: Wanted): Promise<Reply> {
     if ((await statOf(ask.folder.posix, file.fd)).links === 0) throw new LookAgain('the file was removed meanwhile');
     return await openOrCreate(wanted, pinned);
   } catch (error) {
-    await handles.close({ fileId: pinned.fileId, openId: pinned.openId });
+    await release(handles, ask.folder, pinned, writesThrough(ask));
     throw error;
   }
 }

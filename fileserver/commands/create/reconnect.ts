@@ -5,7 +5,7 @@ import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { type FoundBase, findRecorded, openForAccess } from '../../opens/adoption.ts';
 import type { OpenFile, StreamBase } from '../../opens/open-file.ts';
-import { pinOf } from '../../opens/pins.ts';
+import { pinOf, release } from '../../opens/pins.ts';
 import { statOfOpen } from '../../opens/stat.ts';
 import { type Reply, type Request, statusReply } from '../../session/request.ts';
 import { factsOf } from '../../volume/facts.ts';
@@ -166,7 +166,7 @@ async function pinAgain(
 
 async function letGo(request: Request, folder: Folder, { fd, pin }: StreamBase): Promise<void> {
   await folder.posix.close(fd);
-  await request.services.handles.close({ fileId: pin.fileId, openId: pin.openId });
+  await release(request.services.handles, folder, pin, request.tree.share.continuouslyAvailable);
 }
 
 async function answer(request: Request, open: OpenFile, wishes: Wishes, createAction: number): Promise<Reply> {
