@@ -62,6 +62,8 @@ export async function queryFileSystem(open: OpenFile, infoClass: number): Promis
           FsAttribute.casePreservedNames |
           FsAttribute.unicodeOnDisk |
           FsAttribute.persistentAcls |
+          FsAttribute.namedStreams |
+          FsAttribute.supportsHardLinks |
           FsAttribute.supportsExtendedAttributes |
           FsAttribute.supportsSparseFiles |
           FsAttribute.supportsObjectIds |
