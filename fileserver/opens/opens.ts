@@ -131,7 +131,6 @@ export class Opens implements OpenTable {
     tree: TreeConnect,
     state: FileState | undefined,
   ): void {
-    this.creations.remove(open);
     if (open.session) this.#leaveSession(open, open.session);
     this.leases.leave(open);
     open.record = record;

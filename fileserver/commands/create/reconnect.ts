@@ -4,6 +4,7 @@ import { CreateAction, DurableFlags } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { type FoundBase, findRecorded, openForAccess } from '../../opens/adoption.ts';
+import { replayKeyOf } from '../../opens/creations.ts';
 import type { OpenFile, StreamBase } from '../../opens/open-file.ts';
 import { pinOf, release } from '../../opens/pins.ts';
 import { statOfOpen } from '../../opens/stat.ts';
@@ -61,13 +62,14 @@ export async function reclaim(request: Request, folder: Folder, wishes: Wishes, 
   const { record } = value;
   // It stays its client's, who may find it elsewhere or later.
   const giveBack = () => handles.disconnect({ fileId: record.fileId, openId: record.openId });
-  if (record.lease && claim.name !== undefined && !isNameOf(record, claim.name)) {
+  const refusal = leaseRefusal(record, wishes, claim);
+  if (refusal !== Status.SUCCESS) {
     await giveBack();
-    return statusReply(Status.INVALID_PARAMETER);
+    return statusReply(refusal);
   }
   let open: OpenFile;
   try {
-    open = await adopt(request, folder, record, value.fileState);
+    open = await adopt(request, folder, record, value.fileState, replayKeyOfClaim(request, claim));
   } catch (error) {
     request.services.log.warn(
       { openId: String(record.openId), path: record.path, reason: reasonOf(error) },
@@ -86,6 +88,18 @@ export async function reclaim(request: Request, folder: Folder, wishes: Wishes, 
   return answer(request, open, wishes, createAction);
 }
 
+/** Open.Lease is of the version and the file that the client names (3.3.5.9.7, 3.3.5.9.12). SUCCESS or the status to refuse with. */
+function leaseRefusal(record: OpenRecord, { lease }: Wishes, { name }: Claim): number {
+  if (!record.lease) return Status.SUCCESS;
+  if (lease?.version !== record.lease.version) return Status.OBJECT_NAME_NOT_FOUND;
+  return name === undefined || isNameOf(record, name) ? Status.SUCCESS : Status.INVALID_PARAMETER;
+}
+
+/** Who replays its CREATE has not seen an answer yet, and may replay it again. */
+function replayKeyOfClaim({ connection }: Request, { name, createGuid }: Claim): string | undefined {
+  return name === undefined ? replayKeyOf(createGuid, connection.clientGuid) : undefined;
+}
+
 /** Open.Lease.FileName is what the client asks for (3.3.5.9.7, 3.3.5.9.12). */
 function isNameOf(record: OpenRecord, wireName: string): boolean {
   const path = parseWirePath(wireName);
@@ -99,7 +113,7 @@ function isNameOf(record: OpenRecord, wireName: string): boolean {
 async function isConnected(open: OpenFile | undefined): Promise<boolean> {
   const session = open?.session;
   if (session === undefined) return false;
-  if (session.state === 'Valid' && session.connection.isOpen) return true;
+  if (session.state !== 'Ended' && session.connection.isOpen) return true;
   await session.ending;
   return false;
 }
@@ -110,12 +124,14 @@ async function adopt(
   folder: Folder,
   record: OpenRecord,
   fileState: Parameters<typeof request.services.opens.reconnect>[4],
+  replayKey: string | undefined,
 ): Promise<OpenFile> {
   const { opens } = request.services;
   const { session, tree } = request;
   const here = opens.byId(record.openId);
   if (here && !here.closing && here.fd >= 0) {
     opens.reconnect(here, record, session, tree, fileState);
+    if (replayKey === undefined) opens.creations.remove(here);
     return here;
   }
   const warm = opens.warm.take(record, folder);
@@ -140,7 +156,7 @@ async function adopt(
     session,
     tree,
     channelSequence,
-    replayKey: undefined,
+    replayKey,
     fileState,
   });
 }

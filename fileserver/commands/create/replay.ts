@@ -28,7 +28,7 @@ export async function onceForGuid(ask: CreateAsk, execute: (ask: CreateAsk) => P
   creations.begin(key);
   request.outlivesChannel = true;
   try {
-    const answer = request.isReplay ? await replayOfAnother(ask, wishes.durable.createGuid) : undefined;
+    const answer = request.isReplay ? await replayOfLost(ask, wishes.durable.createGuid, first) : undefined;
     if (answer) return answer;
     const reply = await execute(ask);
     if (reply.status !== Status.DUPLICATE_OBJECTID || !isUsedHere(ask, wishes.durable.createGuid)) return reply;
@@ -77,23 +77,24 @@ function isUsedHere({ request }: CreateAsk, createGuid: Buffer): boolean {
 }
 
 /** The open that the first request made at another server, or under a session that has ended; undefined if it never arrived. */
-async function replayOfAnother({ request, folder, wishes }: CreateAsk, createGuid: Buffer): Promise<Reply | undefined> {
+async function replayOfLost(
+  { request, folder, wishes }: CreateAsk,
+  createGuid: Buffer,
+  here: OpenFile | undefined,
+): Promise<Reply | undefined> {
   const { services, connection } = request;
-  const user = userOf(request);
-  const { outcome, value } = await services.handles.findCreate(
-    { createGuid, clientGuid: connection.clientGuid, user },
-    request,
-  );
-  if (outcome === Outcome.NOT_FOUND) return undefined;
-  if (outcome !== Outcome.GRANTED || !value?.record) return statusReply(statusOfOutcome(outcome));
-  const { openId, durability } = value.record;
-  // Its client has used it since, through a session that lives: nothing that is answered now could be a replay of it.
-  const here = services.opens.byId(openId);
-  if (here?.session?.state === 'Valid' && here.session.connection.isOpen) return undefined;
-  return reclaim(request, folder, wishes, {
-    openId,
-    createGuid,
-    persistent: durability === Durability.PERSISTENT,
-    name: undefined,
-  });
+  let record = here?.record;
+  if (!record) {
+    const user = userOf(request);
+    const asked = { createGuid, clientGuid: connection.clientGuid, user };
+    const { outcome, value } = await services.handles.findCreate(asked, request);
+    if (outcome === Outcome.NOT_FOUND) return undefined;
+    if (outcome !== Outcome.GRANTED || !value?.record) return statusReply(statusOfOutcome(outcome));
+    record = value.record;
+    // Its client has used it since, through a session that lives: nothing that is answered now could be a replay of it.
+    const known = services.opens.byId(record.openId);
+    if (known?.session?.state === 'Valid' && known.session.connection.isOpen) return undefined;
+  }
+  const persistent = record.durability === Durability.PERSISTENT;
+  return reclaim(request, folder, wishes, { openId: record.openId, createGuid, persistent, name: undefined });
 }
