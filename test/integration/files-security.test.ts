@@ -206,6 +206,14 @@ describe('permissions, extended attributes and times of files', () => {
     expect(await other.tries('c', Access.writeData)).toBe(Status.ACCESS_DENIED);
   });
 
+  test('who may not write a file adds no stream to it', async () => {
+    await owner.tries('a', FileAccess.all);
+    await owner.setDacl('a', 0, [AceType.allow, everyone, FileAccess.read]);
+    expect(await other.tries('a:stream', Access.readData)).toBe(Status.ACCESS_DENIED);
+    await owner.setDacl('a', 0, [AceType.allow, everyone, FileAccess.all]);
+    expect(await other.tries('a:stream', Access.readData)).toBe(Status.SUCCESS);
+  });
+
   test('who may only append changes nothing that is there', async () => {
     await owner.tries('a', FileAccess.all);
     await owner.setDacl('a', 0, [AceType.allow, everyone, Access.appendData | Access.synchronize]);

@@ -137,6 +137,8 @@ async function openOrCreate(wanted: Wanted, pin: OpenRecord): Promise<Reply> {
   let granted: Granted;
   if (found === undefined) {
     if (!createsMissing(disposition)) throw new StatusError(Status.OBJECT_NAME_NOT_FOUND);
+    // A new stream changes the file, whatever is asked for of the stream (MS-FSA 2.1.5.1.2).
+    if ((wanted.maximal & Access.writeData) === 0) throw new StatusError(Status.ACCESS_DENIED);
     granted = await createStream(wanted);
   } else {
     if (disposition === CreateDisposition.CREATE) {
