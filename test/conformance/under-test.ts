@@ -62,7 +62,8 @@ export class UnderTest {
   #emptyShare(): void {
     for (const name of readdirSync(this.#serving.directory)) {
       if (name.startsWith(OWN_FILES)) continue;
-      rmSync(join(this.#serving.directory, name), { recursive: true, force: true });
+      // A server may still be carrying out what a client asked for that is gone.
+      rmSync(join(this.#serving.directory, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     }
   }
 }
