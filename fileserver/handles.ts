@@ -56,7 +56,7 @@ export interface Handles {
   updateOpen(request: UpdateOpen): Promise<Decision<undefined>>;
   lock(request: Lock, waiter?: Waiter): Promise<Decision<FileState>>;
   lockedFiles(request: LockedFiles): Promise<Decision<FileState>>;
-  setDeletePending(request: SetDeletePending): Promise<Decision<undefined>>;
+  setDeletePending(request: SetDeletePending, waiter?: Waiter): Promise<Decision<undefined>>;
   fileGone(request: FileGone): Promise<Decision<undefined>>;
   beginRename(request: BeginRename, waiter?: Waiter): Promise<Decision<undefined>>;
   endRename(request: EndRename): Promise<Decision<undefined>>;
@@ -88,7 +88,7 @@ export function handlesOn(stream: HandlesStream): Handles {
     updateOpen: (value) => plain({ $case: 'updateOpen', value }),
     lock: (value, waiter) => fileState({ $case: 'lock', value }, waiter),
     lockedFiles: (value) => fileState({ $case: 'lockedFiles', value }),
-    setDeletePending: (value) => plain({ $case: 'setDeletePending', value }),
+    setDeletePending: (value, waiter) => plain({ $case: 'setDeletePending', value }, waiter),
     fileGone: (value) => plain({ $case: 'fileGone', value }),
     beginRename: (value, waiter) => plain({ $case: 'beginRename', value }, waiter),
     endRename: (value) => plain({ $case: 'endRename', value }),

@@ -68,6 +68,7 @@ export class Breaks {
     if (decision.outcome === Outcome.GRANTED && (decision.notices?.length ?? 0) === 0) return decision;
     const seen = new Map<string, number>();
     let awayUntilMs: number | undefined;
+    let purges = 0;
     for (;;) {
       const told = decision.notices && decision.notices.length > 0 ? this.begin(fileId, decision.notices) : undefined;
       switch (decision.outcome) {
@@ -76,6 +77,11 @@ export class Breaks {
           await this.#wait(member, fileId, decision.awaited ?? [], seen, pending);
           break;
         case Internal.PURGE:
+          // What ended with a server whose last writes settle yet is not to be had at once.
+          if (purges++ > 0) {
+            pending.interim();
+            await delay(RETRY_MS);
+          }
           await this.purge(member, fileId);
           break;
         case Internal.WAITING:

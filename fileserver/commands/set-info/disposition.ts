@@ -21,12 +21,10 @@ export async function setDisposition(
     if (refusal !== Status.SUCCESS) return refusal;
   }
   const { fileId, openId } = open.record;
-  const { outcome } = await request.services.handles.setDeletePending({
-    fileId,
-    openId,
-    pending: want.pending,
-    onClose: want.onClose,
-  });
+  const { outcome } = await request.services.handles.setDeletePending(
+    { fileId, openId, pending: want.pending, onClose: want.onClose },
+    request,
+  );
   if (outcome !== Outcome.GRANTED) return changeStatusOf(outcome);
   open.file.deletePending = want.pending;
   return Status.SUCCESS;
