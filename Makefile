@@ -92,6 +92,11 @@ test-faults: build ## faults at the processes, with histories that are checked (
 	test/cluster/install-packages.sh redis clients
 	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults
 
+.PHONY: test-linux-client
+test-linux-client: build ## what programs do on a mount of the Linux kernel, in a small machine; not part of `make test` (FILES=n)
+	test/cluster/install-packages.sh redis linux-client workloads
+	$(jest) --runInBand --roots test/linux-client
+
 .PHONY: fuzz
 fuzz: build ## every parser and a live server fed with damaged bytes (FUZZ_SECONDS=600, SEED=n to repeat)
 	test/cluster/install-packages.sh redis clients

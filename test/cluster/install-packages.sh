@@ -10,12 +10,13 @@ packages_of() {
     cluster) echo etcd-server containerd runc containernetworking-plugins buildah debootstrap debian-archive-keyring nftables iptables \
       iproute2 conntrack procps kmod util-linux openssl curl ca-certificates jq ;;
     linux-client) echo qemu-system-x86 busybox-static cpio kmod ;;
+    workloads) echo git rsync sqlite3 ;;
     metrics) echo prometheus ;;
     browser) echo chromium ;;
     *) return 1 ;;
   esac
 }
-groups='redis clients cluster linux-client metrics browser'
+groups='redis clients cluster linux-client workloads metrics browser'
 [ $# -ge 1 ] || { echo "usage: install-packages.sh GROUP..., of: $groups" >&2; exit 2; }
 wanted=()
 for group in "$@"; do
