@@ -86,7 +86,8 @@ export class Model {
     }
     if (file.unlinking || file.deletePending) return refused(Outcome.DELETE_PENDING);
     const clashes = others.filter((other) => conflict(other, request));
-    const isViolation = clashes.some((other) => this.#isActive(other));
+    // A resilient open is in the way of who cannot share it, whether its client is there or not.
+    const isViolation = clashes.some((other) => this.#isActive(other) || other.durability === Durability.RESILIENT);
     const mine = request.lease && leaseId(request.lease.key);
     const contention = this.#contend(caching, mine, request, isViolation);
     if (contention?.waits) return refused(Internal.BREAKING);
@@ -230,6 +231,15 @@ export class Model {
     return { outcome: Outcome.GRANTED };
   }
 
+  /** MS-SMB2 3.3.5.15.9 */
+  makeResilient(me: string, openId: bigint): { outcome: number } {
+    if (this.isFenced(me)) return { outcome: Outcome.FENCED };
+    const open = this.opens.get(openId);
+    if (open?.owner !== me) return { outcome: Outcome.NOT_FOUND };
+    if (open.durability !== Durability.PERSISTENT) open.durability = Durability.RESILIENT;
+    return { outcome: Outcome.GRANTED };
+  }
+
   /** @param to another server, or "-": released */
   letGo(me: string, openId: bigint, version: number, to: string): { outcome: number } {
     if (this.isFenced(me)) return { outcome: Outcome.FENCED };
@@ -330,7 +340,7 @@ export class Model {
   #presence(file: string, holder: string): Presence {
     const opens = this.#of(file).filter((open) => open.holder === holder);
     if (opens.some((open) => this.#isActive(open))) return 'here';
-    if (opens.some(({ durability }) => durability === Durability.PERSISTENT)) return 'persistent';
+    if (opens.some(({ durability }) => durability >= Durability.PERSISTENT)) return 'persistent'; // or resilient
     return opens.some(({ durability }) => durability === Durability.DURABLE) ? 'durable' : 'gone';
   }
 

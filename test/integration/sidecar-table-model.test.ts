@@ -111,6 +111,7 @@ const step = fc.oneof(
     }),
   },
   { weight: 8, arbitrary: fc.record({ kind: fc.constant('change' as const), server, which }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('resilient' as const), server, which }) },
   {
     weight: 1,
     arbitrary: fc.record({ kind: fc.constant('setDeletePending' as const), server, which, pending: fc.boolean() }),
@@ -285,6 +286,9 @@ describe('the scripts and the reference model', () => {
                 model.locksOf(known?.file ?? '').filter((lock) => lock.openId === record.openId).length,
               ]);
             }
+          } else if (s.kind === 'resilient') {
+            script = { outcome: await table.resilient(identity, record.fileId, record.openId, 60_000) };
+            expected = model.makeResilient(me, record.openId);
           } else if (s.kind === 'letGo') {
             const to = s.to === SERVERS ? undefined : identityText(servers[s.to] as Identity);
             const version = (model.opens.get(record.openId)?.version ?? 1) + (s.stale ? 1 : 0);
