@@ -231,7 +231,11 @@ describe('a store that comes back empty', () => {
     await two.close((await newcomer.answer).record);
     await cluster.redis.kill();
     await cluster.redis.up('--appenddirname', 'other');
-    const again = await one.open('remembered', withLease(8, 0));
+    let again = leased;
+    await until(async () => {
+      again = await one.open('remembered', withLease(8, 0));
+      return again.outcome === Outcome.GRANTED;
+    }, 15_000);
     expect(again.record.lease).toMatchObject({ state: READ | HANDLE, epoch: 12, version: 2, breaking: false });
     one.commands.length = 0;
     const second = opening(two, 'remembered-2', plain);
