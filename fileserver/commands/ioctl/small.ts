@@ -9,7 +9,10 @@ import { ioctlReply, wholeReply } from './reply.ts';
 
 /** MS-FSA 2.1.5.10.1: every file has an id from its birth on, worked out of what names it on the volume. */
 export function objectId(open: OpenFile, ioctl: IoctlRequest): Reply {
-  const id = createHash('sha256').update(open.base?.pin.fileId ?? open.record.fileId).digest().subarray(0, 16);
+  const id = createHash('sha256')
+    .update(open.base?.pin.fileId ?? open.record.fileId)
+    .digest()
+    .subarray(0, 16);
   return wholeReply(ioctl, encodeObjectId(id));
 }
 
