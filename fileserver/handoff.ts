@@ -35,7 +35,8 @@ export class Handoff implements SidecarCommands {
   /** A session that is not here has ended: that is what was asked for. */
   async dropSession({ sessionId }: DropSession): Promise<boolean> {
     const session = this.#server.sessions.get(sessionId);
-    if (session) await this.#server.dropSession(session, 'its client went to another server');
+    // Its connections stay, as with a client that came back here: what they are still used for learns that the session is over.
+    if (session) await this.#server.endSession(session, 'its client went to another server');
     return true;
   }
 

@@ -276,7 +276,7 @@ describe('a server', () => {
       const client = await loggedOn();
       const { ok } = await sidecar.command({ $case: 'dropSession', value: { sessionId: client.sessionId } });
       expect(ok).toBe(true);
-      await client.closed();
+      expect(await echo(client)).toBe(Status.USER_SESSION_DELETED);
       expect(sidecar.requests.some(({ body }) => body?.$case === 'endSession')).toBe(true);
     });
   });

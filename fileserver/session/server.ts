@@ -183,13 +183,6 @@ export class Server implements ConnectionOwner {
     return true;
   }
 
-  /** Ends a session, and its connections unless another session lives on them. */
-  async dropSession(session: Session, reason: string): Promise<void> {
-    const connections = connectionsOf(session);
-    await this.endSession(session, reason);
-    for (const connection of connections) if (connection.channels.size === 0) connection.close(reason);
-  }
-
   /** Who is not known any more, or by another password, has to prove himself again before anything more is done for him (3.3.5.2.9). */
   expireSessions(names: readonly string[]): void {
     const users = new Set(names);
