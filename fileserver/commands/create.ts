@@ -4,8 +4,8 @@ import { type CreateRequest, decodeCreateRequest } from '../../smb/wire/create.t
 import { type Reply, type Request, statusReply } from '../session/request.ts';
 import type { Lookup } from '../volume/folder.ts';
 import { parseWirePath, type WirePath } from '../volume/names.ts';
-import type { CreateAsk } from './create/ask.ts';
 import { wishesOf } from './create/contexts.ts';
+import type { CreateAsk } from './create/create-ask.ts';
 import { createNew, type Missing } from './create/create-new.ts';
 import { expectedIoFlags, LookAgain, openExisting } from './create/open-existing.ts';
 import { openStream } from './create/open-stream.ts';

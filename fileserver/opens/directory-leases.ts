@@ -1,8 +1,8 @@
 import type { Handles } from '../handles.ts';
 import type { Changes } from '../notify/changes.ts';
 import type { Share } from '../shares.ts';
+import { leaseNameOf } from './lease-name.ts';
 import type { Leases } from './leases.ts';
-import { leaseNameOf } from './leases.ts';
 import type { OpenFile } from './open-file.ts';
 
 const NO_KEY = Buffer.alloc(0);

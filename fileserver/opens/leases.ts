@@ -1,5 +1,6 @@
 import type { Lease } from '../../proto/generated/handles.ts';
 import type { Session } from '../session/session.ts';
+import { leaseNameOf } from './lease-name.ts';
 import type { OpenFile } from './open-file.ts';
 import { keyOf } from './shared-file.ts';
 
@@ -11,10 +12,6 @@ export interface SharedLease {
   /** Lease.LeaseOpens of this process. */
   readonly opens: Set<OpenFile>;
 }
-
-/** A lease's name among all: the client's and the key that the client chose. */
-export const leaseNameOf = (clientGuid: Uint8Array, key: Uint8Array): string =>
-  Buffer.concat([clientGuid, key]).toString('latin1');
 
 /** GlobalLeaseTableList (MS-SMB2 3.3.1.11), flat: leases by client and key. */
 export class Leases {

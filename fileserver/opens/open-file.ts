@@ -7,7 +7,7 @@ import type { DirectoryScan } from '../volume/directory-scan.ts';
 import type { Folder } from '../volume/folder.ts';
 import { type Attachment, decodeAttachment } from './attachment.ts';
 import { ChannelSequence } from './channel-sequence.ts';
-import { leaseNameOf } from './leases.ts';
+import { leaseNameOf } from './lease-name.ts';
 import type { SharedFile } from './shared-file.ts';
 
 export interface OpenFileInit {

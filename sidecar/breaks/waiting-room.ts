@@ -1,5 +1,5 @@
-import type { Pending } from '../services/components.ts';
 import type { Member } from '../services/member.ts';
+import type { Pending } from '../services/pending.ts';
 import { hex } from '../table/keys.ts';
 
 /** Requests of this pod's file servers that wait for something about a file: a lock, an acknowledgement. */

@@ -1,8 +1,9 @@
 import { reasonOf } from '../../common/errors.ts';
 import type { Identity, Keys } from '../table/keys.ts';
+import type { Answer, Argument } from '../table/packed.ts';
 import { listAt, numberAt, textAt } from '../table/records.ts';
 import { scriptsFor } from '../table/scripts.ts';
-import type { Answer, Argument, Store } from '../table/store.ts';
+import type { Store } from '../table/store.ts';
 
 export type ServerState = 'active' | 'draining' | 'fencing' | 'fenced' | 'gone';
 

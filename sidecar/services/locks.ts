@@ -2,8 +2,9 @@ import { type BreakDirectory, type FileState, type Lock, Outcome } from '../../p
 import { LeaseState, LOCK_RETRY_MS, MAX_FILE_ID_BYTES, MAX_LOCK_ELEMENTS } from '../constants.ts';
 import { hex } from '../table/keys.ts';
 import { Internal, type LockDecision } from '../table/table.ts';
-import type { Components, Pending } from './components.ts';
+import type { Components } from './components.ts';
 import type { Member, OwnOpen } from './member.ts';
+import type { Pending } from './pending.ts';
 
 /** How often a LOCK looks up the number of the open's last operation before it gives up. */
 const CATCH_UPS = 3;

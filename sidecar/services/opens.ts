@@ -12,9 +12,10 @@ import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES } from '../cons
 import { shardOf } from '../table/keys.ts';
 import type { OpenDecision } from '../table/table.ts';
 import type { AppInstances } from './app-instances.ts';
-import type { Components, Pending } from './components.ts';
+import type { Components } from './components.ts';
 import type { Endings } from './endings.ts';
 import type { Member } from './member.ts';
+import type { Pending } from './pending.ts';
 
 /** Opens: asked for, granted, remembered. */
 export class Opens {

@@ -4,9 +4,10 @@ import { type OpenRecord, OpenReply, OpenState, Outcome, type Reclaim } from '..
 import { RETRY_MS } from '../constants.ts';
 import { parseIdentity } from '../table/keys.ts';
 import { Internal, shardOfOpen } from '../table/table.ts';
-import type { Components, Pending } from './components.ts';
+import type { Components } from './components.ts';
 import type { Endings } from './endings.ts';
 import type { Member } from './member.ts';
+import type { Pending } from './pending.ts';
 
 const SETTLE_RETRY_MS = 10;
 /** How long the file server may take to end the I/O of an open that it lets go. */

@@ -2,8 +2,9 @@ import { reasonOf } from '../../common/errors.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { type BeginRename, type EndRename, Outcome } from '../../proto/generated/handles.ts';
 import { PEER_CALL_TIMEOUT_MS, RETRY_MS } from '../constants.ts';
-import type { Components, Pending } from './components.ts';
+import type { Components } from './components.ts';
 import type { Member } from './member.ts';
+import type { Pending } from './pending.ts';
 
 /** A hold on new opens beneath a directory ends by itself after so long (proto/peer.proto). */
 const HOLD_MS = 10_000;

@@ -4,8 +4,9 @@ import { type ClaimSession, Outcome, type StoreSession } from '../../proto/gener
 import { RETRY_MS } from '../constants.ts';
 import { parseIdentity } from '../table/keys.ts';
 import { Internal } from '../table/table.ts';
-import type { Components, Pending } from './components.ts';
+import type { Components } from './components.ts';
 import type { Member } from './member.ts';
+import type { Pending } from './pending.ts';
 
 /** How long pending operations of a session that ends may take. */
 const DROP_SESSION_TIMEOUT_MS = 10_000;

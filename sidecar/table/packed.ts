@@ -1,9 +1,11 @@
-import type { Answer, Argument } from './store.ts';
-
 /**
  * Calls and answers of scripts as one string each: the part of MessagePack that Redis' cmsgpack reads and writes for lists of bytes and
  * whole numbers. One string costs Redis, Lua and this process a fraction of what a list of arguments or a nested reply does.
  */
+
+export type Argument = string | number | Buffer;
+/** What a script returns: numbers, bytes, and lists of them. */
+export type Answer = (number | Buffer | null | Answer)[];
 
 /** Grows as needed and is used again for every call: what `pack` returns is valid until the next one. */
 let buffer = Buffer.allocUnsafe(64 * 1024);

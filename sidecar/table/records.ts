@@ -8,7 +8,7 @@ import {
   OpenState,
 } from '../../proto/generated/handles.ts';
 import { bytesId, parseIdentity } from './keys.ts';
-import type { Answer, Argument } from './store.ts';
+import type { Answer, Argument } from './packed.ts';
 
 const EMPTY = Buffer.alloc(0);
 

@@ -4,12 +4,8 @@ import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import { type Connection, connect, parseInfo } from './connection.ts';
-import { type Call, packCall, unpack } from './packed.ts';
+import { type Answer, type Argument, type Call, packCall, unpack } from './packed.ts';
 import { type LoadedScript, mayBatch, type ScriptName, scriptsFor } from './scripts.ts';
-
-export type Argument = string | number | Buffer;
-/** What a script returns: numbers, bytes, and lists of them. */
-export type Answer = (number | Buffer | null | Answer)[];
 
 /** The first number of every answer that says: this shard's state was written under another Redis process or life. */
 const CLOSED = 100;

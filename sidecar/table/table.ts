@@ -9,6 +9,7 @@ import {
   type Reclaim,
 } from '../../proto/generated/handles.ts';
 import { bytesId, hex, type Identity, idBytes, identityText, type Keys, NOBODY, shardOf, shardOfId } from './keys.ts';
+import type { Answer, Argument } from './packed.ts';
 import {
   type Awaited,
   bodyOf,
@@ -27,7 +28,7 @@ import {
   textAt,
 } from './records.ts';
 import type { ScriptName } from './scripts.ts';
-import type { Answer, Argument, RunOptions, Store } from './store.ts';
+import type { RunOptions, Store } from './store.ts';
 
 /** Answers of scripts that are the sidecar's to act on and never reach a file server. */
 export const Internal = { WAITING: 101, PURGE: 102, ELSEWHERE: 103, SETTLING: 104, STALE: 105, BREAKING: 107 } as const;

@@ -7,7 +7,7 @@ import { rightsTo } from '../../security/rights.ts';
 import { StatusError } from '../../session/request.ts';
 import type { DiskPath } from '../../volume/folder.ts';
 import type { Eventually } from '../../volume/posix.ts';
-import type { CreateAsk } from './ask.ts';
+import type { CreateAsk } from './create-ask.ts';
 import { grantedAccess, overwrites } from './parameters.ts';
 
 /** What an open gets, and what this user could have been granted at most (the MxAc context). */

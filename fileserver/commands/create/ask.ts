@@ -1,31 +1,15 @@
 import { type OpenRecord, OpenState } from '../../../proto/generated/handles.ts';
 import { CreateOptions, FileAttributes } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
-import type { CreateRequest } from '../../../smb/wire/create.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
 import { encodeAttachment } from '../../opens/attachment.ts';
 import { replayKeyOf } from '../../opens/creations.ts';
 import { type Request, StatusError } from '../../session/request.ts';
 import { settableAttributes } from '../../volume/attributes.ts';
-import type { DiskPath, Folder } from '../../volume/folder.ts';
+import type { DiskPath } from '../../volume/folder.ts';
 import { cachingFor } from './caching.ts';
-import { durabilityFor, type Wishes } from './contexts.ts';
-
-/** A CREATE on its way: the request, decoded and checked as far as it goes without the volume. */
-export interface CreateAsk {
-  request: Request;
-  wire: CreateRequest;
-  wishes: Wishes;
-  folder: Folder;
-  /** On disk; empty: the share's root. */
-  names: string[];
-  /** Of the file that is named: the alternate data stream that is meant. */
-  stream: string | undefined;
-  /** The index of the volume's quotas is opened. */
-  isQuotas: boolean;
-  /** Another open has the same CreateGuid, and this is no replay of its CREATE: see Open.guidAgain. */
-  guidAgain?: true;
-}
+import { durabilityFor } from './contexts.ts';
+import type { CreateAsk } from './create-ask.ts';
 
 const NOTHING = Buffer.alloc(0);
 

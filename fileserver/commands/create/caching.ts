@@ -6,7 +6,7 @@ import { type CreateContext, encodeRqLs, CreateContextName as Name } from '../..
 import { tableOplockLevel } from '../../opens/break.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { StatusError } from '../../session/request.ts';
-import type { CreateAsk } from './ask.ts';
+import type { CreateAsk } from './create-ask.ts';
 
 const NO_BYTES = Buffer.alloc(0);
 const NOTHING = { oplock: TableLevel.OPLOCK_NONE, lease: undefined };

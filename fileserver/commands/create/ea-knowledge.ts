@@ -2,7 +2,7 @@ import { CreateOptions } from '../../../smb/constants.ts';
 import { EaFlag } from '../../../smb/fscc/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { StatusError } from '../../session/request.ts';
-import type { CreateAsk } from './ask.ts';
+import type { CreateAsk } from './create-ask.ts';
 
 /** The client says that it knows nothing of extended attributes (MS-SMB2 2.2.13). */
 export const lacksEaKnowledge = ({ wire }: CreateAsk): boolean =>

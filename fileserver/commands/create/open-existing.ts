@@ -26,7 +26,8 @@ import {
 import { statOf, statted } from '../../volume/volume.ts';
 import { type DecidedAccess, decideAccess } from './access.ts';
 import { answerCreate } from './answer.ts';
-import { type CreateAsk, newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
+import { newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
+import type { CreateAsk } from './create-ask.ts';
 import { lacksEaKnowledge, refuseNeededEas } from './ea-knowledge.ts';
 import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
 

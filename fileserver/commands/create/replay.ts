@@ -9,8 +9,9 @@ import { statOfOpen } from '../../opens/stat.ts';
 import { type Reply, type Request, statusReply } from '../../session/request.ts';
 import { factsOf } from '../../volume/facts.ts';
 import { answerCreate } from './answer.ts';
-import { type CreateAsk, replayKeyFor, userOf } from './ask.ts';
+import { replayKeyFor, userOf } from './ask.ts';
 import { type Wishes, wantsHandleCaching } from './contexts.ts';
+import type { CreateAsk } from './create-ask.ts';
 import { reclaim } from './reconnect.ts';
 
 /** Answers a replay with the open of the first request, and has `execute` do everything else. */

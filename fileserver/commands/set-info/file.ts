@@ -20,7 +20,8 @@ import { setBasic } from './basic.ts';
 import { setDisposition } from './disposition.ts';
 import { setExtendedAttributes } from './extended-attributes.ts';
 import { link } from './link.ts';
-import { rename } from './rename.ts';
+import { type RenameOptions, rename } from './rename.ts';
+import { renameStream } from './rename-stream.ts';
 import { setAllocation, setEndOfFile } from './size.ts';
 
 /** Bits of FileModeInformation that may be set (MS-FSCC 2.4.31). */
@@ -47,17 +48,22 @@ function of<T>(
     input.length < codec.minimumSize ? Status.INFO_LENGTH_MISMATCH : change(request, open, codec.decode(input));
 }
 
+/** A stream is renamed beside its file, a file in its directory. */
+function renameOf(request: Request, open: OpenFile, name: string, options: RenameOptions): Promise<number> {
+  return open.base ? renameStream(request, open, open.base, name, options) : rename(request, open, name, options);
+}
+
 const changes: Record<number, Change> = {
   [FileInfoClass.basic]: of(fileBasicInformation, (_request, open, value) => setBasic(open, value)),
   [FileInfoClass.rename]: of(fileRenameInformation, (request, open, { rootDirectory, fileName, replaceIfExists }) =>
     rootDirectory === 0n
-      ? rename(request, open, fileName, { replace: replaceIfExists, ignoreReadonly: false })
+      ? renameOf(request, open, fileName, { replace: replaceIfExists, ignoreReadonly: false })
       : Status.INVALID_PARAMETER,
   ),
   [FileInfoClass.renameEx]: of(fileRenameInformationEx, (request, open, { rootDirectory, fileName, flags }) => {
     if (rootDirectory !== 0n) return Status.INVALID_PARAMETER;
     if ((flags & RenameFlag.posixSemantics) !== 0) return Status.NOT_SUPPORTED;
-    return rename(request, open, fileName, {
+    return renameOf(request, open, fileName, {
       replace: (flags & RenameFlag.replaceIfExists) !== 0,
       ignoreReadonly: (flags & RenameFlag.ignoreReadonly) !== 0,
     });

@@ -15,7 +15,6 @@ import { checked, isDirectory, O } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeStatusOf } from '../change-status.ts';
 import { statusOfPathProblem } from '../path-status.ts';
-import { renameStream } from './rename-stream.ts';
 
 export interface RenameOptions {
   replace: boolean;
@@ -47,7 +46,6 @@ export async function rename(
   wireName: string,
   options: RenameOptions,
 ): Promise<number> {
-  if (open.base) return renameStream(request, open, open.base, wireName, options);
   if (!open.may(Access.delete)) return Status.ACCESS_DENIED;
   const { folder } = open;
   const from = await currentPath(open);
