@@ -122,8 +122,9 @@ async function measureRound(
 ): Promise<Round> {
   const before = cpuByPart(contestant);
   const load = () => Promise.all(clients.map((client) => client.run(options.seconds)));
-  const subject = options.profile === 'client' ? clients[0] : contestant.profilable(options.profile ?? '');
-  const results = await (options.profile ? loadProfiled(workload.name, options.profile, subject, load) : load());
+  const { profile } = options;
+  const subject = profile === 'client' || profile === undefined ? clients[0] : contestant.profilable(profile);
+  const results = await (profile ? loadProfiled(workload.name, profile, subject, load) : load());
   const after = cpuByPart(contestant);
   const requests = results.reduce((sum, result) => sum + result.requests, 0);
   const perSecond = results.reduce((sum, result) => sum + result.requests / result.seconds, 0);
