@@ -13,12 +13,12 @@ import { PASSWORD, Serving, USER } from '../serving.ts';
 
 const FILES = Number(process.env.FILES ?? 3000);
 const FILES_A_FOLDER = 100;
-const ROWS = 100;
+const ROWS = 30;
 /** Emulation is slow: starting the machine, and each file that passes it. */
 const MACHINE_SECONDS = 300 + FILES;
 const MACHINE = join(import.meta.dirname, '../cluster/linux-client/linux-client.sh');
 /** Programs of this machine that the small one gets along. */
-const PROGRAMS = ['git', 'rsync', 'sqlite3'];
+const PROGRAMS = ['git', 'rsync', 'sqlite3', 'flock'];
 /** Where the small machine finds this one's loopback. */
 const HOST = '10.0.2.2';
 
@@ -47,16 +47,21 @@ const workloads: Record<string, string> = {
     echo more > /mnt/clone/more; git -C /mnt/clone add more; git -C /mnt/clone commit --quiet -m more
     git -C /mnt/clone gc --quiet; git -C /mnt/clone fsck --full --strict
     rm -r /mnt/clone`,
+  // Between two mounts with lock files: SQLite turns a shared range into an exclusive one, which no SMB server lets an open do.
   sqlite: `
     mkdir -p /mnt2; mount_share /mnt2 nosharesock
-    sql() { sqlite3 -cmd '.timeout 60000' "$@"; }
-    sql /mnt/base.db 'PRAGMA journal_mode=DELETE; CREATE TABLE t(who TEXT, i INTEGER)' > /dev/null
-    writer() { i=0; while [ $i -lt ${ROWS} ]; do sql $1/base.db "INSERT INTO t VALUES('$1', $i)"; i=$((i + 1)); done; }
-    writer /mnt & first=$!; writer /mnt2 & second=$!
-    wait $first; wait $second
-    [ "$(sql /mnt/base.db 'SELECT count(DISTINCT who || i) FROM t')" = ${2 * ROWS} ]
-    [ "$(sql /mnt2/base.db 'PRAGMA mmap_size=1000000; PRAGMA integrity_check' | tail -n 1)" = ok ]
-    rm /mnt/base.db; umount /mnt2`,
+    sql() { sqlite3 -vfs $vfs -cmd '.timeout 100000' "$@"; }
+    writer() { i=0; while [ $i -lt ${ROWS} ]; do sql $1/base.db "INSERT INTO t VALUES('$2', $i)"; i=$((i + 1)); done; }
+    both() {
+      sql /mnt/base.db 'PRAGMA journal_mode=DELETE; CREATE TABLE t(who TEXT, i INTEGER)' > /dev/null
+      writer $1 one & first=$!; writer $2 two & second=$!
+      wait $first; wait $second
+      [ "$(sql $1/base.db 'SELECT count(DISTINCT who || i) FROM t')" = ${2 * ROWS} ]
+      [ "$(sql $2/base.db 'PRAGMA mmap_size=1000000; PRAGMA integrity_check' | tail -n 1)" = ok ]
+      rm /mnt/base.db
+    }
+    vfs=unix both /mnt /mnt; echo 'one mount passed'
+    vfs=unix-dotfile both /mnt /mnt2; umount /mnt2`,
   locks: `
     mkdir -p /mnt2; mount_share /mnt2 nosharesock
     touch /mnt/lock
