@@ -47,6 +47,9 @@ import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequenc
 import type { Channel, Session } from './session.ts';
 import type { Accounts, Usage } from './usage.ts';
 
+/** Requests of a connection that begin to wait for something in one turn of the event loop. */
+const WAITING_A_TURN = 16;
+
 /** The server that a connection belongs to. */
 export interface ConnectionOwner extends ServerHost {
   endSession(session: Session, reason: string, own?: number, by?: ServerConnection): Promise<void>;
@@ -93,11 +96,14 @@ export class ServerConnection implements CallHost {
   #retired: Session[] = [];
   #flushIsDue = false;
   #isDraining = false;
+  /** Requests that this turn has begun and that wait for something. */
+  #begunToWait = 0;
   #isQuiesced = false;
   /** Waits for the deadline gate, or for the client to read what was sent. */
   #waitsForGate = false;
   #waitsForClient = false;
   #waitsForRequests = false;
+  #waitsForTurn = false;
   #waitsForRoom = false;
   #logonTimer: NodeJS.Timeout | undefined;
   #arrivalTimer: NodeJS.Timeout | undefined;
@@ -196,7 +202,7 @@ export class ServerConnection implements CallHost {
   }
 
   #isHeld(): boolean {
-    if (this.#isQuiesced || this.#waitsForClient) return true;
+    if (this.#isQuiesced || this.#waitsForClient || this.#waitsForTurn) return true;
     if (this.#outBytes > MAX_UNSENT) this.#flush();
     if (this.#inFlightBytes > MAX_IN_FLIGHT) this.#waitForRequests();
     if (!this.#hasRoom()) this.#waitForRoom();
@@ -247,6 +253,19 @@ export class ServerConnection implements CallHost {
     this.#arrivingBytes = 0;
   }
 
+  /** What was begun reaches the sidecar before more is begun: it is waited for all the same, and decides meanwhile. */
+  #waitForTurn(): void {
+    this.#waitsForTurn = true;
+    this.#socket.pause();
+    // What is sent in a turn leaves in setImmediate; so two of them.
+    setImmediate(() =>
+      setImmediate(() => {
+        this.#waitsForTurn = false;
+        this.#goOn();
+      }),
+    );
+  }
+
   /** Past the deadline: neither takes nor sends anything until a renewal (docs/decisions/0002). */
   #waitForGate(): void {
     if (this.#waitsForGate) return;
@@ -263,7 +282,7 @@ export class ServerConnection implements CallHost {
 
   #goOn(): void {
     if (!this.isOpen || this.#isQuiesced || this.#waitsForGate || this.#waitsForClient) return;
-    if (this.#waitsForRequests || this.#waitsForRoom) return;
+    if (this.#waitsForRequests || this.#waitsForRoom || this.#waitsForTurn) return;
     this.#socket.resume();
     this.#drain();
   }
@@ -273,12 +292,14 @@ export class ServerConnection implements CallHost {
   #drain(): void {
     if (this.#isDraining) return;
     this.#isDraining = true;
+    this.#begunToWait = 0;
     try {
       while (this.isOpen && !this.#isHeld()) {
         const frame = this.#reader.next();
         if (!frame) break;
         this.#hasArrived();
         this.#takeFrame(frame);
+        if (this.#begunToWait >= WAITING_A_TURN) this.#waitForTurn();
       }
     } catch (error) {
       if (error instanceof WireError || error instanceof CryptoError) {
@@ -418,8 +439,10 @@ export class ServerConnection implements CallHost {
 
   #begin(call: Call): void {
     const result = this.#carryOut(call);
-    if (result instanceof Promise) this.#await(call, result, (reply) => this.#finish(call, reply));
-    else if (result) this.#finish(call, result);
+    if (result instanceof Promise) {
+      this.#begunToWait++;
+      this.#await(call, result, (reply) => this.#finish(call, reply));
+    } else if (result) this.#finish(call, result);
   }
 
   #finish(call: Call, reply: Reply): void {

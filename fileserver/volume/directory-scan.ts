@@ -1,6 +1,6 @@
 import { compileWildcard } from '../../smb/fscc/wildcard.ts';
 import { isReserved, wireName } from './names.ts';
-import { checked, type DirectoryName, O, type Posix, PosixError } from './posix.ts';
+import { checked, type DirectoryName, Errno, O, type Posix, PosixError } from './posix.ts';
 
 /** Bytes of names that are read at once. What is returned as one listing stays in memory until it was sent. */
 const CHUNK_SIZE = 128 * 1024;
@@ -98,7 +98,9 @@ export class DirectoryScan {
 
   async #readOn(): Promise<boolean> {
     if (this.#ended) return false;
-    const chunk = await this.#posix.nextNames(this.#fd, CHUNK_SIZE);
+    const read = await this.#posix.nextNames(this.#fd, CHUNK_SIZE);
+    // A directory that was removed has no names any more; Linux says so with ENOENT.
+    const chunk = read === -Errno.ENOENT ? [] : read;
     if (typeof chunk === 'number') throw new PosixError(-chunk, 'getdents64');
     this.#chunk = chunk;
     this.#next = 0;

@@ -1,5 +1,6 @@
 import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { reasonOf } from '../../common/errors.ts';
+import { Portions } from '../../common/portions.ts';
 import { delay } from '../../common/time.ts';
 import {
   type BreakAck,
@@ -53,6 +54,8 @@ type Decided = { outcome: number; body?: Body };
 
 /** Decisions that may take long are told to be under way after so long, so that the client hears of it. */
 const INTERIM_AFTER_MS = 500;
+/** So that Redis decides about the first of many while the next are prepared. */
+const REQUESTS_A_TURN = 16;
 const MAY_BE_INTERIM = new Set(['open', 'lock', 'reclaim', 'claimSession', 'breakReadCaching']);
 const METRIC_NAMES = new Map(Object.entries(Outcome).map(([name, value]) => [value as number, name.toLowerCase()]));
 
@@ -60,21 +63,21 @@ const NO_BYTES = Buffer.alloc(0);
 
 class PendingRequest implements Pending {
   readonly #stream: FileServerStream;
-  readonly #id: bigint;
+  readonly request: Request;
   #interim = false;
   cancelled = false;
   onCancel: (() => void) | undefined;
   readonly startedMs = performance.now();
 
-  constructor(stream: FileServerStream, id: bigint) {
+  constructor(stream: FileServerStream, request: Request) {
     this.#stream = stream;
-    this.#id = id;
+    this.request = request;
   }
 
   interim(): void {
     if (this.#interim) return;
     this.#interim = true;
-    this.#stream.reply({ id: this.#id, outcome: Outcome.OUTCOME_UNSPECIFIED, interim: true, body: undefined });
+    this.#stream.reply({ id: this.request.id, outcome: Outcome.OUTCOME_UNSPECIFIED, interim: true, body: undefined });
   }
 
   cancel(): void {
@@ -129,6 +132,7 @@ export class HandlesService {
     const lost = () => {
       if (stream.ended) return;
       stream.end();
+      portions.clear(); // the file server asks again
       for (const pending of pendings.values()) pending.cancel();
       if (member?.stream === stream) {
         member.stream = undefined;
@@ -136,8 +140,34 @@ export class HandlesService {
         this.#is.lease.streamLost(member);
       }
     };
+    const take = (pending: PendingRequest): void => {
+      const { request } = pending;
+      const decided =
+        request.body?.$case === 'hello'
+          ? this.#is.registration.hello(request.body.value, stream).then((result): Decided => {
+              member = result.member;
+              if (member) this.#is.changes.attached(member);
+              if (member?.isSettling && member.reportsExpected === 0) this.#is.reported(member); // it holds nothing
+              return {
+                outcome: result.outcome,
+                ...(result.reply ? { body: { $case: 'hello', value: result.reply } } : {}),
+              };
+            })
+          : this.#decide(member, request, pending);
+      decided
+        .catch((error: unknown) => this.#failed(request, error))
+        .then(({ outcome, body }) => {
+          pendings.delete(request.id);
+          this.#slow.delete(pending);
+          if (outcome === Outcome.FENCED && member && !member.over) void this.#checkFenced(member);
+          this.#count(request.body?.$case ?? 'none', outcome);
+          stream.reply({ id: request.id, outcome: outcome as Outcome, interim: false, body });
+        });
+    };
+    const portions = new Portions(REQUESTS_A_TURN, take);
     call.on('data', (frame: ServerFrame) => {
       for (const answer of frame.answers) stream.answered(answer);
+      const arrived: PendingRequest[] = [];
       for (const request of frame.requests) {
         if (request.body?.$case === 'cancel') {
           pendings.get(request.body.value.requestId)?.cancel();
@@ -147,31 +177,12 @@ export class HandlesService {
           if (member && !member.over) this.#is.lease.heartbeat(member);
           continue;
         }
-        const pending = new PendingRequest(stream, request.id);
+        const pending = new PendingRequest(stream, request);
         pendings.set(request.id, pending);
         if (request.body && MAY_BE_INTERIM.has(request.body.$case)) this.#slow.add(pending);
-        const decided =
-          request.body?.$case === 'hello'
-            ? this.#is.registration.hello(request.body.value, stream).then((result): Decided => {
-                member = result.member;
-                if (member) this.#is.changes.attached(member);
-                if (member?.isSettling && member.reportsExpected === 0) this.#is.reported(member); // it holds nothing
-                return {
-                  outcome: result.outcome,
-                  ...(result.reply ? { body: { $case: 'hello', value: result.reply } } : {}),
-                };
-              })
-            : this.#decide(member, request, pending);
-        decided
-          .catch((error: unknown) => this.#failed(request, error))
-          .then(({ outcome, body }) => {
-            pendings.delete(request.id);
-            this.#slow.delete(pending);
-            if (outcome === Outcome.FENCED && member && !member.over) void this.#checkFenced(member);
-            this.#count(request.body?.$case ?? 'none', outcome);
-            stream.reply({ id: request.id, outcome: outcome as Outcome, interim: false, body });
-          });
+        arrived.push(pending);
       }
+      portions.push(arrived);
     });
     call.on('end', lost);
     call.on('error', lost);

@@ -172,10 +172,11 @@ end
 --[[ section member ]]
 -- "own" and "due" name an open by its id and the file it is an open of.
 local function member(open_id)
-  return open_id .. string.match(KEYS[3], ':file:(.*)$')
+  return open_id .. string.sub(KEYS[3], #KEYS[2] + 1) -- "fence" is as long as "file:"
 end
 
 local function own_key(owner)
+  if owner == self then return KEYS[4] end
   return string.gsub(KEYS[2], ':fence$', '') .. ':own:' .. owner
 end
 
@@ -449,8 +450,8 @@ local function end_open(file, open_id, open)
     redis.call('DEL', file.key)
   elseif open[O_CREATE_GUID] ~= '' then
     local guids = 'g:' .. open[O_CREATE_GUID] .. open[O_CLIENT_GUID]
-    local is_last = redis.call('HGET', file.key, guids) == open_id -- no later open has the same
-    redis.call('HDEL', file.key, 'o:' .. open_id, is_last and guids or nil)
+    redis.call('HDEL', file.key, 'o:' .. open_id)
+    if redis.call('HGET', file.key, guids) == open_id then redis.call('HDEL', file.key, guids) end -- no later open has the same
   else
     redis.call('HDEL', file.key, 'o:' .. open_id)
   end
