@@ -8,8 +8,8 @@ const MAX_BATCH = 500;
 const RETRY_MS = 500;
 
 export interface OutboxOptions {
-  /** Whether it is worth trying again: the peer may live. */
-  isNeeded(): boolean;
+  /** Between a message that was not taken and the next, ms. */
+  retryMs?: number;
   /** Rejects when the peer did not take it, as far as is known. */
   send(changes: Change[], lost: boolean): Promise<void>;
   failed(error: unknown): void;
@@ -75,8 +75,8 @@ export class Outbox {
         this.#options.failed(error);
         this.#lost = true;
         this.#waiting = [];
-        if (!this.#options.isNeeded()) break;
-        await delay(RETRY_MS);
+        // A peer that is gone ends this; one that lives has to hear that it missed something, also where nothing else happens.
+        await delay(this.#options.retryMs ?? RETRY_MS);
       }
     }
     this.#isSending = false;

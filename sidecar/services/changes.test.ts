@@ -41,7 +41,7 @@ describe('what waits for a peer', () => {
     const sent: Sent[] = [];
     const settle: ((error?: Error) => void)[] = [];
     const outbox = new Outbox({
-      isNeeded: () => false,
+      retryMs: 0,
       send: (changes, lost) => {
         sent.push({ paths: changes.map(({ path }) => path), lost });
         return new Promise((resolve, reject) => settle.push((error) => (error ? reject(error) : resolve())));
@@ -76,11 +76,12 @@ describe('what waits for a peer', () => {
     expect(sent[2]).toEqual({ paths: ['b'], lost: false });
   });
 
-  test('that was not taken is a loss, told with the next message', async () => {
+  test('that was not taken is a loss, and told without anything else to tell', async () => {
     const { outbox, sent, next } = held();
     outbox.push([change('a')], false);
     await next(new Error('no answer'));
-    outbox.push([change('b')], false);
+    await new Promise((resolve) => setTimeout(resolve, 20));
     expect(sent[1]).toEqual({ paths: [], lost: true });
+    outbox.end();
   });
 });

@@ -113,6 +113,8 @@ export class ChangeFeed {
 
   /** Answered after what was changed here before. */
   async peerWatches(request: WatchRequest): Promise<WatchReply> {
+    // Who is not known yet has come since the last look: it would be taken for gone, and what it watches be forgotten.
+    if (!this.#peers().some(({ address }) => address === request.from?.address)) await this.#lookAround();
     const reply = this.#peerWatches(request);
     await this.#theirs.get(request.from?.address ?? '')?.outbox.emptied(PEER_CALL_TIMEOUT_MS / 2);
     return reply;
@@ -200,7 +202,6 @@ export class ChangeFeed {
 
   #outboxTo(address: string): Outbox {
     return new Outbox({
-      isNeeded: () => this.#peers().some((peer) => peer.address === address),
       send: async (changes, lost) => {
         const number = (this.#sent.get(address) ?? 0n) + 1n;
         this.#sent.set(address, number);
