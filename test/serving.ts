@@ -59,7 +59,13 @@ export class Serving {
       try {
         return await Serving.#start(directory, options);
       } catch (error) {
-        if (attempt < PORT_ATTEMPTS && (error as Error).message.includes('cannot listen on')) continue;
+        const { message } = error as Error;
+        if (attempt < PORT_ATTEMPTS && message.includes('cannot listen on')) continue;
+        // Seen a few times on machines under load, cause unknown: what it logged is shown, and it gets one more chance.
+        if (attempt === 1 && message.includes('was not ready within')) {
+          process.stderr.write(`${message}\n`);
+          continue;
+        }
         if (options.directory === undefined) rmSync(directory, { recursive: true, force: true });
         throw error;
       }
@@ -89,7 +95,7 @@ export class Serving {
     });
     const gone = ended(child).then((code) => {
       const why = log.filter((line) => line.msg?.startsWith('holdfast serve:'));
-      const last = [...why, ...log.slice(-5)].map((line) => JSON.stringify(line));
+      const last = [...why, ...log.slice(-80)].map((line) => JSON.stringify(line));
       throw new Error(`holdfast serve ended with ${code} before it was ready:\n${last.join('\n')}`);
     });
     gone.catch(() => {});

@@ -13,6 +13,8 @@ import { Assignment, pickTargets, type Target } from './targets.ts';
 const QUIESCE_MS = 1000;
 const RELEASE_TIMEOUT_MS = 10_000;
 const PREPARE_TIMEOUT_MS = 6000;
+/** So long a handoff waits for the store before it gives up; what asked for it asks again. */
+const STORE_AWAY_MS = 30_000;
 /** Sessions on the move at once: few, so that each client's pause is short. */
 const SESSIONS_AT_ONCE = 4;
 const RETRY_MS = 100;
@@ -136,7 +138,8 @@ export class Migration {
     await member.settled; // after a restart of this sidecar: what is resumed then must not be what is quiesced here
     if (this.#leaving) {
       member.draining = true;
-      await this.#is.registry.set(member.identity, { state: 'draining', leaving: true });
+      const state = { state: 'draining', leaving: true } as const;
+      await this.#patiently('saying that it leaves', () => this.#is.registry.set(member.identity, state));
       await this.#command(member, () => member.stream?.ask({ $case: 'stopAccepting', value: {} }, RELEASE_TIMEOUT_MS));
     }
     const following: Promise<void>[] = [];
@@ -331,7 +334,8 @@ export class Migration {
   async #lookForTargets(): Promise<void> {
     const { registry, cluster } = this.#is;
     const own = new Set([...cluster.members.values()].map((member) => member.identity.serverId));
-    this.#targets = pickTargets(await registry.list(), own, this.#wanted);
+    const servers = await this.#patiently('looking for targets', () => registry.list());
+    this.#targets = pickTargets(servers, own, this.#wanted);
     if (this.#targets.length === 0)
       this.#is.log.warn({ migration: this.id }, 'no server can take the handles: they will be released');
   }
@@ -347,6 +351,20 @@ export class Migration {
       }
       if (member.over || monotonicMs() > this.#untilMs || this.#cancelled) return undefined;
       await delay(RETRY_MS);
+    }
+  }
+
+  /** The node that is drained may be the one that runs the store: then it is away for a while, and back before the time is over. */
+  async #patiently<T>(what: string, act: () => Promise<T>): Promise<T> {
+    const untilMs = Math.min(this.#untilMs - RELEASE_RESERVE_MS, monotonicMs() + STORE_AWAY_MS);
+    for (;;) {
+      try {
+        return await act();
+      } catch (error) {
+        if (this.#cancelled || monotonicMs() > untilMs) throw error;
+        this.#is.log.info({ reason: reasonOf(error), migration: this.id }, `${what}: the store is away, trying again`);
+        await delay(RETRY_MS);
+      }
     }
   }
 

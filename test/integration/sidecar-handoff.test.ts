@@ -58,6 +58,15 @@ describe('a drain without an operator', () => {
     expect((await one.drain(1000)).left).toBe(0n);
   }, 30_000);
 
+  test('waits for a store that is away when it begins', async () => {
+    await openMany(one, [111n], 3);
+    await cluster.redis.kill();
+    const drain = one.drain(20_000);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await cluster.redis.up();
+    expect(await drain).toMatchObject({ moved: 3n, released: 0n, left: 0n });
+  }, 30_000);
+
   test('each session is quiesced, then its opens change owner, then it is released', async () => {
     const [record] = await openMany(one, [201n], 1);
     const order: string[] = [];
