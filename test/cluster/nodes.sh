@@ -40,8 +40,11 @@ node_join() {
   ensure "kube-proxy-$node" "$node/kube-proxy" "${quick[@]}" "$here/enter.sh" "$node" "$bin/kube-proxy" --config "$folder/kube-proxy.yaml"
 }
 
-# node_await NODE TIME: returns when the node has been heard of since then and is Ready.
+# node_await NODE TIME: returns when the node has been heard of since then and is Ready. One that stays silent is switched off and on.
 node_await() {
+  wait_until 30 node_was_heard_since "$1" "$2" && wait_until 30 node_is_ready "$1" && return
+  say "$1 is silent: switching it off and on"
+  node_power_off "$1" && node_start "$1" && node_join "$1"
   wait_until 90 node_was_heard_since "$1" "$2" && wait_until 30 node_is_ready "$1" && return
   show_log "kubelet-$1"
   fail "$1 is not Ready after 90 s"
