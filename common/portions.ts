@@ -1,3 +1,8 @@
+/** Acts when what this turn of the event loop sends is on its way: that leaves in setImmediate, so after two of them. */
+export function whenSent(act: () => void): void {
+  setImmediate(() => setImmediate(act));
+}
+
 /**
  * Does things in the order in which they come, at most so many in one turn of the event loop; the rest when what these have sent is on
  * its way. Processes that pass work on to each other would otherwise all wait for the slowest: each would do everything that has
@@ -29,8 +34,7 @@ export class Portions<T> {
     const portion = this.#waiting.splice(0, this.#most);
     if (this.#waiting.length > 0) {
       this.#isDue = true;
-      // What is sent in a turn leaves in setImmediate; so two of them.
-      setImmediate(() => setImmediate(() => this.#next()));
+      whenSent(() => this.#next());
     }
     for (const item of portion) this.#act(item);
   }

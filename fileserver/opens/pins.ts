@@ -1,4 +1,4 @@
-import { Durability, type OpenRecord, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
+import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
 import { ShareAccess } from '../../smb/constants.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import type { Handles } from '../handles.ts';
@@ -6,8 +6,7 @@ import type { Folder } from '../volume/folder.ts';
 import { splitStreamPath, streamPath } from '../volume/names.ts';
 import { statOf } from '../volume/volume.ts';
 import { diskPathOf, recordPathOf } from './adoption.ts';
-
-const NOTHING = Buffer.alloc(0);
+import { onBehalfOf } from './on-behalf-of.ts';
 
 /**
  * A bit of the access mask that no client can ask for (reserved in MS-SMB2 2.2.13.1): in the table it keeps the file from being
@@ -16,27 +15,6 @@ const NOTHING = Buffer.alloc(0);
 const KEEPS_FILE = 0x80_0000;
 
 const ARBITRATED = Access.readData | Access.execute | Access.writeData | Access.appendData | Access.delete;
-
-/** What the server itself asks the table for on behalf of an open that a client has or wants: it does not outlive the server. */
-function onBehalfOf(record: OpenRecord): OpenRecord {
-  return {
-    ...record,
-    openId: 0n,
-    durability: Durability.NOT_DURABLE,
-    timeoutMs: 0,
-    createGuid: NOTHING,
-    appInstanceId: NOTHING,
-    oplock: OplockLevel.OPLOCK_NONE,
-    lease: undefined,
-    deleteOnClose: false,
-    attachment: NOTHING,
-    owner: undefined,
-    ownershipVersion: 0n,
-    locks: [],
-    lockSequences: NOTHING,
-    deletePending: false,
-  };
-}
 
 /**
  * The open of a file that stands for one of its streams (MS-FSA 2.1.5.1.2.2): streams have share modes of their own, but the

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
+import { whenSent } from '../../common/portions.ts';
 import { Capabilities, Command, Dialect, Flags } from '../../smb/constants.ts';
 import { CryptoError } from '../../smb/crypto/errors.ts';
 import { preauthHashStart, preauthHashUpdate } from '../../smb/crypto/preauth.ts';
@@ -257,13 +258,10 @@ export class ServerConnection implements CallHost {
   #waitForTurn(): void {
     this.#waitsForTurn = true;
     this.#socket.pause();
-    // What is sent in a turn leaves in setImmediate; so two of them.
-    setImmediate(() =>
-      setImmediate(() => {
-        this.#waitsForTurn = false;
-        this.#goOn();
-      }),
-    );
+    whenSent(() => {
+      this.#waitsForTurn = false;
+      this.#goOn();
+    });
   }
 
   /** Past the deadline: neither takes nor sends anything until a renewal (docs/decisions/0002). */

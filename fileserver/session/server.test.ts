@@ -1,8 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { pino } from 'pino';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { Command, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
@@ -12,77 +8,37 @@ import { encodeEchoRequest } from '../../smb/wire/echo.ts';
 import { framePrefix } from '../../smb/wire/framing.ts';
 import { joinCompound } from '../../smb/wire/header.ts';
 import { encodeLogoffRequest } from '../../smb/wire/logoff.ts';
-import { FileServer } from '../file-server.ts';
+import type { FileServer } from '../file-server.ts';
 import { eventually } from '../testing/eventually.ts';
 import { RawClient, RELATED } from '../testing/raw-client.ts';
-import { ScriptedSidecar } from '../testing/scripted-sidecar.ts';
+import type { ScriptedSidecar } from '../testing/scripted-sidecar.ts';
+import { ALICE, TestServer } from '../testing/test-server.ts';
 
-const USER = 'alice';
-const PASSWORD = 'secret';
+const [USER, PASSWORD] = ALICE;
 
 describe('a server', () => {
-  let folder: string;
-  let sidecar: ScriptedSidecar;
+  let under: TestServer;
   let server: FileServer;
+  let sidecar: ScriptedSidecar;
   let port: number;
-  let clients: RawClient[];
 
   beforeEach(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'holdfast-server-'));
-    mkdirSync(join(folder, 'users'));
-    mkdirSync(join(folder, 'volume'));
-    writeFileSync(join(folder, 'users', USER), `${PASSWORD}\n`);
     const share = { volume: 'v', path: '/', access: [{ principal: USER, permission: 'Full' }] };
-    const config = {
-      clusterId: 'c',
-      clusterName: 'c',
-      volumes: [{ name: 'v', path: join(folder, 'volume') }],
+    under = await TestServer.start({
       shares: [
         { ...share, name: 'data' },
         { ...share, name: 'closed', access: [{ principal: 'bob', permission: 'Full' }] },
         { ...share, name: 'encrypted', encryption: 'Required' },
       ],
-      store: { addresses: ['127.0.0.1:1'] },
-    };
-    writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
-    sidecar = new ScriptedSidecar();
-    sidecar.decide = ({ body }) => ({
-      outcome: body?.$case === 'claimSession' ? Outcome.NOT_FOUND : Outcome.GRANTED,
     });
-    await sidecar.start(join(folder, 'sidecar.sock'));
-    server = new FileServer(
-      {
-        config: join(folder, 'config.json'),
-        runDir: folder,
-        usersDir: join(folder, 'users'),
-        listen: '127.0.0.1:0',
-        advertise: '127.0.0.1:445',
-        metrics: '127.0.0.1:0',
-        worker: '0',
-        serverName: 'TEST',
-      },
-      pino({ level: 'silent' }),
-    );
-    port = await server.start();
-    clients = [];
+    ({ server, sidecar, port } = under);
   });
 
-  afterEach(async () => {
-    for (const client of clients) client.end();
-    await server.stop();
-    sidecar.stop();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  afterEach(() => under.stop());
 
-  const connected = async () => {
-    const client = await RawClient.connect(port);
-    clients.push(client);
-    return client;
-  };
+  const connected = () => under.connected();
   const loggedOn = async () => {
-    const client = await RawClient.loggedOn(port, USER, PASSWORD);
-    clients.push(client);
-    return client;
+    return under.keep(await RawClient.loggedOn(port, USER, PASSWORD));
   };
   const echo = async (client: RawClient) => (await client.request(Command.ECHO, encodeEchoRequest())).header.status;
 

@@ -15,15 +15,15 @@ export const BOB = ['bob', 'other secret'] as const;
 export class TestServer {
   readonly folder: string;
   readonly port: number;
-  readonly #server: FileServer;
-  readonly #sidecar: ScriptedSidecar;
+  readonly server: FileServer;
+  readonly sidecar: ScriptedSidecar;
   readonly #clients: RawClient[] = [];
 
   constructor(folder: string, port: number, server: FileServer, sidecar: ScriptedSidecar) {
     this.folder = folder;
     this.port = port;
-    this.#server = server;
-    this.#sidecar = sidecar;
+    this.server = server;
+    this.sidecar = sidecar;
   }
 
   /** @param config fields of config.json beside those that a server cannot be without */
@@ -31,7 +31,7 @@ export class TestServer {
     const folder = mkdtempSync(join(tmpdir(), 'holdfast-server-'));
     mkdirSync(join(folder, 'users'));
     mkdirSync(join(folder, 'volume'));
-    for (const [name, password] of [ALICE, BOB]) writeFileSync(join(folder, 'users', name), password);
+    for (const [name, password] of [ALICE, BOB]) writeFileSync(join(folder, 'users', name), `${password}\n`);
     const access = [{ principal: '*', permission: 'Full' }];
     writeFileSync(
       join(folder, 'config.json'),
@@ -67,14 +67,18 @@ export class TestServer {
 
   async stop(): Promise<void> {
     for (const client of this.#clients) client.end();
-    await this.#server.stop();
-    this.#sidecar.stop();
+    await this.server.stop();
+    this.sidecar.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
   /** A client that is connected. */
   async connected(): Promise<RawClient> {
-    const client = await RawClient.connect(this.port);
+    return this.keep(await RawClient.connect(this.port));
+  }
+
+  /** A client that ends with the server. */
+  keep(client: RawClient): RawClient {
     this.#clients.push(client);
     return client;
   }

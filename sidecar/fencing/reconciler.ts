@@ -10,6 +10,7 @@ import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
 import { checkStore } from '../table/connection.ts';
 import type { Keys } from '../table/keys.ts';
+import { ownerOf } from '../table/records.ts';
 import type { Store } from '../table/store.ts';
 import type { Table } from '../table/table.ts';
 import type { Registry } from './registry.ts';
@@ -271,8 +272,4 @@ export class Reconciler {
   async resume(member: Member): Promise<void> {
     if (!member.draining) await member.stream?.ask({ $case: 'resume', value: { sessionIds: [] } }, RELEASE_TIMEOUT_MS);
   }
-}
-
-function ownerOf(record: OpenRecord): string {
-  return `${record.owner?.serverId}@${record.owner?.epoch}`;
 }

@@ -3,6 +3,7 @@ import { delay, monotonicMs } from '../../common/time.ts';
 import { type OpenRecord, OpenReply, OpenState, Outcome, type Reclaim } from '../../proto/generated/handles.ts';
 import { RETRY_MS } from '../constants.ts';
 import { parseIdentity } from '../table/keys.ts';
+import { ownerOf } from '../table/records.ts';
 import { Internal, shardOfOpen } from '../table/table.ts';
 import type { Components } from './components.ts';
 import type { Endings } from './endings.ts';
@@ -144,8 +145,7 @@ export class Ownership {
   async #letGoUnknown(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
     if (member.reportsExpected > 0) return { ok: false, reason: 'its opens are still being reported' };
     const found = await this.#is.table.find(member.identity, fileId, Buffer.alloc(0), openId);
-    if (!found.record || `${found.record.owner?.serverId}@${found.record.owner?.epoch}` !== member.owner)
-      return { ok: true, reason: '' };
+    if (!found.record || ownerOf(found.record) !== member.owner) return { ok: true, reason: '' };
     // The table gave it to a client here a moment ago; the answer is on its way.
     if (member.asking.has(openId) || member.opens.has(openId)) return RECLAIMED_HERE;
     if (!(await this.#drop(member, found.record)))

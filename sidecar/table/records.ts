@@ -127,6 +127,11 @@ export function readAwaited(list: Answer): Awaited[] {
   return list.map((entry) => ({ holder: bytesAt(entry as Answer, 0), number: numberAt(entry as Answer, 1) }));
 }
 
+/** The owner of an open as the table writes it, `serverId@epoch`. */
+export function ownerOf({ owner }: OpenRecord): string {
+  return `${owner?.serverId}@${owner?.epoch}`;
+}
+
 /** The number of the last operation on an open, from its flat record. */
 export function operationOf(flat: Answer): number {
   return numberAt(flat, 21);

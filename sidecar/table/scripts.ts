@@ -30,7 +30,7 @@ export type ScriptName = (typeof SCRIPT_NAMES)[number];
 const BATCHED: readonly ScriptName[] = ['open', 'close'];
 
 export function mayBatch(name: ScriptName): boolean {
-  return name === 'open' || name === 'close';
+  return BATCHED.includes(name);
 }
 
 export interface LoadedScript {

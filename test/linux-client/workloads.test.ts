@@ -25,13 +25,13 @@ const HOST = '10.0.2.2';
 /** Each ends with an error when something is not as it should be. */
 const workloads: Record<string, string> = {
   tree: `
-    tar xf /tmp/tree.tar -C /tmp; mkdir /mnt/work
-    tar xf /tmp/tree.tar -C /mnt/work
-    diff -r /tmp/tree /mnt/work/tree
+    tar xf /tmp/tree.tar -C /tmp; mkdir /mnt/unpacked
+    tar xf /tmp/tree.tar -C /mnt/unpacked
+    diff -r /tmp/tree /mnt/unpacked/tree
     umount /mnt; mount_share /mnt
-    diff -r /tmp/tree /mnt/work/tree
-    rm -r /mnt/work/tree
-    [ -z "$(ls -A /mnt/work)" ]; rmdir /mnt/work`,
+    diff -r /tmp/tree /mnt/unpacked/tree
+    rm -r /mnt/unpacked/tree
+    [ -z "$(ls -A /mnt/unpacked)" ]; rmdir /mnt/unpacked`,
   rsync: `
     [ -d /tmp/tree ] || tar xf /tmp/tree.tar -C /tmp
     rsync -a --checksum /tmp/tree/ /mnt/synced/

@@ -1,9 +1,10 @@
-import { Durability, type OpenRecord, OplockLevel, Outcome, type Reserve } from '../../../proto/generated/handles.ts';
+import { type OpenRecord, Outcome, type Reserve } from '../../../proto/generated/handles.ts';
 import { ShareAccess } from '../../../smb/constants.ts';
 import { FileAttribute } from '../../../smb/fscc/constants.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
+import { onBehalfOf } from '../../opens/on-behalf-of.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import { askerOf } from '../../security/asker.ts';
 import { directoryRights, rightsTo } from '../../security/rights.ts';
@@ -181,26 +182,12 @@ export async function withParentOpen(
   const { rights } = await directoryRights(folder, target.parentFd, askerOf(request));
   if ((rights & (open.isDirectory ? Access.addSubdirectory : Access.addFile)) === 0) return Status.ACCESS_DENIED;
   const record: OpenRecord = {
-    ...open.record,
-    openId: 0n,
+    ...onBehalfOf(open.record),
     fileId: await folder.fileId(target.parentFd, await statOf(folder.posix, target.parentFd)),
     path: recordPathOf(parentOf(target.path)),
     isDirectory: true,
     access: Access.addFile | Access.synchronize,
     shareAccess: ShareAccess.READ | ShareAccess.WRITE,
-    durability: Durability.NOT_DURABLE,
-    timeoutMs: 0,
-    createGuid: NOTHING,
-    appInstanceId: NOTHING,
-    oplock: OplockLevel.OPLOCK_NONE,
-    lease: undefined,
-    deleteOnClose: false,
-    attachment: NOTHING,
-    owner: undefined,
-    ownershipVersion: 0n,
-    locks: [],
-    lockSequences: NOTHING,
-    deletePending: false,
   };
   const { outcome, value } = await handles.open({ record, truncates: false, drop: undefined }, request);
   if (outcome !== Outcome.GRANTED || !value?.record) return changeStatusOf(outcome);
