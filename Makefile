@@ -78,7 +78,7 @@ test-unit: build ## unit and property tests, beside the code
 
 .PHONY: test-integration
 test-integration: build ## parts against a real Redis, real clients, a real kube-apiserver
-	test/cluster/install-packages.sh redis clients cluster metrics
+	test/cluster/install-packages.sh redis clients cluster volumes metrics
 	test/cluster/build.sh
 	$(jest) --outputFile=out/tests/integration.json --json --runInBand --roots test/integration test/fuzz
 

@@ -24,6 +24,7 @@ async function flushFile(open: OpenFile): Promise<Reply> {
     const result = await open.folder.posix.sync(open.fd);
     if (result < 0) open.unstable = true;
     checked(result, 'fsync');
+    open.reportLostWrites();
     return reply(encodeFlushResponse());
   } finally {
     open.end(true);

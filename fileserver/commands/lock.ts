@@ -104,7 +104,7 @@ async function decide(
 /** Who gets the lock next must find what was written under it, also on volumes whose nodes cache on their own. */
 async function stableBeforeUnlock(open: OpenFile, elements: readonly TableElement[]): Promise<void> {
   if (open.folder.volume.coherent || !open.unstable || !elements.some(({ unlock }) => unlock)) return;
-  await open.folder.posix.sync(open.fd);
+  await open.stabilize();
 }
 
 /** The request gives up waiting when it is cancelled, and when its open is closed. */

@@ -110,7 +110,15 @@ async function fill(
     if (seen % ENTRIES_PER_TURN === 0) await new Promise(setImmediate);
     const name = await scan.next();
     if (name === undefined) break;
-    const entry = namesOnly ? nameOnly(name) : await entryOf(open, scan, name);
+    let entry: DirectoryEntry | undefined;
+    try {
+      entry = namesOnly ? nameOnly(name) : await entryOf(open, scan, name);
+    } catch (error) {
+      // What was found goes out; the name that the volume failed at comes first the next time.
+      scan.pushBack(name);
+      if (lastAt < 0) throw error;
+      break;
+    }
     if (entry === undefined) continue;
     if (shortNames && !isDots(name)) entry.shortName = otherShortName(name.wire);
     const used = appendDirectoryEntry(fileInformationClass, output, at, entry);

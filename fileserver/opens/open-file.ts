@@ -5,6 +5,7 @@ import type { Session } from '../session/session.ts';
 import type { TreeConnect } from '../session/tree-connect.ts';
 import type { DirectoryScan } from '../volume/directory-scan.ts';
 import type { Folder } from '../volume/folder.ts';
+import { checked } from '../volume/posix.ts';
 import { type Attachment, decodeAttachment } from './attachment.ts';
 import { ChannelSequence } from './channel-sequence.ts';
 import { leaseNameOf } from './lease-name.ts';
@@ -58,6 +59,8 @@ export class OpenFile {
   hasWritten = false;
   /** What was written may not be stable yet. */
   unstable = false;
+  /** -errno of a sync that no request waited for: what was written before may be lost. The next FLUSH or the CLOSE says so; 0: none. */
+  lostWrites = 0;
   /** Set by CLOSE, and when the open leaves this server: no operation begins any more. */
   closing = false;
   /** Times that SET_INFO froze with -1: READ and WRITE do not change them (MS-FSCC 2.4.7). */
@@ -120,6 +123,20 @@ export class OpenFile {
     const id = Buffer.allocUnsafe(8);
     id.writeBigUInt64BE(openId);
     return id.toString('latin1');
+  }
+
+  /** Makes what was written stable, for others to see; that it could not be is told to who flushes or closes this open. */
+  async stabilize(): Promise<boolean> {
+    const result = await this.folder.posix.sync(this.fd);
+    if (result < 0) this.lostWrites = result;
+    return result >= 0;
+  }
+
+  /** Throws PosixError where writes of before were lost, once. */
+  reportLostWrites(): void {
+    const result = this.lostWrites;
+    this.lostWrites = 0;
+    checked(result, 'fsync');
   }
 
   /** Whether all of these rights were granted. */

@@ -180,17 +180,19 @@ export class Opens implements OpenTable {
     }
   }
 
-  #closeDescriptors(open: OpenFile): Eventually<unknown> {
+  /** 0, or the -errno of close(2), by which network file systems tell of writes that were lost. */
+  #closeDescriptors(open: OpenFile): Eventually<number> {
     const { fd, scan } = open;
     open.fd = -1;
     open.scan = undefined;
-    const closed = fd < 0 ? undefined : open.folder.posix.close(fd);
-    return scan ? Promise.all([scan.close(), closed]) : closed;
+    const closed = fd < 0 ? 0 : open.folder.posix.close(fd);
+    return scan ? Promise.all([closed, scan.close()]).then(([result]) => result) : closed;
   }
 
   /**
    * Ends an open for good (CLOSE, or the end of a session of an open that is not durable): operations in flight end first, the
-   * table is told, a file that is to be deleted is removed. `beforeClose` runs when nothing is in flight any more.
+   * table is told, a file that is to be deleted is removed. `beforeClose` runs when nothing is in flight any more. Throws PosixError
+   * where what was written through the open could not be made stable: it is closed all the same.
    */
   async close(open: OpenFile, beforeClose?: () => Promise<void>): Promise<void> {
     open.startClosing();
@@ -199,7 +201,7 @@ export class Opens implements OpenTable {
       if (beforeClose) await beforeClose();
       if (this.#changes.active) this.#changes.closed(open);
       if (open.isDirectory && open.record.deleteOnClose) await this.#keepIfFull(open);
-      if (open.unstable && !open.folder.volume.coherent) await open.folder.posix.sync(open.fd);
+      if (open.unstable && !open.folder.volume.coherent) await open.stabilize();
       if (open.base) await passOnWriteTime(open, open.base);
     } finally {
       this.#remove(open);
@@ -208,12 +210,14 @@ export class Opens implements OpenTable {
         fileId: open.record.fileId,
         openId: open.record.openId,
       });
-      if (closed instanceof Promise) await closed;
+      const closedWith = closed instanceof Promise ? await closed : closed;
+      if (closedWith < 0 && open.unstable) open.lostWrites = closedWith;
       if (outcome === Outcome.GRANTED && value?.remove) {
         await this.#removeClosed(open.record, open.folder, diskPathOf(value.path || open.record.path), open.tree, open);
       }
       if (open.base) await this.#releaseBase(open, open.base);
     }
+    open.reportLostWrites();
   }
 
   /** An open of a stream ended, and lets go of the file: the last one to do so may be what its removal waits for. */
@@ -355,9 +359,8 @@ export class Opens implements OpenTable {
   async #settleOne(open: OpenFile): Promise<void> {
     await open.changesDrained();
     if (!open.unstable || open.fd < 0) return;
-    const result = await open.folder.posix.sync(open.fd);
-    if (result < 0) this.#log.warn({ openId: String(open.record.openId), errno: -result }, 'fsync failed');
-    else open.unstable = false;
+    if (await open.stabilize()) open.unstable = false;
+    else this.#log.warn({ openId: String(open.record.openId), errno: -open.lostWrites }, 'fsync failed');
   }
 
   async #whenSettled(open: OpenFile, finished: (openId: bigint) => void): Promise<void> {

@@ -65,6 +65,18 @@ export const lastNameOf = (path: DiskPath): string => path.slice(path.lastIndexO
 export const childOf = (parent: DiskPath, name: string): DiskPath => (parent === '.' ? name : `${parent}/${name}`);
 
 const NOT_FOUND = new Set<number>([-Errno.ENOENT, -Errno.ENOTDIR]);
+/** Why an entry is not shown in a listing: it is gone, is nothing for this process, or leads out of the share or into a circle. */
+const HIDES = new Set<number>([
+  ...NOT_FOUND,
+  ...[-Errno.EACCES, -Errno.EPERM, -Errno.EXDEV, -Errno.ELOOP, -Errno.EAGAIN, -Errno.ENAMETOOLONG],
+]);
+
+function failed(result: number, call: string): never {
+  throw new PosixError(-result, call);
+}
+
+/** Of access(2). */
+const W_OK = 2;
 
 /** Names that begin so are in the middle of a change. */
 const DRAFT = '.holdfast-link-';
@@ -255,18 +267,18 @@ export class Folder {
     return bytes === -Errno.ENODATA ? noAttributes : this.#otherAttributes(fd);
   }
 
-  /** Of a name in a directory, to be shown: none where they cannot be read. A symbolic link is not followed. */
+  /**
+   * Of a name in a directory, to be shown: none where it is gone, or this process must not read them. A symbolic link is not
+   * followed. Throws PosixError where the volume fails.
+   */
   async attributesAt(dirFd: number, name: string): Promise<StoredAttributes> {
     const bytes = await this.posix.getAttributeAt(dirFd, name, MetadataName.attributes, ATTRIBUTE_MAXIMUM_SIZE);
     if (typeof bytes !== 'number') return decodeAttributes(bytes);
     if (bytes === -Errno.ENODATA) return noAttributes;
     const fd = await this.posix.openBeneath(dirFd, name, O.PATH | O.NOFOLLOW);
-    if (fd < 0) return noAttributes;
+    if (fd < 0) return HIDES.has(fd) ? noAttributes : failed(fd, 'openat2');
     try {
       return await this.#otherAttributes(fd);
-    } catch (error) {
-      if (!(error instanceof PosixError)) throw error;
-      return noAttributes;
     } finally {
       await this.posix.close(fd);
     }
@@ -405,6 +417,15 @@ export class Folder {
     return result;
   }
 
+  /**
+   * What is to be deleted goes with its last open, and nobody is told then that it stayed: on a volume that is mounted read-only
+   * this is found out before (MS-FSA 2.1.5.15.3). Throws PosixError with EROFS.
+   */
+  async expectWritable(fd: number): Promise<void> {
+    const result = await this.posix.access(fd, W_OK);
+    if (result === -Errno.EROFS) throw new PosixError(Errno.EROFS, 'access');
+  }
+
   /** Makes a directory's names stable (invariant 5). Throws PosixError. */
   async syncDirectory(dirFd: number): Promise<void> {
     const fd = checked(await this.posix.reopen(dirFd, O.RDONLY | O.DIRECTORY), 'open directory');
@@ -469,17 +490,20 @@ export class Folder {
     }
   }
 
-  /** Of a directory's entry; symbolic links are followed within the share. undefined: gone, or not to be shown. */
+  /**
+   * Of a directory's entry; symbolic links are followed within the share. undefined: gone, or not to be shown. Throws PosixError
+   * where the volume fails: a listing that left names out would say that they are not there.
+   */
   async entry(
     dirFd: number,
     dirPath: DiskPath,
     name: string,
   ): Promise<{ stat: Stat; stored: StoredAttributes } | undefined> {
     const stat = await this.posix.statAt(dirFd, name);
-    if (typeof stat === 'number') return undefined;
+    if (typeof stat === 'number') return HIDES.has(stat) ? undefined : failed(stat, 'statx');
     if (!isSymlink(stat)) return { stat, stored: await this.attributesAt(dirFd, name) };
     const fd = await this.open(childOf(dirPath, name), O.PATH);
-    if (fd < 0) return undefined;
+    if (fd < 0) return HIDES.has(fd) ? undefined : failed(fd, 'openat2');
     try {
       return { stat: await statOf(this.posix, fd), stored: await this.attributes(fd) };
     } finally {

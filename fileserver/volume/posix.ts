@@ -11,9 +11,12 @@ const libc = koffi.load('libc.so.6');
 export const Errno = osConstants.errno;
 
 const errnoNames = new Map<number, string>(Object.entries(Errno).map(([name, value]) => [value, name]));
-errnoNames.set(116, 'ESTALE');
-errnoNames.set(122, 'EDQUOT');
+// Those that Node does not name, and the usual ones of two names for one number.
+errnoNames.set(11, 'EAGAIN');
 errnoNames.set(95, 'EOPNOTSUPP');
+errnoNames.set(112, 'EHOSTDOWN');
+errnoNames.set(117, 'EUCLEAN');
+errnoNames.set(121, 'EREMOTEIO');
 
 /** A system call failed. `code` is the name of the errno, e.g. ENOENT. */
 export class PosixError extends Error {

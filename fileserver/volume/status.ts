@@ -27,6 +27,12 @@ const statuses: Record<string, number> = {
   EBADF: Status.FILE_CLOSED,
   EIO: Status.UNEXPECTED_IO_ERROR,
   ENXIO: Status.UNEXPECTED_IO_ERROR,
+  // A network file system that lost its server, or a FUSE daemon that died: the volume is still mounted.
+  ENOTCONN: Status.UNEXPECTED_IO_ERROR,
+  EREMOTEIO: Status.UNEXPECTED_IO_ERROR,
+  // Damage that the file system has found.
+  EUCLEAN: Status.DISK_CORRUPT_ERROR,
+  EBADMSG: Status.DISK_CORRUPT_ERROR,
   ENODEV: Status.NO_SUCH_DEVICE,
   EMFILE: Status.TOO_MANY_OPENED_FILES,
   ENFILE: Status.TOO_MANY_OPENED_FILES,

@@ -11,12 +11,13 @@ packages_of() {
       iproute2 conntrack procps kmod util-linux openssl curl ca-certificates jq ;;
     linux-client) echo qemu-system-x86 busybox-static cpio kmod ;;
     workloads) echo git rsync sqlite3 ;;
+    volumes) echo bindfs e2fsprogs mount perl-base ;;
     metrics) echo prometheus ;;
     browser) echo chromium ;;
     *) return 1 ;;
   esac
 }
-groups='redis clients cluster linux-client workloads metrics browser'
+groups='redis clients cluster linux-client workloads volumes metrics browser'
 [ $# -ge 1 ] || { echo "usage: install-packages.sh GROUP..., of: $groups" >&2; exit 2; }
 wanted=()
 for group in "$@"; do

@@ -55,8 +55,8 @@ class Watched {
     return all;
   }
 
-  close(): Promise<void> {
-    return this.#open.close();
+  async close(): Promise<void> {
+    await this.#open.close();
   }
 }
 

@@ -13,7 +13,11 @@ import { Status } from '../../smb/status.ts';
 import { encodeCloseRequest } from '../../smb/wire/close.ts';
 import { decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
+import { encodeFlushRequest } from '../../smb/wire/flush.ts';
 import { decodeIoctlResponse, encodeIoctlRequest } from '../../smb/wire/ioctl.ts';
+import { decodeReadResponse, encodeReadRequest } from '../../smb/wire/read.ts';
+import { encodeSetInfoRequest } from '../../smb/wire/set-info.ts';
+import { encodeWriteRequest } from '../../smb/wire/write.ts';
 
 /** What one request may carry or ask for, bytes. */
 const PAYLOAD_BYTES = 65_536;
@@ -77,7 +81,30 @@ export class RawOpen {
     return { status, output: isAnswer ? decodeIoctlResponse(message).output : Buffer.alloc(0) };
   }
 
-  async close(): Promise<void> {
-    await send(this.client, Command.CLOSE, encodeCloseRequest({ flags: 0, fileId: this.fileId }));
+  /** SET_INFO. @param infoType InfoType.* */
+  async set(infoType: number, fileInfoClass: number, input: Buffer, additionalInformation = 0): Promise<number> {
+    const body = encodeSetInfoRequest({ infoType, fileInfoClass, additionalInformation, fileId: this.fileId, input });
+    return (await send(this.client, Command.SET_INFO, body)).status;
+  }
+
+  async write(offset: number, data: Buffer): Promise<number> {
+    const request = { data, offset, fileId: this.fileId, channel: 0, remainingBytes: 0, flags: 0 };
+    const body = encodeWriteRequest({ ...request, channelInfo: Buffer.alloc(0) });
+    return (await send(this.client, Command.WRITE, body)).status;
+  }
+
+  async read(offset: number, length: number): Promise<{ status: number; data: Buffer }> {
+    const request = { length, offset, fileId: this.fileId, minimumCount: 0, channel: 0, remainingBytes: 0, flags: 0 };
+    const body = encodeReadRequest({ ...request, channelInfo: Buffer.alloc(0) });
+    const { status, message } = await send(this.client, Command.READ, body);
+    return { status, data: status === Status.SUCCESS ? decodeReadResponse(message).data : Buffer.alloc(0) };
+  }
+
+  async flush(): Promise<number> {
+    return (await send(this.client, Command.FLUSH, encodeFlushRequest({ fileId: this.fileId }))).status;
+  }
+
+  async close(): Promise<number> {
+    return (await send(this.client, Command.CLOSE, encodeCloseRequest({ flags: 0, fileId: this.fileId }))).status;
   }
 }

@@ -1,5 +1,5 @@
 import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
-import { CreateAction, CreateDisposition, FileAttributes } from '../../../smb/constants.ts';
+import { CreateAction, CreateDisposition, CreateOptions, FileAttributes } from '../../../smb/constants.ts';
 import { NotifyFilter } from '../../../smb/fscc/constants.ts';
 import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
 import { Status } from '../../../smb/status.ts';
@@ -15,12 +15,12 @@ import type { FoundFile } from '../../volume/folder.ts';
 import type { FileDescription } from '../../volume/known-files.ts';
 import {
   checked,
+  Errno,
   type Eventually,
   FALLOC_KEEP_SIZE,
   isDirectory,
   isRegular,
   O,
-  PosixError,
   type Stat,
 } from '../../volume/posix.ts';
 import { statOf, statted } from '../../volume/volume.ts';
@@ -63,6 +63,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
     const described = folder.describe(found);
     about = described instanceof Promise ? await described : described;
     if (about.stored.eaSize > 0 && lacksEaKnowledge(ask)) await refuseNeededEas(ask, found.fd);
+    if ((wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0) await folder.expectWritable(found.fd);
     const deciding = decide(ask, found, about);
     decided = deciding instanceof Promise ? await deciding : deciding;
     record = recordFor(ask, {
@@ -182,9 +183,9 @@ async function truncate(ask: CreateAsk, fd: number, stored: StoredAttributes): P
   }
 }
 
-/** AlSi (MS-SMB2 3.3.5.9.2): room for what will be written; only a full volume is an error. */
+/** AlSi (MS-SMB2 3.3.5.9.2): room for what will be written. Where the volume cannot reserve any, writing takes it. Throws PosixError. */
 export async function reserveSpace(ask: CreateAsk, fd: number, size: number): Promise<void> {
   if (size === 0) return;
   const result = await ask.folder.posix.allocate(fd, FALLOC_KEEP_SIZE, 0, size);
-  if (result === -28 /* ENOSPC */ || result === -27 /* EFBIG */) throw new PosixError(-result, 'fallocate');
+  if (result !== -Errno.EOPNOTSUPP && result !== -Errno.ENOSYS) checked(result, 'fallocate');
 }

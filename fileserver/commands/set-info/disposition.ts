@@ -33,6 +33,7 @@ export async function setDisposition(
 async function checkDeletable(open: OpenFile, ignoreReadonly: boolean): Promise<number> {
   if (open.path === '.') return Status.CANNOT_DELETE;
   const { folder } = open;
+  await folder.expectWritable(open.metadataFd);
   const attributes = fileAttributes(await statOfOpen(open), await folder.attributes(open.metadataFd));
   if ((attributes & FileAttribute.readonly) !== 0 && !ignoreReadonly) return Status.CANNOT_DELETE;
   return open.isDirectory && !(await isEmptyDirectory(folder.posix, open.fd))
