@@ -25,7 +25,8 @@ interface Access {
 
 interface Connection {
   client: ControlClient;
-  authority: string;
+  /** What it was made with: a certificate ends, and a connection that is made anew would still show the old one. */
+  tls: TlsMaterial;
   usedMs: number;
 }
 
@@ -141,14 +142,14 @@ export class Sidecars {
     this.#closeIdle();
     const key = `${clusterUid} ${address}`;
     const before = this.#connections.get(key);
-    if (before?.authority === access.authority) {
+    if (before?.tls === access.tls) {
       before.usedMs = monotonicMs();
       return { client: before.client, address };
     }
-    before?.client.close();
+    before?.client.close(); // what is under way goes on
     const { credentials, options } = sidecarChannel(access.tls);
     const client = new ControlClient(address, credentials, options);
-    this.#connections.set(key, { client, authority: access.authority, usedMs: monotonicMs() });
+    this.#connections.set(key, { client, tls: access.tls, usedMs: monotonicMs() });
     return { client, address };
   }
 

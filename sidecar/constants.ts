@@ -14,6 +14,8 @@ export const BREAK_TIMEOUT_MS = 35_000;
 export const PEER_CALL_TIMEOUT_MS = 1000;
 /** Between two tries of a decision that waits (a lock, a client that may come back, last writes that settle). */
 export const RETRY_MS = 50;
+/** How often a sidecar looks whether its certificates were rotated. */
+export const TLS_LOOK_MS = 60_000;
 /** Waiting lock requests are tried again at least this often, woken or not. */
 export const LOCK_RETRY_MS = 1000;
 /** Bits of a lease's state, as in MS-SMB2 2.2.13.2.8. */

@@ -5,14 +5,14 @@ import type { ClusterConfig } from '../common/config.ts';
 import { HoldfastError, reasonOf } from '../common/errors.ts';
 import type { Logger } from '../common/logging.ts';
 import type { Health } from '../common/metrics.ts';
-import { readTlsMaterial, serverCredentials } from '../common/tls.ts';
+import { PeerServerCredentials, RotatedTls } from '../common/tls.ts';
 import { ControlService as ControlDefinition } from '../proto/generated/control.ts';
 import { HandlesService as HandlesDefinition } from '../proto/generated/handles.ts';
 import { PeerService as PeerDefinition } from '../proto/generated/peer.ts';
 import { Breaks } from './breaks/breaks.ts';
 import { Delivery } from './breaks/delivery.ts';
 import { WaitingRoom } from './breaks/waiting-room.ts';
-import { MAX_MESSAGE_BYTES, storeWaitMs } from './constants.ts';
+import { MAX_MESSAGE_BYTES, storeWaitMs, TLS_LOOK_MS } from './constants.ts';
 import { Clock } from './fencing/clock.ts';
 import { isProvenDead } from './fencing/death.ts';
 import { Fencer } from './fencing/fencer.ts';
@@ -48,6 +48,8 @@ export interface SidecarOptions {
   /** host:port at which they reach it; ":0" at its end is replaced by the port it got. */
   advertise: string;
   tlsDir: string;
+  /** How often rotated certificates are looked for there, ms. */
+  tlsLookMs?: number;
   serverId: string;
   pod: string;
   node: string;
@@ -72,6 +74,7 @@ export class Sidecar {
   readonly #changes: ChangeFeed;
   readonly #registration: Registration;
   readonly #place: { serverId: string; address: string; pod: string; node: string };
+  readonly #tls: RotatedTls;
   readonly #local: Server;
   readonly #remote: Server;
   #registered = false;
@@ -88,8 +91,9 @@ export class Sidecar {
     const table = new Table(this.#store, keys, storeWaitMs(leaseDurationMs));
     const registry = new Registry(this.#store, keys);
     const cluster = new ClusterView();
+    this.#tls = new RotatedTls(options.tlsDir);
     const peers = new Peers(
-      () => readTlsMaterial(options.tlsDir),
+      () => this.#tls.material,
       (identity) => cluster.fenceOf(identity),
     );
     const patienceMs = 2 * leaseDurationMs + writeSettleMs + 1000;
@@ -189,8 +193,18 @@ export class Sidecar {
 
   /** Listens, and opens the store. A store that cannot be used yet is tried again; only what a person must mend throws. */
   async start(): Promise<void> {
-    const { listen, tlsDir, runDir, log } = this.#options;
-    this.port = await bind(this.#remote, listen, serverCredentials(readTlsMaterial(tlsDir)));
+    const { listen, runDir, log, tlsLookMs = TLS_LOOK_MS } = this.#options;
+    const credentials = new PeerServerCredentials(this.#tls.material);
+    this.port = await bind(this.#remote, listen, credentials);
+    this.#tls.watch(
+      tlsLookMs,
+      (tls) => {
+        credentials.use(tls);
+        log.info('the certificate was rotated');
+      },
+      (error) =>
+        log.warn({ reason: reasonOf(error) }, 'the certificates cannot be read again: those that are known stay'),
+    );
     this.#place.address = this.#place.address.replace(/:0$/, `:${this.port}`);
     const socket = join(runDir, 'sidecar.sock');
     rmSync(socket, { force: true });
@@ -230,6 +244,7 @@ export class Sidecar {
     this.#reconciler.stop();
     this.#handles.end();
     this.#changes.end();
+    this.#tls.end();
     this.#local.forceShutdown();
     this.#remote.forceShutdown();
     this.components.peers.end();

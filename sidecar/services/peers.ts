@@ -24,11 +24,11 @@ type Unary<Request, Response> = (
 
 /** Connections to the sidecars of other pods, one each, made when first needed. */
 export class Peers {
-  readonly #clients = new Map<string, { client: PeerClient; usedMs: number }>();
+  readonly #clients = new Map<string, { client: PeerClient; tls: TlsMaterial; usedMs: number }>();
   readonly #tls: () => TlsMaterial;
   readonly #fenceOf: (identity: string) => AbortSignal;
 
-  /** @param tls reads the certificates; they are rotated in place @param fenceOf aborted when that server is known to be fenced */
+  /** @param tls the certificates of now: another object when they were rotated @param fenceOf aborted when that server is known to be fenced */
   constructor(tls: () => TlsMaterial, fenceOf: (identity: string) => AbortSignal) {
     this.#tls = tls;
     this.#fenceOf = fenceOf;
@@ -81,17 +81,19 @@ export class Peers {
 
   #client(address: string): PeerClient {
     const known = this.#clients.get(address);
-    if (known) {
+    const tls = this.#tls();
+    if (known?.tls === tls) {
       known.usedMs = performance.now();
       return known.client;
     }
-    const { credentials, options } = sidecarChannel(this.#tls());
+    known?.client.close(); // what is under way goes on
+    const { credentials, options } = sidecarChannel(tls);
     const client = new PeerClient(address, credentials, {
       ...options,
       'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
       'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
     });
-    this.#clients.set(address, { client, usedMs: performance.now() });
+    this.#clients.set(address, { client, tls, usedMs: performance.now() });
     return client;
   }
 }

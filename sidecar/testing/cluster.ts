@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createAuthority, issueCertificate } from '../../common/certificates.ts';
+import { type Certificate, createAuthority, issueCertificate } from '../../common/certificates.ts';
 import { type ClusterConfig, checkClusterConfig } from '../../common/config.ts';
 import { createLogger } from '../../common/logging.ts';
 import { OPERATOR_IDENTITY, readTlsMaterial, SIDECAR_IDENTITY, sidecarChannel } from '../../common/tls.ts';
@@ -18,7 +18,8 @@ export class TestCluster {
   readonly pods: TestPod[] = [];
   readonly tlsDir = join(this.folder, 'tls');
   readonly #clients: ControlClient[] = [];
-  readonly #operatorTls = join(this.folder, 'operator');
+  readonly operatorTls = join(this.folder, 'operator');
+  #authority: Certificate | undefined;
 
   constructor(redis: TestRedis, leaseDurationMs: number) {
     this.redis = redis;
@@ -34,17 +35,7 @@ export class TestCluster {
 
   static async start(pods: number, leaseDurationMs = 1500): Promise<TestCluster> {
     const cluster = new TestCluster(await TestRedis.start(), leaseDurationMs);
-    const authority = await createAuthority('test', 1);
-    for (const [folder, identity] of [
-      [cluster.tlsDir, SIDECAR_IDENTITY],
-      [cluster.#operatorTls, OPERATOR_IDENTITY],
-    ] as const) {
-      mkdirSync(folder);
-      const issued = await issueCertificate(authority, [identity], 1);
-      writeFileSync(join(folder, 'ca.crt'), authority.certificate);
-      writeFileSync(join(folder, 'tls.crt'), issued.certificate);
-      writeFileSync(join(folder, 'tls.key'), issued.key);
-    }
+    await cluster.rotate();
     for (let i = 0; i < pods; i++) await cluster.addPod();
     return cluster;
   }
@@ -63,9 +54,27 @@ export class TestCluster {
     return pod;
   }
 
+  /** New certificates, of a new authority. */
+  async rotate(): Promise<void> {
+    this.#authority = undefined;
+    await this.issue(this.tlsDir, SIDECAR_IDENTITY);
+    await this.issue(this.operatorTls, OPERATOR_IDENTITY);
+  }
+
+  /** Puts a new certificate for this identity into a folder. @param authority the cluster's own, if not another */
+  async issue(folder: string, identity: string, authority?: Certificate): Promise<void> {
+    this.#authority ??= await createAuthority('test', 1);
+    const issuer = authority ?? this.#authority;
+    const issued = await issueCertificate(issuer, [identity], 1);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'ca.crt'), this.#authority.certificate);
+    writeFileSync(join(folder, 'tls.crt'), issued.certificate);
+    writeFileSync(join(folder, 'tls.key'), issued.key);
+  }
+
   /** The operator's connection to a pod's sidecar. */
   control(pod: TestPod): ControlClient {
-    const { credentials, options } = sidecarChannel(readTlsMaterial(this.#operatorTls));
+    const { credentials, options } = sidecarChannel(readTlsMaterial(this.operatorTls));
     const client = new ControlClient(pod.address, credentials, options);
     this.#clients.push(client);
     return client;
@@ -106,6 +115,7 @@ export class TestPod {
       listen: this.address,
       advertise: this.address,
       tlsDir: this.#cluster.tlsDir,
+      tlsLookMs: 50,
       serverId: `uid-${this.name}`,
       pod: this.name,
       node: 'node',

@@ -3,7 +3,7 @@ import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server, type ServerWritableStream } from '@grpc/grpc-js';
 import type { V1Node, V1Pod, V1Secret } from '@kubernetes/client-node';
-import { serverCredentials } from '../../common/tls.ts';
+import { PeerServerCredentials } from '../../common/tls.ts';
 import { NODES, PODS, SECRETS } from '../../operator/kinds.ts';
 import { isNotFound, type KubernetesApi } from '../../operator/runtime/api.ts';
 import { Objects } from '../../operator/runtime/objects.ts';
@@ -195,7 +195,7 @@ export class Nodes {
     await new Promise<void>((resolve, reject) =>
       server.bindAsync(
         `127.0.77.${number}:7445`,
-        serverCredentials({ ca: file('ca.crt'), certificate: file('tls.crt'), key: file('tls.key') }),
+        new PeerServerCredentials({ ca: file('ca.crt'), certificate: file('tls.crt'), key: file('tls.key') }),
         (error) => (error ? reject(error) : resolve()),
       ),
     );
