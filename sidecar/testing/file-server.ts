@@ -51,9 +51,9 @@ export class TestFileServer {
     this.lockPath = join(runDir, `fileserver-${worker}.lock`);
   }
 
-  /** Starts: takes the lock file and attaches. */
-  async start(resume?: ServerIdentity, opensFollow = 0): Promise<HelloReply> {
-    if (this.#lock === undefined) {
+  /** Starts: takes the lock file (unless it is one that does not) and attaches. */
+  async start(resume?: ServerIdentity, opensFollow = 0, locks = true): Promise<HelloReply> {
+    if (locks && this.#lock === undefined) {
       this.#lock = openSync(this.lockPath, 'w');
       if (flock(this.#lock, 2 | 4) !== 0) throw new Error(`${this.lockPath} is held by somebody else`);
     }

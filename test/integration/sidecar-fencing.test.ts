@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
+import { TestFileServer } from '../../sidecar/testing/file-server.ts';
 import { until } from '../../sidecar/testing/redis.ts';
 
 const LEASE_MS = 1500;
@@ -29,16 +30,27 @@ describe('a file server process', () => {
     expect((await two.open('ended')).outcome).toBe(Outcome.GRANTED);
   }, 20_000);
 
-  test("that replaces a killed one has a new epoch; the old one's open is had back there too", async () => {
-    const pod = cluster.pod(0);
+  test("that replaces a killed one has an epoch that nobody had; the old one's open is had back there too, or expires", async () => {
+    const [pod, other] = [cluster.pod(0), cluster.pod(1)];
     const { record } = await pod.server.open('again');
-    const before = pod.server.epoch;
+    await pod.server.open('left', { timeoutMs: 1000 });
+    const before = [pod.server.epoch, other.server.epoch];
     pod.server.kill();
     const server = await pod.replaceServer();
-    expect(server.epoch).toBeGreaterThan(before);
+    expect(server.epoch).toBeGreaterThan(Math.max(...before));
     await server.session(77n);
     expect((await server.reclaim(record)).outcome).toBe(Outcome.GRANTED);
-  }, 20_000);
+    await until(async () => (await other.server.open('left')).outcome === Outcome.GRANTED, 15_000);
+  }, 30_000);
+
+  test('that does not hold its lock file is not registered: its death could not be proven', async () => {
+    const pod = cluster.pod(0);
+    const nameless = new TestFileServer(pod.runDir, '1');
+    await nameless.start();
+    nameless.kill();
+    await expect(nameless.start(undefined, 0, false)).rejects.toThrow(`answered ${Outcome.INVALID}`);
+    nameless.detach();
+  });
 
   test('whose stream broke goes on under its identity', async () => {
     const { server } = cluster.pod(0);
