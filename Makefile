@@ -64,17 +64,18 @@ demo: build ## the main job: writers go on while pods are drained, upgraded and 
 .PHONY: test
 test: ## all tests; what CI runs
 	@mkdir -p out/tests && rm -f out/tests/*.json
-	@failed=; for suite in lint test-unit test-integration test-faults test-conformance test-e2e; do \
-	  echo "== $$suite, after $$SECONDS s"; $(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; \
+	@failed=; outcomes=; for suite in lint test-unit test-integration test-faults test-conformance test-e2e; do \
+	  echo "== $$suite, after $$SECONDS s"; \
+	  if $(MAKE) --no-print-directory $$suite; then outcomes="$$outcomes $$suite=ok"; else outcomes="$$outcomes $$suite=failed" failed="$$failed $$suite"; fi; \
 	done; \
 	$(MAKE) --no-print-directory cluster-down; \
 	[ -z "$$failed" ] || echo "suites that failed:$$failed"; \
-	$(node) test/summary.mjs out/tests $$failed
+	$(node) test/summary/summary.mjs out/tests $$outcomes
 
 .PHONY: test-unit
 test-unit: build ## unit and property tests, beside the code
 	test/cluster/install-packages.sh redis
-	$(jest) --outputFile=out/tests/unit.json --json --roots smb common fileserver sidecar operator client serve crds test/history test/demo
+	$(jest) --outputFile=out/tests/unit.json --json --roots smb common fileserver sidecar operator client serve crds test/history test/demo test/summary
 
 .PHONY: test-integration
 test-integration: build ## parts against a real Redis, real clients, a real kube-apiserver

@@ -1,0 +1,67 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+
+const PROGRAM = join(import.meta.dirname, 'summary.mjs');
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'holdfast-summary-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const left = (suite: string, outcome: object | string) =>
+  writeFileSync(join(folder, `${suite}.json`), typeof outcome === 'string' ? outcome : JSON.stringify(outcome));
+const jest = (numPassedTests: number, numFailedTests = 0, numRuntimeErrorTestSuites = 0) => ({
+  numPassedTests,
+  numFailedTests,
+  numRuntimeErrorTestSuites,
+});
+
+/** The last line, and the exit status. */
+function summary(...suites: string[]): Promise<{ line: string; code: number }> {
+  return new Promise((resolve) =>
+    execFile(process.execPath, [PROGRAM, folder, ...suites], (error, stdout) =>
+      resolve({ line: stdout.trimEnd().split('\n').at(-1) ?? '', code: error ? Number(error.code) : 0 }),
+    ),
+  );
+}
+
+describe('the line that ends a run', () => {
+  test('adds up what the suites say', async () => {
+    left('unit', jest(10));
+    left('faults', jest(3));
+    expect(await summary('lint=ok', 'test-unit=ok', 'test-faults=ok')).toEqual({
+      line: '13 passed, 0 failed',
+      code: 0,
+    });
+    left('faults', jest(1, 2));
+    expect(await summary('test-unit=ok', 'test-faults=failed')).toEqual({ line: '11 passed, 2 failed', code: 1 });
+  });
+
+  test('counts a file of tests that could not be run once', async () => {
+    left('unit', jest(10, 0, 1));
+    expect(await summary('test-unit=failed')).toEqual({ line: '10 passed, 1 failed', code: 1 });
+  });
+
+  test.each([
+    ['crashed before it wrote its outcome', undefined, 'failed'],
+    ['left nothing and says that it went well', undefined, 'ok'],
+    ['was killed while it wrote', '{"numPassedTests": 5, "numFai', 'failed'],
+    ['says nothing that can be added', {}, 'ok'],
+    ['ran no test', jest(0), 'ok'],
+    ['passed all tests and ended with an error', jest(5), 'failed'],
+  ])('counts as a failure a suite that %s', async (_what, outcome, how) => {
+    left('unit', jest(10));
+    if (outcome !== undefined) left('e2e', outcome);
+    const { line, code } = await summary('test-unit=ok', `test-e2e=${how}`);
+    expect(line).toMatch(/^1[05] passed, 1 failed$/);
+    expect(code).toBe(1);
+  });
+
+  test('is a failure where nothing passed', async () => {
+    expect(await summary('lint=ok')).toEqual({ line: '0 passed, 0 failed', code: 1 });
+    expect(await summary('lint=failed')).toEqual({ line: '0 passed, 1 failed', code: 1 });
+  });
+});
