@@ -129,8 +129,16 @@ describe('Redis', () => {
     await until(() => !one.mayServe && !two.mayServe, 3 * LEASE_MS);
     const untilMs = performance.now() + LEASE_MS;
     await until(() => performance.now() > untilMs);
+    const told: bigint[] = [];
+    one.onCommand = (command) => {
+      if (command.$case === 'renewed') told.push(command.value.deadlineNs);
+      return undefined;
+    };
+    const resumedNs = process.hrtime.bigint();
     cluster.redis.resume();
     await until(() => one.mayServe && two.mayServe, 2 * LEASE_MS);
+    // The renewal that waited counts from when it was sent, not from its answer: by then others might have fenced this server.
+    expect(told[0]).toBeLessThan(resumedNs);
     expect((await during).outcome).toBe(Outcome.GRANTED);
     const laterMs = performance.now() + 1.5 * LEASE_MS;
     await until(() => performance.now() > laterMs, 10_000);
