@@ -1,0 +1,351 @@
+// What QUERY_INFO, SET_INFO, QUERY_DIRECTORY and IOCTL answer, class by class, compared with the volume.
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statfsSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { Client } from '../../client/index.ts';
+import {
+  ALL_ONES_FILE_ID,
+  Command,
+  CreateDisposition,
+  CreateOptions,
+  FileAccess,
+  Fsctl,
+  InfoType,
+  IoctlFlags,
+  SecurityInformation,
+} from '../../smb/constants.ts';
+import { FileAttribute, FileInfoClass, FsDevice, FsInfoClass } from '../../smb/fscc/constants.ts';
+import { decodeDirectoryList } from '../../smb/fscc/directory.ts';
+import type { Codec } from '../../smb/fscc/fields.ts';
+import {
+  fileAccessInformation,
+  fileAlignmentInformation,
+  fileAllInformation,
+  fileAllocationInformation,
+  fileAttributeTagInformation,
+  fileBasicInformation,
+  fileDispositionInformation,
+  fileEaInformation,
+  fileEndOfFileInformation,
+  fileInternalInformation,
+  fileModeInformation,
+  fileNameInformation,
+  fileNetworkOpenInformation,
+  filePositionInformation,
+  fileRenameInformation,
+  fileStandardInformation,
+  fileStreamInformation,
+} from '../../smb/fscc/file-info.ts';
+import {
+  fileFsAttributeInformation,
+  fileFsDeviceInformation,
+  fileFsFullSizeInformation,
+  fileFsSectorSizeInformation,
+  fileFsSizeInformation,
+  fileFsVolumeInformation,
+} from '../../smb/fscc/fs-info.ts';
+import { decodeSecurityDescriptor } from '../../smb/security/descriptor.ts';
+import { Status } from '../../smb/status.ts';
+import { decodeIoctlResponse, encodeIoctlRequest } from '../../smb/wire/ioctl.ts';
+import { decodeNetworkInterfaceInfo } from '../../smb/wire/ioctl-payloads.ts';
+import { decodeQueryDirectoryResponse, encodeQueryDirectoryRequest } from '../../smb/wire/query-directory.ts';
+import { decodeQueryInfoResponse, encodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
+import { PASSWORD, Serving, USER } from '../serving.ts';
+import { RawOpen, send } from './raw-requests.ts';
+
+const ACCESS = FileAccess.FILE_GENERIC_READ | FileAccess.FILE_GENERIC_WRITE | FileAccess.DELETE;
+const NAME = 'folder\\file';
+const SIZE = 5000;
+const NOTHING = Buffer.alloc(0);
+/** 1601 to 1970, in 100 ns. */
+const UNIX_EPOCH = 116_444_736_000_000_000n;
+
+let serving: Serving;
+let client: Client;
+const onDisk = (...path: string[]) => join(serving.directory, ...path);
+
+beforeAll(async () => {
+  serving = await Serving.start({ flags: ['--continuously-available'] });
+  client = await Client.connect({ addresses: serving.addresses, user: USER, password: PASSWORD, share: 'share' });
+}, 60_000);
+afterAll(async () => {
+  await client?.close();
+  await serving?.stop();
+}, 30_000);
+
+/** An answer of QUERY_INFO. Throws where the status is another. */
+async function query(
+  open: RawOpen,
+  infoType: number,
+  fileInfoClass: number,
+  additionalInformation = 0,
+): Promise<Buffer> {
+  const body = encodeQueryInfoRequest({
+    infoType,
+    fileInfoClass,
+    outputBufferLength: 4096,
+    additionalInformation,
+    flags: 0,
+    fileId: open.fileId,
+    input: NOTHING,
+  });
+  const { status, message } = await send(open.client, Command.QUERY_INFO, body);
+  expect([infoType, fileInfoClass, status]).toEqual([infoType, fileInfoClass, Status.SUCCESS]);
+  return decodeQueryInfoResponse(message).output;
+}
+
+describe('of a file', () => {
+  let open: RawOpen;
+  const file = async <T>(infoClass: number, codec: Codec<T>) =>
+    codec.decode(await query(open, InfoType.FILE, infoClass));
+  const set = <T>(infoClass: number, codec: Codec<T>, value: T) =>
+    open.set(InfoType.FILE, infoClass, codec.encode(value));
+  const disk = () => statSync(onDisk('folder', 'file'), { bigint: true });
+  /** To the 100 ns that a FILETIME has. */
+  const filetime = (ns: bigint) => ns / 100n + UNIX_EPOCH;
+
+  beforeEach(async () => {
+    mkdirSync(onDisk('folder'), { recursive: true });
+    writeFileSync(onDisk('folder', 'file'), Buffer.alloc(SIZE, 1));
+    open = await RawOpen.open(client, NAME, { access: ACCESS });
+  });
+  afterEach(() => open.close());
+
+  test('each class that is asked for says what is on the volume', async () => {
+    const { mtimeNs, atimeNs, ino } = disk();
+    const basic = await file(FileInfoClass.basic, fileBasicInformation);
+    expect(basic).toMatchObject({
+      lastWriteTime: filetime(mtimeNs),
+      lastAccessTime: filetime(atimeNs),
+      fileAttributes: FileAttribute.archive,
+    });
+    expect(basic.creationTime).toBeGreaterThan(UNIX_EPOCH);
+    expect(basic.changeTime).toBeGreaterThanOrEqual(basic.lastWriteTime);
+    const standard = { endOfFile: SIZE, numberOfLinks: 1, deletePending: false, directory: false };
+    const told = await file(FileInfoClass.standard, fileStandardInformation);
+    expect(told).toMatchObject(standard);
+    expect(told.allocationSize).toBeGreaterThanOrEqual(SIZE);
+    expect(await file(FileInfoClass.internal, fileInternalInformation)).toEqual({ indexNumber: ino });
+    expect(await file(FileInfoClass.ea, fileEaInformation)).toEqual({ eaSize: 0 });
+    expect(await file(FileInfoClass.access, fileAccessInformation)).toEqual({ accessFlags: ACCESS });
+    expect(await file(FileInfoClass.mode, fileModeInformation)).toEqual({ mode: 0 });
+    expect(await file(FileInfoClass.alignment, fileAlignmentInformation)).toEqual({ alignmentRequirement: 0 });
+    expect(await file(FileInfoClass.name, fileNameInformation)).toEqual({ fileName: `\\${NAME}` });
+    const { creationTime, lastWriteTime, fileAttributes } = basic;
+    expect(await file(FileInfoClass.networkOpen, fileNetworkOpenInformation)).toMatchObject({
+      ...{ creationTime, lastWriteTime, fileAttributes, endOfFile: SIZE },
+    });
+    expect(await file(FileInfoClass.attributeTag, fileAttributeTagInformation)).toEqual({
+      fileAttributes: FileAttribute.archive,
+      reparseTag: 0,
+    });
+    expect(await file(FileInfoClass.stream, fileStreamInformation)).toMatchObject([
+      { streamName: '::$DATA', streamSize: SIZE },
+    ]);
+    expect(await file(FileInfoClass.all, fileAllInformation)).toMatchObject({
+      basic,
+      standard,
+      internal: { indexNumber: ino },
+      access: { accessFlags: ACCESS },
+      name: { fileName: `\\${NAME}` },
+    });
+  });
+
+  test('the position follows reads and writes, and can be set', async () => {
+    await open.read(10, 20);
+    expect(await file(FileInfoClass.position, filePositionInformation)).toEqual({ currentByteOffset: 30 });
+    await open.write(100, Buffer.alloc(7));
+    expect(await file(FileInfoClass.position, filePositionInformation)).toEqual({ currentByteOffset: 107 });
+    expect(await set(FileInfoClass.position, filePositionInformation, { currentByteOffset: 3 })).toBe(Status.SUCCESS);
+    expect(await file(FileInfoClass.position, filePositionInformation)).toEqual({ currentByteOffset: 3 });
+  });
+
+  test('a mode is kept as far as it may be set', async () => {
+    const mode = CreateOptions.SEQUENTIAL_ONLY;
+    expect(await set(FileInfoClass.mode, fileModeInformation, { mode })).toBe(Status.SUCCESS);
+    expect(await file(FileInfoClass.mode, fileModeInformation)).toEqual({ mode });
+    const other = { mode: CreateOptions.DELETE_ON_CLOSE };
+    expect(await set(FileInfoClass.mode, fileModeInformation, other)).toBe(Status.INVALID_PARAMETER);
+  });
+
+  test('times and attributes are set', async () => {
+    const time = filetime(1_500_000_000_000_000_000n);
+    const value = {
+      creationTime: time,
+      lastAccessTime: 0n,
+      lastWriteTime: time + 1n,
+      changeTime: 0n,
+      fileAttributes: FileAttribute.hidden,
+    };
+    expect(await set(FileInfoClass.basic, fileBasicInformation, value)).toBe(Status.SUCCESS);
+    const { creationTime, lastWriteTime, fileAttributes } = value;
+    const expected = { creationTime, lastWriteTime, fileAttributes };
+    expect(await file(FileInfoClass.basic, fileBasicInformation)).toMatchObject(expected);
+    expect(filetime(disk().mtimeNs)).toBe(time + 1n);
+  });
+
+  test('the end of the file and its allocation are set', async () => {
+    expect(await set(FileInfoClass.endOfFile, fileEndOfFileInformation, { endOfFile: 123 })).toBe(Status.SUCCESS);
+    expect(disk().size).toBe(123n);
+    const room = { allocationSize: 1 << 20 };
+    expect(await set(FileInfoClass.allocation, fileAllocationInformation, room)).toBe(Status.SUCCESS);
+    expect(disk().size).toBe(123n);
+    expect(Number(disk().blocks) * 512).toBeGreaterThanOrEqual(1 << 20);
+    const less = { allocationSize: 100 };
+    expect(await set(FileInfoClass.allocation, fileAllocationInformation, less)).toBe(Status.SUCCESS);
+    expect(disk().size).toBe(100n);
+  });
+
+  test('it is renamed, and removed when it was to be deleted', async () => {
+    const to = { replaceIfExists: false, rootDirectory: 0n, fileName: 'folder\\renamed' };
+    expect(await set(FileInfoClass.rename, fileRenameInformation, to)).toBe(Status.SUCCESS);
+    expect(readdirSync(onDisk('folder'))).toEqual(['renamed']);
+    const marked = { deletePending: true };
+    expect(await set(FileInfoClass.disposition, fileDispositionInformation, marked)).toBe(Status.SUCCESS);
+    expect(await file(FileInfoClass.standard, fileStandardInformation)).toMatchObject({ ...marked, numberOfLinks: 0 });
+    await open.close();
+    expect(readdirSync(onDisk('folder'))).toEqual([]);
+  });
+
+  test('what no class is, is refused', async () => {
+    expect(await open.set(InfoType.FILE, 0, Buffer.alloc(64))).toBe(Status.INVALID_INFO_CLASS);
+    expect(await open.set(InfoType.FILE, FileInfoClass.basic, Buffer.alloc(39))).toBe(Status.INFO_LENGTH_MISMATCH);
+    await expect(query(open, InfoType.FILE, 200)).rejects.toThrow(String(Status.INVALID_INFO_CLASS));
+    await expect(query(open, InfoType.FILESYSTEM, 200)).rejects.toThrow(String(Status.INVALID_INFO_CLASS));
+  });
+
+  test('its security descriptor has an owner', async () => {
+    const output = await query(open, InfoType.SECURITY, 0, SecurityInformation.OWNER | SecurityInformation.DACL);
+    expect(decodeSecurityDescriptor(output).owner).toBeDefined();
+  });
+
+  test('writes to a continuously available share are answered when the disk has them', async () => {
+    const pid = serving.pid('fileserver-0');
+    const flags = readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      try {
+        if (readlinkSync(`/proc/${pid}/fd/${fd}`) !== onDisk('folder', 'file')) return [];
+        return Number.parseInt(
+          /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8'))?.[1] ?? '',
+          8,
+        );
+      } catch {
+        return []; // closed meanwhile
+      }
+    });
+    // Those by which a file is written: O_WRONLY or O_RDWR.
+    const writing = flags.filter((value) => (value & 3) !== 0);
+    expect(writing).toHaveLength(1);
+    const dataSync = 0o10000;
+    expect(writing.map((value) => value & dataSync)).toEqual([dataSync]);
+  });
+});
+
+describe('of the file system', () => {
+  test('each class says what the volume says', async () => {
+    const open = await RawOpen.open(client, '', { createOptions: CreateOptions.DIRECTORY_FILE });
+    const ask = async <T>(infoClass: number, codec: Codec<T>) =>
+      codec.decode(await query(open, InfoType.FILESYSTEM, infoClass));
+    const { bsize, blocks } = statfsSync(serving.directory);
+    const unit = ({
+      sectorsPerAllocationUnit,
+      bytesPerSector,
+    }: Record<'sectorsPerAllocationUnit' | 'bytesPerSector', number>) => sectorsPerAllocationUnit * bytesPerSector;
+    const total = bsize * blocks;
+    expect(await ask(FsInfoClass.volume, fileFsVolumeInformation)).toMatchObject({ volumeLabel: 'share' });
+    const size = await ask(FsInfoClass.size, fileFsSizeInformation);
+    expect(size.totalAllocationUnits * unit(size)).toBe(total);
+    const full = await ask(FsInfoClass.fullSize, fileFsFullSizeInformation);
+    expect(full.totalAllocationUnits * unit(full)).toBe(total);
+    expect(full.actualAvailableAllocationUnits).toBeGreaterThanOrEqual(full.callerAvailableAllocationUnits);
+    expect(await ask(FsInfoClass.device, fileFsDeviceInformation)).toMatchObject({ deviceType: FsDevice.disk });
+    expect(await ask(FsInfoClass.attribute, fileFsAttributeInformation)).toMatchObject({
+      maximumComponentNameLength: 255,
+    });
+    expect(await ask(FsInfoClass.sectorSize, fileFsSectorSizeInformation)).toMatchObject({
+      logicalBytesPerSector: 512,
+    });
+    await open.close();
+  });
+});
+
+describe('of a directory', () => {
+  const CLASSES = [
+    'directory',
+    'fullDirectory',
+    'bothDirectory',
+    'idFullDirectory',
+    'idBothDirectory',
+    'idExtdDirectory',
+    'idExtdBothDirectory',
+    'names',
+  ] as const;
+
+  test.each(CLASSES)('class %s lists what is there', async (name) => {
+    mkdirSync(onDisk('listed', 'sub'), { recursive: true });
+    writeFileSync(onDisk('listed', 'file'), '');
+    truncateSync(onDisk('listed', 'file'), 77);
+    const open = await RawOpen.open(client, 'listed', {
+      access: FileAccess.FILE_GENERIC_READ,
+      disposition: CreateDisposition.OPEN,
+      createOptions: CreateOptions.DIRECTORY_FILE,
+    });
+    const fileInformationClass = FileInfoClass[name];
+    const body = encodeQueryDirectoryRequest({
+      fileInformationClass,
+      flags: 0,
+      fileIndex: 0,
+      fileId: open.fileId,
+      fileName: '*',
+      outputBufferLength: 65_536,
+    });
+    const { status, message } = await send(client, Command.QUERY_DIRECTORY, body);
+    expect(status).toBe(Status.SUCCESS);
+    const entries = decodeDirectoryList(fileInformationClass, decodeQueryDirectoryResponse(message).output);
+    expect(entries.map(({ fileName }) => fileName).sort()).toEqual(['.', '..', 'file', 'sub']);
+    const file = entries.find(({ fileName }) => fileName === 'file');
+    if (name !== 'names') expect(file).toMatchObject({ endOfFile: 77, fileAttributes: FileAttribute.archive });
+    if (name.startsWith('id')) {
+      expect(file?.fileId).toBe(statSync(onDisk('listed', 'file'), { bigint: true }).ino);
+    }
+    // There is no more.
+    const again = await send(client, Command.QUERY_DIRECTORY, body);
+    expect(again.status).toBe(Status.NO_MORE_FILES);
+    await open.close();
+  });
+});
+
+describe('controls', () => {
+  const ioctl = (ctlCode: number) =>
+    send(
+      client,
+      Command.IOCTL,
+      encodeIoctlRequest({
+        ctlCode,
+        fileId: ALL_ONES_FILE_ID,
+        input: NOTHING,
+        maxInputResponse: 0,
+        maxOutputResponse: 4096,
+        flags: IoctlFlags.IS_FSCTL,
+        output: NOTHING,
+      }),
+    );
+
+  test('the network interface is the one that the client came to', async () => {
+    const { status, message } = await ioctl(Fsctl.QUERY_NETWORK_INTERFACE_INFO);
+    expect(status).toBe(Status.SUCCESS);
+    expect(decodeNetworkInterfaceInfo(decodeIoctlResponse(message).output)).toMatchObject([{ address: '127.0.0.1' }]);
+  });
+
+  test('there are no DFS referrals', async () => {
+    expect((await ioctl(Fsctl.DFS_GET_REFERRALS)).status).toBe(Status.NOT_FOUND);
+  });
+});
