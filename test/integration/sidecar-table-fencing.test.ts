@@ -1,0 +1,211 @@
+// Which servers the table refuses, script by script, and what becomes of the opens of one that was fenced.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { createLogger } from '../../common/logging.ts';
+import { Durability, type OpenRecord, OplockLevel, Outcome, Reclaim } from '../../proto/generated/handles.ts';
+import { SHARDS } from '../../sidecar/constants.ts';
+import { Registry } from '../../sidecar/fencing/registry.ts';
+import { createSidecarMetrics } from '../../sidecar/metrics.ts';
+import { type Identity, idBytes, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
+import { Store } from '../../sidecar/table/store.ts';
+import { Internal, Table } from '../../sidecar/table/table.ts';
+import { sampleRecord } from '../../sidecar/testing/file-server.ts';
+import { TestRedis, until } from '../../sidecar/testing/redis.ts';
+
+const FILE = Buffer.from('volume:file');
+const SHARD = shardOf(FILE);
+const SESSION = 77n;
+const READ = 0x1;
+const READ_WRITE = 0x3;
+const HOW = { truncates: false, again: false, guidAgain: false };
+const WAIT_MS = 5000;
+
+let redis: TestRedis;
+let store: Store;
+let keys: Keys;
+let table: Table;
+let ids: OpenIds;
+let runs = 0;
+const fenced: Identity = { serverId: 'fenced', epoch: 5 };
+const other: Identity = { serverId: 'other', epoch: 6 };
+
+beforeAll(async () => {
+  redis = await TestRedis.start();
+  const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
+  store = new Store(config, undefined, createLogger('test'), createSidecarMetrics());
+}, 20_000);
+afterAll(async () => {
+  store.end();
+  await redis.stop();
+});
+
+beforeEach(async () => {
+  keys = new Keys(`fencing-${++runs}`);
+  table = new Table(store, keys, WAIT_MS);
+  ids = new OpenIds(fenced.epoch, 0);
+  store.openWith(await store.load('test:1'));
+  await writtenUnder('test:1');
+  await Promise.all([enter(fenced), enter(other)]);
+});
+
+/** In all shards at once. */
+const everywhere = (act: (shard: number) => Promise<unknown>) =>
+  Promise.all(Array.from({ length: SHARDS }, (_, shard) => act(shard)));
+const enter = (server: Identity) => everywhere((shard) => table.fence(shard, server, 'enter', 'alive'));
+/** Which life of the store the shards say that their state is of. */
+const writtenUnder = (life: string) => everywhere((shard) => store.data.set(keys.store(shard), life));
+
+async function open(fields: Partial<OpenRecord> = {}): Promise<OpenRecord> {
+  const record = sampleRecord('file', { openId: ids.next(SHARD) ?? 0n, access: READ_WRITE, ...fields });
+  const decided = await table.open(fenced, record, HOW);
+  if (decided.outcome !== Outcome.GRANTED || !decided.record) throw new Error(`not granted: ${decided.outcome}`);
+  return decided.record;
+}
+
+const fence = (what: 'settle' | 'fence', node: 'lost' | 'alive') =>
+  everywhere((shard) => table.fence(shard, fenced, what, node));
+
+function reclaimed(record: OpenRecord): Promise<number> {
+  const { openId, createGuid, clientGuid, user, share } = record;
+  const persistent = record.durability === Durability.PERSISTENT;
+  const leaseKey = Buffer.alloc(0);
+  const asked = Reclaim.create({
+    openId,
+    createGuid,
+    clientGuid,
+    user,
+    share,
+    persistent,
+    sessionId: SESSION,
+    leaseKey,
+  });
+  return table.reclaim(other, FILE, asked).then(({ outcome }) => outcome);
+}
+
+const ELEMENT = { offset: 0n, length: 1n, exclusive: true, unlock: false, failImmediately: true };
+/** Everything that a server can ask of the table. */
+const ASKS: Record<string, (me: Identity, record: OpenRecord) => Promise<number>> = {
+  open: async (me) => (await table.open(me, sampleRecord('file', { openId: ids.next(SHARD) ?? 0n }), HOW)).outcome,
+  reclaim: async (me, { openId, createGuid }) =>
+    (await table.reclaim(me, FILE, Reclaim.create({ openId, createGuid, persistent: true }))).outcome,
+  find: async (me, { openId }) => (await table.find(me, FILE, Buffer.alloc(0), openId)).outcome,
+  close: async (me, { openId }) => (await table.close(me, FILE, openId)).outcome,
+  disconnect: async (me, { openId }) => (await table.disconnect(me, FILE, openId)).outcome,
+  expire: async (me, { openId }) => (await table.expire(me, FILE, openId, 'due')).outcome,
+  lock: async (me, { openId }) =>
+    (await table.lock(me, FILE, openId, 1, { index: 0, number: 0 }, [ELEMENT], false)).outcome,
+  state: async (me, { openId }) => (await table.state(me, FILE, 'look', openId)).outcome,
+  break: async (me, { openId }) =>
+    (await table.breakCaching(me, FILE, { openId }, { keep: 0, waitFor: 4, again: false })).outcome,
+  acknowledge: async (me, { openId }) => (await table.acknowledge(me, FILE, idBytes(openId), 0, 0)).outcome,
+  change: async (me, { openId }) => (await table.change(me, FILE, openId, 'deletePending', 1)).outcome,
+  gone: (me) => table.gone(me, FILE, 'gone'),
+  instances: async (me) => (await table.instances(me, FILE, Buffer.alloc(16, 1))).outcome,
+  letGo: async (me, record) => {
+    const outcomes = await table.letGo(me, SHARD, [record], undefined);
+    return typeof outcomes === 'number' ? outcomes : (outcomes[0] ?? -1);
+  },
+  name: (me) => table.name(me, 'reserve', Buffer.from('directory'), 'a.txt', 'token'),
+  session: async (me) => (await table.session(me, 'store', SESSION, 'alice')).outcome,
+  tick: async (me) => (await table.tick(me, SHARD, 0, 10)).outcome,
+};
+
+describe('each decision', () => {
+  test.each(Object.entries(ASKS))(
+    '%s is refused to who was fenced, and to who never registered',
+    async (_name, ask) => {
+      const record = await open();
+      await fence('fence', 'alive');
+      expect(await ask(fenced, record)).toBe(Outcome.FENCED);
+      expect(await ask({ serverId: 'nobody', epoch: 9 }, record)).toBe(Outcome.FENCED);
+      // Nothing came of it, and its next life is served.
+      expect(await reclaimed(record)).toBe(Outcome.GRANTED);
+      const anew = { ...fenced, epoch: 8 };
+      await enter(anew);
+      expect(await ask(anew, record)).not.toBe(Outcome.FENCED);
+    },
+  );
+
+  test('waits while the shard holds the state of another life of the store', async () => {
+    const record = await open();
+    await writtenUnder('test:0');
+    const reopened = async () => {
+      await writtenUnder('test:1');
+      store.openWith(await store.load('test:1'));
+    };
+    for (const [name, ask] of Object.entries(ASKS)) {
+      store.openWith(await store.load('test:1')); // as far as this process knows
+      let decided = false;
+      const asked = ask(other, record).finally(() => {
+        decided = true;
+      });
+      await until(() => decided || !store.open);
+      expect([name, decided]).toEqual([name, false]);
+      await reopened();
+      await asked;
+      await writtenUnder('test:0');
+    }
+  });
+});
+
+describe('the opens of a server that went silent', () => {
+  test('may be had at once where they only read, and where they write when its last writes have settled', async () => {
+    const [reader, writer] = [await open({ access: READ }), await open({ access: READ_WRITE })];
+    expect(await reclaimed(reader)).toBe(Internal.ELSEWHERE);
+    await fence('settle', 'lost');
+    expect(await reclaimed(reader)).toBe(Outcome.GRANTED);
+    expect(await reclaimed(writer)).toBe(Internal.SETTLING);
+    expect((await table.expire(other, FILE, writer.openId, 'fenced')).mayWaitTicks).toBe(1);
+    await fence('fence', 'lost');
+    expect(await reclaimed(writer)).toBe(Outcome.GRANTED);
+  });
+
+  test.each([
+    ['lost', { reader: true, writer: false }],
+    ['alive', { reader: true, writer: true }],
+  ] as const)('stay where they are durable and the node is %s: %j', async (node, stay) => {
+    const durable = { durability: Durability.DURABLE, oplock: OplockLevel.OPLOCK_BATCH, fileId: FILE };
+    for (const [kind, access] of [
+      ['reader', READ],
+      ['writer', READ_WRITE],
+    ] as const) {
+      const record = await open({ ...durable, access });
+      expect(record.durability).toBe(Durability.DURABLE);
+      await fence('fence', node);
+      const ended = (await table.expire(other, FILE, record.openId, 'fenced')).outcome === Outcome.GRANTED;
+      expect([kind, !ended]).toEqual([kind, stay[kind]]);
+      if (!ended) await table.expire(other, FILE, record.openId, 'instance');
+      await everywhere((shard) => store.data.del(keys.fence(shard)));
+      await Promise.all([enter(fenced), enter(other)]);
+    }
+  });
+});
+
+describe('the registry', () => {
+  let registry: Registry;
+  beforeEach(() => {
+    registry = new Registry(store, keys);
+  });
+
+  test('fences a silent server only while it is as silent as it was seen', async () => {
+    const { epoch } = await registry.register('a', {});
+    const me = { serverId: 'a', epoch };
+    await registry.renew(me, { counter: 7 });
+    expect(await registry.beginFencing(me, 6, 'other', true)).toMatchObject({ began: false });
+    expect((await registry.renew(me, { counter: 8 })).valid).toBe(true);
+    expect(await registry.beginFencing(me, 8, 'other', true)).toMatchObject({ began: true, state: 'fencing' });
+    expect((await registry.renew(me, { counter: 9 })).valid).toBe(false);
+    expect(await registry.resume(me, {})).toBeUndefined();
+  });
+
+  test('hands an epoch out once, and fences no later one in the name of an earlier', async () => {
+    const [a, b] = [await registry.register('a', {}), await registry.register('b', {})];
+    const again = await registry.register('a', {});
+    expect(again.replaced).toBe(a.epoch);
+    expect(new Set([a.epoch, b.epoch, again.epoch]).size).toBe(3);
+    expect(await registry.beginFencing({ serverId: 'a', epoch: a.epoch }, -1, 'b', false)).toMatchObject({
+      began: false,
+    });
+    expect((await registry.renew({ serverId: 'a', epoch: a.epoch }, { counter: 1 })).valid).toBe(false);
+    expect((await registry.renew({ serverId: 'a', epoch: again.epoch }, { counter: 1 })).valid).toBe(true);
+  });
+});
