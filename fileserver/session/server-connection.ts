@@ -479,6 +479,8 @@ export class ServerConnection implements CallHost {
     this.#inFlightBytes += weightOf(call);
     accounts.addBytes(weightOf(call), usage);
     accounts.addRequests(1, usage);
+    // It was told to wait before its handler had given a promise.
+    if (call.asyncId !== 0n) this.#countAsWaiting(call);
     // 3.3.5.2.10: a request that was answered at once was never outstanding.
     const { channel } = call;
     const generation = channel?.begin() ?? 0;
@@ -626,17 +628,22 @@ export class ServerConnection implements CallHost {
       throw new StatusError(Status.INSUFFICIENT_RESOURCES);
     this.#asyncCount++;
     call.asyncId = this.#nextAsyncId++;
-    if (call.knownSession && this.#pending.has(call)) {
-      call.countsAsWaiting = true;
-      call.knownSession.waits();
-      accounts.addRequests(-1, usage);
-      accounts.addWaiting(1, usage);
-    }
+    if (this.#pending.has(call)) this.#countAsWaiting(call);
     // What is done of its compound does not wait for it.
     if (call.chain) this.#sendChain(call.chain);
     const out = outgoing(call, statusReply(Status.PENDING), this.#creditsFor(call));
     this.#protectAndPush(call, out, false);
     this.#scheduleFlush();
+  }
+
+  /** It is not being worked on any more. */
+  #countAsWaiting(call: Call): void {
+    const session = call.knownSession;
+    if (!session) return;
+    call.countsAsWaiting = true;
+    session.waits();
+    this.#accounts.addRequests(-1, session.usage);
+    this.#accounts.addWaiting(1, session.usage);
   }
 
   #protectAndPush(call: Call, out: Outgoing, sign: boolean): void {
