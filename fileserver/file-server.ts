@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { type ClusterConfig, readClusterConfig } from '../common/config.ts';
 import type { Logger } from '../common/logging.ts';
 import { type Health, serveMetrics } from '../common/metrics.ts';
+import type { RpcAccounts } from '../smb/rpc/server.ts';
+import { domainSid } from '../smb/security/sid.ts';
 import { lockForLife } from './handles/lock-file.ts';
 import { HandlesStream } from './handles/stream.ts';
 import { handlesOn } from './handles.ts';
@@ -142,7 +144,18 @@ export class FileServer {
       metrics: this.#metrics,
       opens: new Opens({ handles, shares, deadline, changes, log }),
       changes,
-      pipes: new Pipes(shares, serverName),
+      pipes: new Pipes(shares, this.#accounts(), serverName),
+    };
+  }
+
+  /** Users by name and SID, for those who look them up. */
+  #accounts(): RpcAccounts {
+    const { clusterId, clusterName } = this.#config;
+    return {
+      domainName: clusterName.toUpperCase(),
+      domainSid: domainSid(clusterId),
+      byName: (name) => this.#users.find(name),
+      bySid: (sid) => this.#users.findBySid(sid),
     };
   }
 

@@ -5,7 +5,7 @@ import type { Logger } from '../common/logging.ts';
 import { ntHash } from '../smb/auth/nt-hash.ts';
 import { foldCase } from '../smb/fscc/names.ts';
 import { userToken } from '../smb/security/access.ts';
-import { userSid } from '../smb/security/sid.ts';
+import { type Sid, userSid } from '../smb/security/sid.ts';
 import type { User } from './session/session.ts';
 
 const POLL_MS = 2000;
@@ -27,6 +27,7 @@ export class Users {
   readonly #clusterId: string;
   readonly #log: Logger;
   #accounts = new Map<string, Account>();
+  #bySid = new Map<Sid, User>();
   #seen = '';
   #timer: NodeJS.Timeout | undefined;
 
@@ -41,6 +42,10 @@ export class Users {
 
   find(name: string): User | undefined {
     return this.#accounts.get(foldCase(name))?.user;
+  }
+
+  findBySid(sid: Sid): User | undefined {
+    return this.#bySid.get(sid);
   }
 
   ntHashOf(name: string): Buffer | undefined {
@@ -96,6 +101,7 @@ export class Users {
     }
     if (this.#seen !== '') this.#log.info({ users: accounts.size }, 'users were read again');
     this.#accounts = accounts;
+    this.#bySid = new Map([...accounts.values()].map(({ user }) => [user.sid, user]));
     this.#seen = seen;
   }
 

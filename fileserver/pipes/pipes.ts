@@ -1,4 +1,5 @@
-// Named pipes of IPC$ (MS-SMB2 3.3.5.9, 3.3.5.12, 3.3.5.13, 3.3.5.15.10): srvsvc for listing shares, wkssvc.
+// Named pipes of IPC$ (MS-SMB2 3.3.5.9, 3.3.5.12, 3.3.5.13, 3.3.5.15.10): srvsvc for listing shares, wkssvc, lsarpc for the names
+// of those who may do something with a file.
 import {
   Command,
   CreateAction,
@@ -8,7 +9,7 @@ import {
   InfoType,
   OplockLevel,
 } from '../../smb/constants.ts';
-import { RpcServer, type RpcServerOptions, ShareType } from '../../smb/rpc/server.ts';
+import { type RpcAccounts, RpcServer, type RpcServerOptions, ShareType } from '../../smb/rpc/server.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeCloseRequest, encodeCloseResponse } from '../../smb/wire/close.ts';
 import { decodeCreateRequest, encodeCreateResponse } from '../../smb/wire/create.ts';
@@ -26,7 +27,9 @@ import type { Shares } from '../shares.ts';
 import { NamedPipe } from './named-pipe.ts';
 
 /** Pipes that are served, in lower case. */
-const NAMES = new Set(['srvsvc', 'wkssvc']);
+const NAMES = new Set(['srvsvc', 'wkssvc', 'lsarpc']);
+/** What somebody without a name may not ask. */
+const FOR_USERS = new Set(['lsarpc']);
 const MAX_PIPES_PER_TREE = 256;
 /** What Windows says of a pipe. */
 const ALLOCATION_SIZE = 4096;
@@ -37,9 +40,10 @@ export class Pipes implements PipeService {
   readonly #open = new WeakMap<TreeConnect, Map<bigint, NamedPipe>>();
   #nextId = 1n;
 
-  constructor(shares: Shares, serverName: string) {
+  constructor(shares: Shares, accounts: RpcAccounts, serverName: string) {
     this.#rpcOptions = {
       serverName,
+      accounts,
       shares: () =>
         shares.all().map(({ name, isPipe, config }) => ({
           name,
@@ -94,8 +98,9 @@ export class Pipes implements PipeService {
   }
 
   #create(request: Request): Reply {
-    const { name } = decodeCreateRequest(request.message);
-    if (!NAMES.has(name.replace(/^\\/, '').toLowerCase())) return statusReply(Status.OBJECT_NAME_NOT_FOUND);
+    const name = decodeCreateRequest(request.message).name.replace(/^\\/, '').toLowerCase();
+    if (!NAMES.has(name)) return statusReply(Status.OBJECT_NAME_NOT_FOUND);
+    if (request.session.isAnonymous && FOR_USERS.has(name)) return statusReply(Status.ACCESS_DENIED);
     const pipes = this.#open.get(request.tree) ?? new Map<bigint, NamedPipe>();
     if (pipes.size >= MAX_PIPES_PER_TREE) return statusReply(Status.PIPE_NOT_AVAILABLE);
     this.#open.set(request.tree, pipes);

@@ -53,6 +53,8 @@ export const syntax = {
   srvsvc: { uuid: Buffer.from('c84f324b7016d30112785a47bf6ee188', 'hex'), version: 3 },
   /** 6bffd098-a112-3610-9833-46c3f87e345a */
   wkssvc: { uuid: Buffer.from('98d0ff6b12a11036983346c3f87e345a', 'hex'), version: 1 },
+  /** 12345778-1234-abcd-ef00-0123456789ab */
+  lsarpc: { uuid: Buffer.from('785734123412cdabef000123456789ab', 'hex'), version: 0 },
 } as const satisfies Record<string, SyntaxId>;
 
 /** 6cb71c2c-9812-4540-xxxx: asks for features in the guise of a transfer syntax (MS-RPCE 3.3.1.5.3). */

@@ -29,7 +29,8 @@ const shares: RpcShare[] = [
   { name: 'data', type: ShareType.disk, comment: 'Größe' },
   { name: 'IPC$', type: ShareType.ipc | ShareType.special, comment: '' },
 ].map((share) => ({ ...share, type: share.type >>> 0 }));
-const server = (list = shares): RpcServer => new RpcServer({ shares: () => list, serverName: 'HOLDFAST' });
+const accounts = { domainName: '', domainSid: 'S-1-5-21-1-2-3', byName: () => undefined, bySid: () => undefined };
+const server = (list = shares): RpcServer => new RpcServer({ shares: () => list, accounts, serverName: 'HOLDFAST' });
 
 const bind = (contexts: OfferedContext[], maxReceiveFragment = 4280): Buffer =>
   encodePdu(

@@ -22,11 +22,13 @@ import {
   PduType,
   RejectionReason,
   requestHeadSize,
+  type SyntaxId,
   sameSyntax,
   syntax,
 } from './pdu.ts';
 import { interfaces, type RpcInterface, type RpcServerOptions } from './services.ts';
 
+export type { RpcAccounts } from './lsa.ts';
 export { type RpcServerOptions, type RpcShare, ShareType } from './services.ts';
 
 /** Bytes that a request's stub may have over all its fragments: requests here carry little but names. */
@@ -43,7 +45,7 @@ interface Call {
   stubSize: number;
 }
 
-/** One instance of the srvsvc or wkssvc pipe: DCE/RPC version 5, connection-oriented (MS-RPCE). One object an open pipe. */
+/** One instance of the srvsvc, wkssvc or lsarpc pipe: DCE/RPC version 5, connection-oriented (MS-RPCE). One object an open pipe. */
 export class RpcServer {
   readonly #options: RpcServerOptions;
   readonly #contexts = new Map<number, RpcInterface>();
@@ -136,8 +138,9 @@ export class RpcServer {
   }
 
   #pipeName(bind: Bind): string {
-    const isWkssvc = bind.contexts.some(({ abstractSyntax }) => sameSyntax(abstractSyntax, syntax.wkssvc));
-    return isWkssvc ? '\\PIPE\\wkssvc' : '\\PIPE\\srvsvc';
+    const isFor = (wanted: SyntaxId) => bind.contexts.some(({ abstractSyntax }) => sameSyntax(abstractSyntax, wanted));
+    if (isFor(syntax.lsarpc)) return '\\PIPE\\lsass';
+    return isFor(syntax.wkssvc) ? '\\PIPE\\wkssvc' : '\\PIPE\\srvsvc';
   }
 
   #request(header: PduHeader, body: Buffer): Buffer[] {

@@ -1,3 +1,4 @@
+import { closePolicy, lookupNames, lookupSids, openPolicy, queryPolicy, type RpcAccounts } from './lsa.ts';
 import { NdrReader, NdrWriter } from './ndr.ts';
 import { type SyntaxId, syntax } from './pdu.ts';
 
@@ -16,6 +17,7 @@ export const ShareType = { disk: 0, printQueue: 1, device: 2, ipc: 3, special: 0
 
 export interface RpcServerOptions {
   shares: () => readonly RpcShare[];
+  accounts: RpcAccounts;
   serverName: string;
   /** Workgroup or domain that NetrWkstaGetInfo names; the default is WORKGROUP. */
   domainName?: string;
@@ -152,6 +154,11 @@ function netrWkstaGetInfo(options: RpcServerOptions, stub: Buffer): Buffer {
 
 export const srvsvcOperation = { shareEnum: 15, shareGetInfo: 16, serverGetInfo: 21, shareEnumSticky: 36 } as const;
 
+const onAccounts =
+  (operation: (accounts: RpcAccounts, stub: Buffer) => Buffer): Operation =>
+  ({ accounts }, stub) =>
+    operation(accounts, stub);
+
 /** Every interface that is served. */
 export const interfaces: readonly RpcInterface[] = [
   {
@@ -164,4 +171,19 @@ export const interfaces: readonly RpcInterface[] = [
     ]),
   },
   { syntax: syntax.wkssvc, operations: new Map([[0, netrWkstaGetInfo]]) },
+  {
+    syntax: syntax.lsarpc,
+    operations: new Map([
+      [0, onAccounts(closePolicy)],
+      [6, openPolicy],
+      [7, onAccounts(queryPolicy)],
+      [14, onAccounts(lookupNames('relative'))],
+      [15, onAccounts(lookupSids(false))],
+      [44, openPolicy],
+      [46, onAccounts(queryPolicy)],
+      [57, onAccounts(lookupSids(true))],
+      [58, onAccounts(lookupNames('relativeWithFlags'))],
+      [68, onAccounts(lookupNames('whole'))],
+    ]),
+  },
 ];

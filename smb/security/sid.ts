@@ -78,9 +78,14 @@ const firstUserRid = 1000;
  * cluster's uid, the rid (31 bits) from the folded user name: two of 1000 users share one with a chance of 1 in 4000.
  */
 export function userSid(clusterSeed: string, user: string): Sid {
-  const domain = hash('sha256', `holdfast domain\0${clusterSeed}`, 'buffer');
   const account = hash('sha256', `holdfast user\0${clusterSeed}\0${foldCase(user)}`, 'buffer');
-  const [x, y, z] = [domain.readUInt32LE(0), domain.readUInt32LE(4), domain.readUInt32LE(8)];
   const rid = firstUserRid + (account.readUInt32LE(0) % (2 ** 31 - firstUserRid));
-  return `S-1-5-21-${x}-${y}-${z}-${rid}`;
+  return `${domainSid(clusterSeed)}-${rid}`;
+}
+
+/** What the SIDs of a cluster's users have in common: `S-1-5-21-x-y-z`. */
+export function domainSid(clusterSeed: string): Sid {
+  const domain = hash('sha256', `holdfast domain\0${clusterSeed}`, 'buffer');
+  const [x, y, z] = [domain.readUInt32LE(0), domain.readUInt32LE(4), domain.readUInt32LE(8)];
+  return `S-1-5-21-${x}-${y}-${z}`;
 }

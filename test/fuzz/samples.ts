@@ -18,6 +18,9 @@ import { encodeRanges, encodeZeroData } from '../../smb/fscc/fsctl.ts';
 import { encodeNotifyList } from '../../smb/fscc/notify.ts';
 import { encodeReparseData, encodeSymlinkReparse } from '../../smb/fscc/reparse.ts';
 import { netrShareEnumRequest, srvsvcBind } from '../../smb/rpc/client.ts';
+import { openPolicy } from '../../smb/rpc/lsa.ts';
+import { NdrWriter } from '../../smb/rpc/ndr.ts';
+import { encodeBind, encodeFragments, encodePdu, PduType, syntax } from '../../smb/rpc/pdu.ts';
 import { RpcServer, ShareType } from '../../smb/rpc/server.ts';
 import { AceType, encodeSecurityDescriptor, plainDescriptor } from '../../smb/security/descriptor.ts';
 import { encodeSid, wellKnownSids } from '../../smb/security/sid.ts';
@@ -128,6 +131,12 @@ export function ntlmServer(): NtlmServer {
 export function rpcServer(): RpcServer {
   return new RpcServer({
     serverName: 'HOLDFAST',
+    accounts: {
+      domainName: 'HOLDFAST',
+      domainSid: 'S-1-5-21-1-2-3',
+      byName: (name) => (name === USER ? { name, sid: 'S-1-5-21-1-2-3-1000' } : undefined),
+      bySid: (sid) => (sid === 'S-1-5-21-1-2-3-1000' ? { name: USER, sid } : undefined),
+    },
     shares: () => [
       { name: 'share', type: ShareType.disk, comment: 'a share' },
       { name: 'IPC$', type: ShareType.ipc | ShareType.special, comment: '' },
@@ -135,7 +144,31 @@ export function rpcServer(): RpcServer {
   });
 }
 
-export const rpcRequests: readonly Buffer[] = [srvsvcBind(), netrShareEnumRequest('\\\\files.example')];
+/** A request to lsarpc: OpenPolicy's handle, and what follows. */
+function lsaRequest(operation: number, write: (stub: NdrWriter) => NdrWriter): Buffer {
+  const policy = openPolicy().subarray(0, -4);
+  const stub = write(new NdrWriter().raw(policy)).u32(0).u32(0).u32(1).u32(0).bytes();
+  return Buffer.concat(encodeFragments(PduType.request, { callId: 3, contextId: 1, operation }, stub, 4280));
+}
+
+function lsaBind(): Buffer {
+  const contexts = [{ id: 1, abstractSyntax: syntax.lsarpc, transferSyntaxes: [syntax.ndr20] }];
+  const offer = { maxTransmitFragment: 4280, maxReceiveFragment: 4280, associationGroup: 0, contexts };
+  return encodePdu(PduType.alterContext, 2, encodeBind(offer));
+}
+
+export const rpcRequests: readonly Buffer[] = [
+  srvsvcBind(),
+  netrShareEnumRequest('\\\\files.example'),
+  lsaBind(),
+  lsaRequest(7, (stub) => stub.u16(5)),
+  ...[14, 58, 68].map((operation) =>
+    lsaRequest(operation, (stub) => stub.u32(1).u32(1).stringHead(USER).stringBody(USER)),
+  ),
+  ...[15, 57].map((operation) =>
+    lsaRequest(operation, (stub) => stub.u32(1).pointer().u32(1).pointer().sid('S-1-5-21-1-2-3-1000')),
+  ),
+];
 
 function rpcAnswers(): Buffer[] {
   const server = rpcServer();

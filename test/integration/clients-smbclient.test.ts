@@ -201,6 +201,56 @@ describe("Samba's tools", () => {
       rmSync(onShare('guarded'));
     }, 60_000);
 
+    test('smbcacls names people and groups, in what it shows and in what it is told', async () => {
+      writeFileSync(join(work, 'up'), 'content');
+      await smbclient('put up named');
+      expect((await acl('named')).trim().split('\n').slice(2)).toEqual([
+        `OWNER:LOCAL\\${USER}`,
+        'GROUP:BUILTIN\\Users',
+        'ACL:NT AUTHORITY\\Authenticated Users:ALLOWED/0x0/FULL',
+      ]);
+      await acl('named', '-a', `ACL:${OTHER_USER}:ALLOWED/0x0/READ`);
+      await acl('named', '-a', 'ACL:Everyone:DENIED/0x0/W');
+      await acl('named', '-a', 'ACL:BUILTIN\\Administrators:ALLOWED/0x0/FULL');
+      const named = await acl('named');
+      expect(named).toContain('ACL:Everyone:DENIED/0x0/W');
+      expect(named).toContain(`ACL:LOCAL\\${OTHER_USER}:ALLOWED/0x0/READ`);
+      expect(named).toContain('ACL:BUILTIN\\Administrators:ALLOWED/0x0/FULL');
+      await expect(acl('named', '-a', 'ACL:stranger:ALLOWED/0x0/READ')).rejects.toThrow(CommandError);
+
+      await acl('named', '-D', 'ACL:Everyone:DENIED/0x0/W');
+      expect(await acl('named')).not.toContain('Everyone');
+      await acl('named', '-C', OTHER_USER);
+      await acl('named', '-G', 'Guests');
+      const given = await acl('named');
+      expect(given).toContain(`OWNER:LOCAL\\${OTHER_USER}`);
+      expect(given).toContain('GROUP:BUILTIN\\Guests');
+      await acl('named', '-S', `OWNER:${USER}`);
+      expect(await acl('named')).toContain(`OWNER:LOCAL\\${USER}`);
+
+      await acl('named', '--sddl', '-S', 'D:P(A;;FA;;;WD)(A;;FR;;;SY)');
+      expect(await acl('named', '--sddl')).toMatch(/^O:S-1-5-21-[-\d]+G:BGD:P\(A;;\w+;;;WD\)\(A;;0x00120089;;;SY\)/);
+      expect(await acl('named', '-x')).toMatch(/Maximum access: 0x/);
+      rmSync(onShare('named'));
+    }, 60_000);
+
+    test('smbcacls switches inheritance off and on, and carries entries on to what is below', async () => {
+      writeFileSync(join(work, 'up'), 'content');
+      await smbclient('mkdir tree; mkdir tree/below; put up tree/below/file');
+      await acl('tree', '-S', `OWNER:${USER},ACL:${USER}:ALLOWED/OI|CI/FULL`);
+      await acl('tree', '--propagate-inheritance', '-a', `ACL:${OTHER_USER}:ALLOWED/OI|CI/READ`);
+      expect(await acl('tree/below/file')).toContain(`ACL:LOCAL\\${OTHER_USER}:ALLOWED/I/READ`);
+      await acl('tree/below', '-I', 'copy');
+      expect(await acl('tree/below')).toMatch(/CONTROL:SR\|PD\|DP/);
+      await acl('tree/below', '-I', 'allow');
+      expect(await acl('tree/below')).toContain(`ACL:LOCAL\\${OTHER_USER}:ALLOWED/OI|CI|I/READ`);
+      await acl('tree/below/file', '-I', 'remove');
+      const own = await acl('tree/below/file');
+      expect(own).toContain('ACL:NT AUTHORITY\\Authenticated Users:ALLOWED/0x0/FULL');
+      expect(own).not.toContain('/I/');
+      rmSync(onShare('tree'), { recursive: true });
+    }, 60_000);
+
     test('smbcquotas is told that there are none', async () => {
       for (const wants of [['-F'], ['-L'], ['-u', USER]]) {
         const said = await run('smbcquotas', [share, '-A', credentials, ...wants]);
