@@ -12,6 +12,8 @@ export interface ModelHolder {
   /** What it has to come to in the end. */
   required: number;
   epoch: number;
+  /** An open waits for what this holder has to give up, or has not asked again since. */
+  wanted?: boolean;
 }
 
 /** Where the client of a holder is: at a live server, away with an open that is persistent, or durable, or gone with its server. */
@@ -19,6 +21,7 @@ export type Presence = 'here' | 'persistent' | 'durable' | 'gone';
 
 export interface ModelContention {
   waits: boolean;
+  waitsFor: ModelHolder[];
   away: boolean;
   purge: boolean;
 }
@@ -50,7 +53,7 @@ export class ModelCaching {
     again: boolean,
     concerns: (holder: ModelHolder) => boolean = () => true,
   ): ModelContention {
-    const result = { waits: false, away: false, purge: false };
+    const result: ModelContention = { waits: false, waitsFor: [], away: false, purge: false };
     for (const [id, holder] of [...this.holders]) {
       const isOwnLevelTwo = id === mine && !holder.isLease && holder.state === READ;
       if (holder.state === 0 || (id === mine && !isOwnLevelTwo) || !concerns(holder)) continue;
@@ -64,15 +67,21 @@ export class ModelCaching {
         if (presence === 'persistent') result.away = true;
         else result.purge = true;
       } else if (to === holder.state) {
-        result.waits ||= waitFor !== 0 || again;
+        if (waitFor !== 0 || again) result.waitsFor.push(holder);
       } else {
         const mustWait = (again && wasBreaking) || (holder.state & waitFor) !== 0;
         if (wasBreaking) holder.required &= to;
         else this.#begin(id, holder, to, false);
-        result.waits ||= mustWait && holder.to !== undefined;
+        if (mustWait && holder.to !== undefined) result.waitsFor.push(holder);
       }
     }
+    result.waits = result.waitsFor.length > 0;
     return result;
+  }
+
+  /** An open has got past what the holders but its own had to give up. */
+  unwanted(mine: string | undefined): void {
+    for (const [id, holder] of this.holders) if (id !== mine) holder.wanted = false;
   }
 
   /** @param others opens of the file for more than attributes that do not belong to the holder */
@@ -82,8 +91,8 @@ export class ModelCaching {
       .map(([, holder]) => holder);
     if (rest.some(({ state }) => (state & WRITE) !== 0)) return 0;
     const want = rest.length > 0 || others > 0 ? wanted & ~WRITE : wanted;
-    if ((want & WRITE) !== 0) return want;
     if (hasLocks) return 0;
+    if ((want & WRITE) !== 0) return want;
     if (!isLease) return rest.some((holder) => holder.isLease && (holder.state & HANDLE) !== 0) ? 0 : want & READ;
     return rest.some((holder) => !holder.isLease) ? want & READ : want;
   }

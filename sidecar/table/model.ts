@@ -90,7 +90,11 @@ export class Model {
     const isViolation = clashes.some((other) => this.#isActive(other) || other.durability === Durability.RESILIENT);
     const mine = request.lease && leaseId(request.lease.key);
     const contention = this.#contend(caching, mine, request, isViolation);
-    if (contention?.waits) return refused(Internal.BREAKING);
+    if (contention?.waits) {
+      for (const holder of contention.waitsFor) holder.wanted = true;
+      return refused(Internal.BREAKING);
+    }
+    if (isPlain(request.access)) caching.unwanted(mine);
     if (isViolation) return refused(Outcome.SHARING_VIOLATION);
     // MS-SMB2 3.3.5.9: a persistent open whose client is away is in the way of everybody who wants the data or the name.
     const away = others.filter((other) => !this.#isActive(other));
@@ -152,7 +156,7 @@ export class Model {
     const want = (lease.state & LeaseState.READ) === 0 ? 0 : lease.state;
     const known = caching.holders.get(id);
     if (!known) caching.holders.set(id, { ...fresh, state: grantable(want), epoch: (lease.epoch + 1) % 65_536 });
-    else if (known.to === undefined && want !== known.state && (want & known.state) === known.state) {
+    else if (known.to === undefined && !known.wanted && want !== known.state && (want & known.state) === known.state) {
       // All of what is asked for, or what there is.
       if (grantable(want) === want) {
         known.state = want;

@@ -124,6 +124,35 @@ describe('leases of two pods', () => {
     await two.close(second.record);
   });
 
+  test('what was given up for a newcomer is not granted again before the newcomer had its turn', async () => {
+    const held = await one.open('contended', withLease(15, ALL));
+    one.commands.length = 0;
+    const newcomer = opening(two, 'contended', withLease(16, ALL));
+    await until(() => one.got('break').length > 0);
+    // Both in one message: they are decided before the other pod hears of the acknowledgement.
+    const acknowledged = acknowledge(one, held.record, READ | HANDLE);
+    const again = await one.open('contended', withLease(15, ALL));
+    await acknowledged;
+    expect(again.record.lease).toMatchObject({ state: READ | HANDLE, breaking: false });
+    const { record } = await newcomer.answer;
+    expect(one.got('break')).toHaveLength(1);
+    await two.close(record);
+    const alone = await one.open('contended', withLease(15, ALL));
+    expect(alone.record.lease).toMatchObject({ state: ALL });
+    for (const open of [held, again, alone]) await one.close(open.record);
+  });
+
+  test('a lease is not raised to cache writes while its client has locks', async () => {
+    const held = await one.open('locked', withLease(17, READ | HANDLE));
+    await one.lock(held.record, 0, 1);
+    const again = await one.open('locked', withLease(17, ALL));
+    expect(again.record.lease).toMatchObject({ state: READ | HANDLE });
+    await one.lock(held.record, 0, 1, { unlock: true });
+    const unlocked = await one.open('locked', withLease(17, ALL));
+    expect(unlocked.record.lease).toMatchObject({ state: ALL });
+    for (const open of [held, again, unlocked]) await one.close(open.record);
+  });
+
   test('a write takes what the other pod caches of reads, and waits for nobody', async () => {
     const writer = await one.open('written', plain);
     one.commands.length = 0;

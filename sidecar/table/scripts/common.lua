@@ -36,7 +36,7 @@ local NOT_DURABLE, DURABLE, PERSISTENT, RESILIENT = 0, 1, 2, 3
 -- What an open asked to cache with (O_OPLOCK): nothing, an oplock, a lease. What it may cache now stands with the holder.
 local OPLOCK_NONE, LEASE = 0, 4
 -- fields of a holder of caching (h), a packed array; see section caching
-local H_STATE, H_TO, H_REQUIRED, H_EPOCH, H_VERSION, H_PARENT, H_OWNERS, H_NUMBER, H_PLAIN = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local H_STATE, H_TO, H_REQUIRED, H_EPOCH, H_VERSION, H_PARENT, H_OWNERS, H_NUMBER, H_PLAIN, H_WANTED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 local NONE = {} -- an empty list in answers, never added to
 local self = ARGV[1] .. '@' .. ARGV[2]
@@ -218,7 +218,8 @@ end
 -- oplock belongs to (8 bytes). Its state is that of a lease (MS-SMB2 2.2.13.2.8: read 1, handle 2, write 4); an oplock of level II is
 -- kept as R, an exclusive one as RW, batch as RWH.
 -- H_TO is the state that a break under way asks for, -1: none; H_REQUIRED what it has to come to in the end; H_NUMBER counts breaks;
--- H_OWNERS counts the holder's opens by owner and class, H_PLAIN those for more than attributes.
+-- H_OWNERS counts the holder's opens by owner and class, H_PLAIN those for more than attributes; H_WANTED is 1 while an open waits for
+-- what the holder has to give up, or has not asked again since (0, or absent: an older sidecar's).
 
 local function holder_id(open_id, open)
   local kind = open[O_OPLOCK]
@@ -389,7 +390,9 @@ local function contend(file, mine, keep, wait_for, again, spare)
   return result
 end
 
--- What may be cached (MS-FSA 2.1.5.18): the state wanted, less what others' opens, caching and locks forbid.
+-- What may be cached (MS-FSA 2.1.5.18): the state wanted, less what others' opens, caching and locks forbid. Locks forbid more than
+-- Windows has it, and the same as with smbd: a client that may cache writes keeps its locks to itself, and the Linux kernel's then
+-- forgets to let those go that it had taken here before.
 local function grantable(file, mine, want, is_lease)
   local shared, handles, level_two = true, false, false
   for id, h in pairs(file.holders) do
@@ -411,8 +414,8 @@ local function grantable(file, mine, want, is_lease)
     end
     if plain > 0 then want = bit.band(want, 3) end
   end
-  if bit.band(want, 4) ~= 0 then return want end
   if #file.locks > 0 then return 0 end
+  if bit.band(want, 4) ~= 0 then return want end
   if not is_lease then return handles and 0 or bit.band(want, 1) end
   return level_two and bit.band(want, 1) or want
 end

@@ -63,6 +63,7 @@ if not is_empty(file.holders) then
     contended = contention.changed
     notices = contention.notices
     if not is_empty(contention.wait) then
+      for holder in pairs(contention.wait) do file.holders[holder][H_WANTED] = 1 end
       file.waiters[self] = true
       save(file, 'mhw')
       return { BREAKING, 0, 0, 0, notices, flat(contention.wait) }
@@ -70,6 +71,14 @@ if not is_empty(file.holders) then
     if not violation then
       waiting = waiting or contention.away
       purge = purge or contention.purge
+    end
+  end
+  if is_plain(access) then -- who waited for other holders' caching has got so far
+    for holder, h in pairs(file.holders) do
+      if holder ~= mine and h[H_WANTED] == 1 then
+        h[H_WANTED] = 0
+        contended = true
+      end
     end
   end
 end
@@ -88,7 +97,7 @@ if asked == LEASE then
   if not holder then
     holder = { grantable(file, mine, want, true), -1, 0, (tonumber(ARGV[23]) + 1) % 65536, tonumber(ARGV[24]), ARGV[25], {}, 0, 0 }
     file.holders[mine] = holder
-  elseif holder[H_TO] < 0 and want ~= holder[H_STATE] and bit.band(want, holder[H_STATE]) == holder[H_STATE]
+  elseif holder[H_TO] < 0 and holder[H_WANTED] ~= 1 and want ~= holder[H_STATE] and bit.band(want, holder[H_STATE]) == holder[H_STATE]
     and grantable(file, mine, want, true) == want then
     holder[H_STATE] = want -- all of what is asked for, or what there is
     holder[H_EPOCH] = (holder[H_EPOCH] + 1) % 65536
