@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { NtlmClient } from '../../smb/auth/client.ts';
 import { Command, Dialect, Flags, HashAlgorithm, SecurityMode, SessionSetupFlags } from '../../smb/constants.ts';
+import { type Cipher, createCipher } from '../../smb/crypto/cipher.ts';
 import { deriveSessionKeys } from '../../smb/crypto/kdf.ts';
 import { preauthHashStart, preauthHashUpdate } from '../../smb/crypto/preauth.ts';
 import { createSigner, type Signer, signingAlgorithmOf } from '../../smb/crypto/signer.ts';
 import { FrameReader, framePrefix } from '../../smb/wire/framing.ts';
-import { decodeHeader, encodeMessage, type Header, splitCompound } from '../../smb/wire/header.ts';
-import { encodeNegotiateRequest } from '../../smb/wire/negotiate.ts';
+import { decodeHeader, encodeMessage, type Header, messageKind, splitCompound } from '../../smb/wire/header.ts';
+import { decodeNegotiateResponse, encodeNegotiateRequest } from '../../smb/wire/negotiate.ts';
 import { decodeSessionSetupResponse, encodeSessionSetupRequest } from '../../smb/wire/session-setup.ts';
 import { encodeTreeConnectRequest } from '../../smb/wire/tree-connect.ts';
 
@@ -27,6 +28,10 @@ export class RawClient {
   sessionId = 0n;
   treeId = 0;
   signer: Signer | undefined;
+  /** Where a cipher was agreed on. */
+  sealer: Cipher | undefined;
+  opener: Cipher | undefined;
+  #cipherId: number | undefined;
   #preauthHash = preauthHashStart();
 
   private constructor(socket: Socket) {
@@ -34,7 +39,9 @@ export class RawClient {
     socket.on('data', (chunk: Buffer) => {
       this.#reader.push(chunk);
       for (let frame = this.#reader.next(); frame; frame = this.#reader.next()) {
-        for (const message of splitCompound(Buffer.from(frame))) {
+        const copy = Buffer.from(frame);
+        const isSealed = messageKind(copy) === 'transform';
+        for (const message of splitCompound(isSealed && this.opener ? this.opener.open(copy) : copy)) {
           this.#arrived.push({ header: decodeHeader(message), message });
         }
       }
@@ -83,6 +90,13 @@ export class RawClient {
     this.sendFrame(message);
   }
 
+  /** Sends an encrypted request. @param as whose key it is, if not this client's; the header stays this client's */
+  sendSealed(command: number, body: Buffer, as: { sessionId: bigint; sealer: Cipher | undefined } = this): void {
+    const { sessionId, sealer } = as;
+    if (!sealer) throw new Error('no cipher was agreed on');
+    this.sendFrame(sealer.seal({ sessionId }, this.message(command, body)));
+  }
+
   async request(command: number, body: Buffer, header: Partial<Header> = {}): Promise<RawResponse> {
     this.send(command, body, header);
     return this.receive();
@@ -123,18 +137,26 @@ export class RawClient {
     });
   }
 
-  async negotiate(): Promise<RawResponse> {
+  /** @param ciphers CipherId.* that are offered; none: the client cannot encrypt */
+  async negotiate(ciphers: number[] = []): Promise<RawResponse> {
     const body = encodeNegotiateRequest({
       securityMode: SecurityMode.SIGNING_ENABLED,
       capabilities: 0,
       clientGuid: randomBytes(16),
       dialects: [Dialect.SMB_3_1_1],
-      negotiateContexts: [{ type: 'preauthIntegrity', hashAlgorithms: [HashAlgorithm.SHA_512], salt: randomBytes(32) }],
+      negotiateContexts: [
+        { type: 'preauthIntegrity', hashAlgorithms: [HashAlgorithm.SHA_512], salt: randomBytes(32) },
+        ...(ciphers.length === 0 ? [] : [{ type: 'encryption' as const, ciphers }]),
+      ],
     });
     const request = this.message(Command.NEGOTIATE, body);
     this.sendFrame(request);
     const response = await this.receive();
     this.#preauthHash = preauthHashUpdate(preauthHashUpdate(this.#preauthHash, request), response.message);
+    if (ciphers.length > 0) {
+      const contexts = decodeNegotiateResponse(response.message).negotiateContexts;
+      this.#cipherId = contexts.find((context) => context.type === 'encryption')?.ciphers[0];
+    }
     return response;
   }
 
@@ -177,7 +199,12 @@ export class RawClient {
       if (header.status === 0 && sessionKey) {
         // Authenticated again: the keys stay.
         if (this.signer) return 0;
-        const keys = deriveSessionKeys({ dialect: Dialect.SMB_3_1_1, sessionKey, preauthHash: hash });
+        const cipherId = this.#cipherId;
+        const keys = deriveSessionKeys({ dialect: Dialect.SMB_3_1_1, sessionKey, preauthHash: hash, cipherId });
+        if (cipherId !== undefined && keys.clientToServerKey && keys.serverToClientKey) {
+          this.sealer = createCipher(cipherId, keys.clientToServerKey);
+          this.opener = createCipher(cipherId, keys.serverToClientKey);
+        }
         this.signer = createSigner(signingAlgorithmOf(Dialect.SMB_3_1_1), keys.signingKey);
         if (!this.signer.verify(message)) throw new Error('the last response is not signed as it should be');
         return 0;
@@ -198,6 +225,8 @@ export class RawClient {
 
   end(): void {
     this.signer?.close();
+    this.sealer?.close();
+    this.opener?.close();
     this.socket.destroy();
   }
 }
