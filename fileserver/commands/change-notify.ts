@@ -28,20 +28,35 @@ export const changeNotify = onVolume((request: Request): Reply | Promise<Reply> 
   return kept ? answer(kept) : wait(request, open, wanted, watch);
 });
 
-/** The first request begins the watch; then it waits until something happens, the client gives up, or the open ends. */
-async function wait(
+/**
+ * The watch of an open begins with its first request, and resolves when every server tells of its changes. That the directory is to be
+ * deleted was decided before that, or is told.
+ */
+async function begin(
   request: Request,
   open: OpenFile,
   { flags, completionFilter, outputBufferLength }: ChangeNotifyRequest,
+): Promise<Watch> {
+  const { changes, handles } = request.services;
+  const watch = await changes.watch(open, request.tree.share, {
+    recursive: (flags & ChangeNotifyFlags.WATCH_TREE) !== 0,
+    filter: completionFilter,
+    capacity: outputBufferLength,
+  });
+  const { value: state } = await handles.lockedFiles({ fileId: open.record.fileId });
+  if (state?.deletePending) watch.end(Status.DELETE_PENDING);
+  return watch;
+}
+
+/** Waits until something happens, the client gives up, or the open ends. */
+async function wait(
+  request: Request,
+  open: OpenFile,
+  wanted: ChangeNotifyRequest,
   known: Watch | undefined,
 ): Promise<Reply> {
-  const watch =
-    known ??
-    (await request.services.changes.watch(open, request.tree.share, {
-      recursive: (flags & ChangeNotifyFlags.WATCH_TREE) !== 0,
-      filter: completionFilter,
-      capacity: outputBufferLength,
-    }));
+  const { outputBufferLength } = wanted;
+  const watch = known ?? (await begin(request, open, wanted));
   const kept = watch.collect(outputBufferLength);
   if (kept) return answer(kept);
   const { signal } = request;

@@ -9,6 +9,7 @@ const state = (version: bigint, locks: { offset: bigint; length: bigint; exclusi
   version,
   locks,
   readCached: false,
+  deletePending: false,
   cachedBy: Buffer.alloc(0),
 });
 const exclusive = { offset: 10n, length: 10n, exclusive: true, openId: OTHER };

@@ -475,6 +475,8 @@ export interface FileState {
    * that an exclusive or batch oplock belongs to. Empty: somebody else, or several.
    */
   cachedBy: Buffer;
+  /** as of `version`, or later: it changes without one */
+  deletePending: boolean;
 }
 
 export interface LockedFiles {
@@ -4098,7 +4100,14 @@ export const LockElement: MessageFns<LockElement> = {
 };
 
 function createBaseFileState(): FileState {
-  return { fileId: Buffer.alloc(0), version: 0n, locks: [], readCached: false, cachedBy: Buffer.alloc(0) };
+  return {
+    fileId: Buffer.alloc(0),
+    version: 0n,
+    locks: [],
+    readCached: false,
+    cachedBy: Buffer.alloc(0),
+    deletePending: false,
+  };
 }
 
 export const FileState: MessageFns<FileState> = {
@@ -4120,6 +4129,9 @@ export const FileState: MessageFns<FileState> = {
     }
     if (message.cachedBy.length !== 0) {
       writer.uint32(42).bytes(message.cachedBy);
+    }
+    if (message.deletePending !== false) {
+      writer.uint32(48).bool(message.deletePending);
     }
     return writer;
   },
@@ -4177,6 +4189,14 @@ export const FileState: MessageFns<FileState> = {
             message.cachedBy = Buffer.from(reader.bytes());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.deletePending = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4199,6 +4219,7 @@ export const FileState: MessageFns<FileState> = {
     message.locks = object.locks?.map((e) => LockRange.fromPartial(e)) || [];
     message.readCached = object.readCached ?? false;
     message.cachedBy = object.cachedBy ?? Buffer.alloc(0);
+    message.deletePending = object.deletePending ?? false;
     return message;
   },
 };

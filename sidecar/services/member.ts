@@ -189,5 +189,6 @@ export class Member {
 }
 
 function emptyState(fileId: Uint8Array): FileState {
-  return { fileId: Buffer.from(fileId), version: 0n, locks: [], readCached: false, cachedBy: Buffer.alloc(0) };
+  const nobody = { readCached: false, cachedBy: Buffer.alloc(0) };
+  return { fileId: Buffer.from(fileId), version: 0n, locks: [], ...nobody, deletePending: false };
 }

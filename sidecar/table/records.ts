@@ -165,6 +165,7 @@ export function readFileState(flat: Answer, fileId: Uint8Array): FileState {
     locks,
     readCached: numberAt(flat, 1) === 1,
     cachedBy: bytesAt(flat, 3),
+    deletePending: numberAt(flat, 4) === 1,
   };
 }
 

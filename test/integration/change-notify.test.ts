@@ -1,6 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Client } from '../../client/index.ts';
-import { ChangeNotifyFlags, Command, CompletionFilter, CreateOptions, FileAction } from '../../smb/constants.ts';
+import {
+  ChangeNotifyFlags,
+  Command,
+  CompletionFilter,
+  CreateOptions,
+  FileAccess,
+  FileAction,
+} from '../../smb/constants.ts';
 import { decodeNotifyList } from '../../smb/fscc/notify.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeChangeNotifyResponse, encodeChangeNotifyRequest } from '../../smb/wire/change-notify.ts';
@@ -162,6 +169,24 @@ describe('change notifications with two file servers', () => {
       const last = watched.next();
       await there.remove('doomed');
       expect((await last).status).toBe(Status.DELETE_PENDING);
+      await watched.close();
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test.each(['here', 'there'])(
+    'who begins to watch a directory that was marked to be deleted %s is told so',
+    async (where) => {
+      const name = `marked-${where}`;
+      await here.mkdir(name);
+      const watched = await Watched.open(here, name);
+      const createOptions = CreateOptions.DIRECTORY_FILE | CreateOptions.DELETE_ON_CLOSE;
+      const marking = await RawOpen.open(where === 'here' ? here : there, name, {
+        access: FileAccess.DELETE,
+        createOptions,
+      });
+      await marking.close();
+      expect((await watched.next()).status).toBe(Status.DELETE_PENDING);
       await watched.close();
     },
     TEST_TIMEOUT_MS,

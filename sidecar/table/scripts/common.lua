@@ -206,11 +206,11 @@ local function caching_of(file)
   return cached, by
 end
 
--- The state of a file as servers keep it: version, whether reads are cached, locks, the only holder.
+-- The state of a file as servers keep it: version, whether reads are cached, locks, the only holder, whether it is to be deleted.
 local function file_state(file)
   local cached, by = 0, ''
   if not is_empty(file.holders) then cached, by = caching_of(file) end
-  return { file.meta[M_VERSION], cached, file.locks, by }
+  return { file.meta[M_VERSION], cached, file.locks, by, file.meta[M_DELETE_PENDING] }
 end
 
 --[[ section holding ]]
