@@ -173,6 +173,31 @@ describe('FileServerCluster', () => {
       /write more than failover\.leaseDuration plus failover\.writeSettle/,
     ],
     [
+      'handles that are kept for longer than a day',
+      () => but({ handles: { persistentTimeout: '25h' } }),
+      /persistentTimeout.*write at least 1s and at most 24h/,
+    ],
+    [
+      'durable handles that are kept for no time',
+      () => but({ handles: { durableTimeout: '500ms' } }),
+      /durableTimeout.*write at least 1s and at most 24h/,
+    ],
+    [
+      'last writes that take more than a minute',
+      () => but({ failover: { writeSettle: '61s' } }),
+      /writeSettle.*write at most 60s/,
+    ],
+    [
+      'a drain that takes a day',
+      () => but({ migration: { drainTimeout: '24h' } }),
+      /drainTimeout.*write at least 1s and at most 1h/,
+    ],
+    [
+      'an embedded Redis that is to be replicated',
+      () => but({ state: { embedded: { durability: { mode: 'Replicated', replicas: 1 } } } }),
+      /durability\.mode Replicated needs a replicated store/,
+    ],
+    [
       'embedded and external',
       () => but({ state: { embedded: {}, external: { addresses: ['redis:6379'] } } }),
       /write exactly one of them/,
@@ -231,7 +256,19 @@ describe('FileServerCluster', () => {
     await expect(patch({ state: { embedded: null, external: { addresses: ['redis:6379'] } } })).rejects.toThrow(
       /cannot move between an embedded and an external store/,
     );
+    await expect(patch({ state: { embedded: { storage: '2Gi' } } })).rejects.toThrow(
+      /embedded\.storage cannot be changed by this version/,
+    );
     await patch({ replicas: 5, shares: [{ name: 'other', volume: 'data' }] });
+
+    const templated = await objects.create<FileServerCluster>(
+      CLUSTERS,
+      volume({ volumeClaimTemplate: { storage: '1Gi', storageClassName: 'fast' } }),
+    );
+    const other = { name: 'data', volumeClaimTemplate: { storage: '1Gi', storageClassName: 'slow' } };
+    await expect(
+      objects.patch(CLUSTERS, namespace, templated.metadata.name ?? '', { spec: { volumes: [other] } }),
+    ).rejects.toThrow(/accessModes and storageClassName of a claim cannot be changed/);
   });
 
   test('status and scale are subresources', async () => {
