@@ -73,7 +73,8 @@ export interface StoreConfig {
   /** Sentinel only. */
   masterName?: string;
   username?: string;
-  tls?: { caFile?: string; serverName?: string };
+  /** certFile and keyFile: what Redis knows its clients by, where it asks for that (tls-auth-clients). */
+  tls?: { caFile?: string; serverName?: string; certFile?: string; keyFile?: string };
   durability: Durability;
 }
 
@@ -189,6 +190,9 @@ function storeConfig(s: Record<string, unknown>): StoreConfig {
   const d = object(s.durability ?? { mode: 'Always' }, 'store.durability');
   const mode = oneOf(d.mode, ['Always', 'EverySecond', 'Replicated'], 'store.durability.mode');
   const tls = s.tls === undefined ? undefined : object(s.tls, 'store.tls');
+  if (tls && (tls.certFile === undefined) !== (tls.keyFile === undefined)) {
+    throw new RangeError('store.tls: write certFile and keyFile both, or neither');
+  }
   return {
     mode: oneOf(s.mode ?? 'Standalone', ['Standalone', 'Sentinel', 'Cluster'], 'store.mode'),
     addresses,
@@ -200,6 +204,8 @@ function storeConfig(s: Record<string, unknown>): StoreConfig {
           tls: {
             ...(tls.caFile === undefined ? {} : { caFile: absolute(tls.caFile, 'store.tls.caFile') }),
             ...(tls.serverName === undefined ? {} : { serverName: text(tls.serverName, 'store.tls.serverName') }),
+            ...(tls.certFile === undefined ? {} : { certFile: absolute(tls.certFile, 'store.tls.certFile') }),
+            ...(tls.keyFile === undefined ? {} : { keyFile: absolute(tls.keyFile, 'store.tls.keyFile') }),
           },
         }),
     durability:

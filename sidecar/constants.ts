@@ -2,6 +2,11 @@
 
 /** Every file, session, directory and create hint lies in one of so many shards (handle-state.md). */
 export const SHARDS = 64;
+/**
+ * Version of what is written into the store. The store names the lowest that whoever uses it has to know; it is raised only by a version
+ * after the one that first could read it, so that two versions that follow each other work side by side.
+ */
+export const SCHEMA = 1;
 /** Version of the contract in proto/handles.proto. */
 export const PROTOCOL = 1;
 /** One step of a shard's clock; due times are counted in it. */

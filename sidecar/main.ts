@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { Command } from 'commander';
 import { readClusterConfig } from '../common/config.ts';
 import { HoldfastError, reasonOf } from '../common/errors.ts';
-import { createLogger } from '../common/logging.ts';
+import { createLogger, type Logger } from '../common/logging.ts';
 import { serveMetrics } from '../common/metrics.ts';
 import { Sidecar } from './sidecar.ts';
 
@@ -49,7 +49,7 @@ async function main(): Promise<void> {
     serverId: flags.serverId,
     pod: flags.pod ?? hostname(),
     node: flags.node ?? '',
-    storePassword: readPassword(flags.storePasswordFile),
+    storePassword: passwordSource(flags.storePasswordFile, log),
     newStore: flags.newStore,
     log,
   });
@@ -71,15 +71,32 @@ async function main(): Promise<void> {
   process.on('SIGINT', end);
 }
 
-function readPassword(path: string | undefined): string | undefined {
-  if (path === undefined) return undefined;
+/**
+ * The password as the file has it now. Once it was read, a file that cannot be read for a moment (it is being replaced) is no reason to
+ * end: the connections that stand need no password.
+ */
+function passwordSource(path: string | undefined, log: Logger): () => string | undefined {
+  if (path === undefined) return () => undefined;
+  let last: string;
   try {
-    return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+    last = readPassword(path);
   } catch (error) {
     throw new HoldfastError('PASSWORD', `cannot read the store's password from ${path}: ${reasonOf(error)}`, {
       cause: error,
     });
   }
+  return () => {
+    try {
+      last = readPassword(path);
+    } catch (error) {
+      log.warn({ reason: reasonOf(error), path }, "the store's password cannot be read anew; the last one is used");
+    }
+    return last;
+  };
+}
+
+function readPassword(path: string): string {
+  return readFileSync(path, 'utf8').replace(/\r?\n$/, '');
 }
 
 main().catch((error: unknown) => {

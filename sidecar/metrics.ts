@@ -36,6 +36,21 @@ export function createSidecarMetrics() {
       'holdfast_store_reconciliations_total',
       'Times that state was put back because another Redis process answered',
     ),
+    storeLost: counter(
+      'holdfast_store_losses_total',
+      'Times that this sidecar found that the store had lost what was written, and had it put back',
+    ),
+    storeRefused: new Gauge({
+      name: 'holdfast_store_refused',
+      help: '1 while the store cannot be used, by the code of the reason',
+      labelNames: ['reason'],
+      registers,
+    }),
+    storeFull: new Gauge({
+      name: 'holdfast_store_full',
+      help: '1 while the store is out of memory: nothing new is opened or locked',
+      registers,
+    }),
     storeReachable: new Gauge({
       name: 'holdfast_store_reachable',
       help: '1 while the store answers renewals',

@@ -5,7 +5,7 @@ import type { ClusterConfig } from '../common/config.ts';
 import { HoldfastError, reasonOf } from '../common/errors.ts';
 import type { Logger } from '../common/logging.ts';
 import type { Health } from '../common/metrics.ts';
-import { PeerServerCredentials, RotatedTls } from '../common/tls.ts';
+import { PeerServerCredentials, RotatedTls, readTlsMaterial } from '../common/tls.ts';
 import { ControlService as ControlDefinition } from '../proto/generated/control.ts';
 import { HandlesService as HandlesDefinition } from '../proto/generated/handles.ts';
 import { PeerService as PeerDefinition } from '../proto/generated/peer.ts';
@@ -17,6 +17,7 @@ import { Clock } from './fencing/clock.ts';
 import { isProvenDead } from './fencing/death.ts';
 import { Fencer } from './fencing/fencer.ts';
 import { Lease } from './fencing/lease.ts';
+import { Possession } from './fencing/possession.ts';
 import { Reconciler } from './fencing/reconciler.ts';
 import { Registry } from './fencing/registry.ts';
 import { Handoff } from './handoff/handoff.ts';
@@ -36,6 +37,7 @@ import { Peers } from './services/peers.ts';
 import { Registration } from './services/registration.ts';
 import { Renames } from './services/renames.ts';
 import { Sessions } from './services/sessions.ts';
+import type { PasswordSource } from './table/connection.ts';
 import { Keys } from './table/keys.ts';
 import { Store } from './table/store.ts';
 import { Table } from './table/table.ts';
@@ -53,7 +55,7 @@ export interface SidecarOptions {
   serverId: string;
   pod: string;
   node: string;
-  storePassword: string | undefined;
+  storePassword: PasswordSource;
   /** The store was set up just now: nobody has state that could still come. */
   newStore: boolean;
   log: Logger;
@@ -127,6 +129,14 @@ export class Sidecar {
       table,
       registry,
       cluster,
+      possession: new Possession({
+        store: this.#store,
+        config: config.store,
+        keys,
+        registry,
+        leaseDurationMs,
+        authorities: () => readTlsMaterial(options.tlsDir).ca,
+      }),
       log,
       metrics,
       leaseDurationMs,
@@ -200,6 +210,7 @@ export class Sidecar {
       tlsLookMs,
       (tls) => {
         credentials.use(tls);
+        this.#reconciler.authorityReplaced();
         log.info('the certificate was rotated');
       },
       (error) =>

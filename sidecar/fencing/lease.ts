@@ -191,7 +191,7 @@ export class Lease {
   async #look(): Promise<void> {
     const sentMs = monotonicMs();
     try {
-      this.#looked(await this.#is.registry.list(), sentMs);
+      this.#looked(await this.#is.registry.look(), sentMs);
     } catch (error) {
       this.#is.log.debug({ err: error }, 'the servers cannot be read');
     }

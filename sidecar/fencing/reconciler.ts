@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { StoreConfig } from '../../common/config.ts';
-import { reasonOf } from '../../common/errors.ts';
+import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs, monotonicNs } from '../../common/time.ts';
 import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
@@ -8,17 +8,22 @@ import { SHARDS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
-import { checkStore } from '../table/connection.ts';
 import type { Keys } from '../table/keys.ts';
 import { ownerOf } from '../table/records.ts';
 import type { Store } from '../table/store.ts';
-import type { Table } from '../table/table.ts';
-import type { Registry } from './registry.ts';
+import type { StoreFacts } from '../table/store-checks.ts';
+import { shardOfOpen, type Table } from '../table/table.ts';
+import type { Possession } from './possession.ts';
+import type { Registry, ServerRecord } from './registry.ts';
 
 const RETRY_MS = 200;
 const LOOK_MS = 50;
+/** How often a store that is in use is asked whether it still is what it has to be. */
+const CHECK_MS = 5000;
 const RESTORING_AT_ONCE = 256;
 const RELEASE_TIMEOUT_MS = 10_000;
+/** A shard that waits for its state to be put back. */
+const CLOSED_STORE = '-';
 
 export interface ReconcilerParts {
   store: Store;
@@ -27,6 +32,7 @@ export interface ReconcilerParts {
   table: Table;
   registry: Registry;
   cluster: ClusterView;
+  possession: Possession;
   log: Logger;
   metrics: SidecarMetrics;
   leaseDurationMs: number;
@@ -37,25 +43,51 @@ export interface ReconcilerParts {
   fenced(member: Member, reason: string): void;
 }
 
+/** One life of the store's data in the Redis processes that serve it now. */
+interface Life {
+  generation: string;
+  /** By shard: "run_id:generation", as the shard's store key has it once its state is there. */
+  tags: readonly string[];
+  /** Nothing that was answered can be missing in it. */
+  isComplete: boolean;
+  /** All of them in one: what a server that has put its state back leaves in the registry. */
+  tag: string;
+}
+
 /**
- * Opens the shards for the Redis process that answers. Each shard holds the run_id and generation its state was written under; another
- * process (a restart, a failover) closes it until every live server has put its opens back or is fenced. Routine, and fast.
+ * Opens the shards for the Redis process that answers (of a Redis Cluster: for all its masters). Each shard holds the run_id and
+ * generation its state was written under; another process (a restart, a failover) closes it until every live server has put its opens
+ * back or is fenced. Routine, and fast: unless writes were lost, or may have been.
  */
 export class Reconciler {
   readonly #is: ReconcilerParts;
   #running: Promise<void> | undefined;
   #stopped = false;
   #generation: string | undefined;
-  /** Why the store cannot be used, for people; empty: it can. */
-  message = 'the store has not answered yet';
+  #problem = 'the store has not answered yet';
+  /** What Redis refuses though it is open. */
+  #trouble: { message: string; atMs: number } | undefined;
+  /** Keys that each Redis process had thrown away when its shards were opened. */
+  #evicted = new Map<string, number>();
+  #checkTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: ReconcilerParts) {
     this.#is = parts;
     parts.store.onClosed = () => this.reconcile();
+    parts.store.onTrouble = (message) => this.#troubled(message);
+    // So that no decision is written into a store before it is known whose it is.
+    parts.store.refused = this.#problem;
+  }
+
+  /** Why the store cannot be used, or what it refuses, for people; empty: nothing is wrong. */
+  get message(): string {
+    if (this.#problem !== '') return this.#problem;
+    return this.#trouble?.message ?? '';
   }
 
   stop(): void {
     this.#stopped = true;
+    clearTimeout(this.#checkTimer);
   }
 
   reconcile(): void {
@@ -66,49 +98,146 @@ export class Reconciler {
   }
 
   async #untilOpen(): Promise<void> {
-    const { log } = this.#is;
+    const { log, metrics } = this.#is;
+    clearTimeout(this.#checkTimer);
     while (!this.#stopped) {
       try {
         await this.#open();
-        this.message = '';
+        this.#problem = '';
+        metrics.storeRefused.reset();
         return;
       } catch (error) {
         const reason = reasonOf(error);
-        if (reason !== this.message) log.warn({ reason }, 'the store cannot be used yet');
-        this.message = reason;
+        if (reason !== this.#problem) log.warn({ reason }, 'the store cannot be used yet');
+        this.#problem = reason;
+        metrics.storeRefused.reset();
+        metrics.storeRefused.labels(error instanceof HoldfastError ? error.code : 'STORE_UNAVAILABLE').set(1);
         await delay(RETRY_MS);
       }
     }
   }
 
   async #open(): Promise<void> {
-    const { store, config, log, metrics, leaseDurationMs, newStore } = this.#is;
-    const { runId } = await checkStore(store.data, config);
+    const { store, keys, log, possession } = this.#is;
+    const facts = await store.check();
+    store.refused = await possession.refusal();
+    if (store.refused !== undefined) throw new HoldfastError('STORE_FOREIGN', store.refused);
+    await this.#assertNothingEvicted(facts);
     const generation = await this.#currentGeneration();
-    const tag = `${runId}:${generation}`;
-    const scripts = await store.load(tag);
-    const found = await this.#storeKeys();
-    if (found.some((key) => key !== tag)) {
-      const known = found.some((key) => key?.endsWith(`:${generation}`));
-      log.info({ runId, generation, known }, 'putting state back: another Redis process or another life of its data');
-      metrics.storeReconciled.inc();
-      await this.#putBack(tag, generation);
-      // Nobody wrote under this generation: servers that it has never seen may still live, and get a lease to put their state back.
-      const first = newStore && this.#generation === undefined;
-      const graceUntilMs = monotonicMs() + (known || first ? 0 : leaseDurationMs);
-      while (!(await this.#allPutBack(tag, generation)) || monotonicMs() < graceUntilMs) {
-        if ((await this.#storeKeys()).every((key) => key === tag)) break; // another sidecar opened it
-        await delay(LOOK_MS);
-      }
-      const { keys } = this.#is;
-      await Promise.all(Array.from({ length: SHARDS }, (_, shard) => store.data.set(keys.store(shard), tag)));
-    }
+    const { runIds, stores } = await store.whereabouts(keys.stores());
+    const tags = runIds.map((runId) => `${runId}:${generation}`);
+    const isKnown = stores.some((found) => found.endsWith(`:${generation}`));
+    const isComplete = isKnown && this.#generation === generation && !mayLoseWrites(this.#is.config);
+    const life: Life = { generation, tags, tag: tagOfAll(tags), isComplete };
+    const scripts = await store.load(runIds, generation);
+    if (!isOpen(life, stores)) await this.#rebuild(life, stores, isKnown);
+    if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
     await this.#dropForgotten();
+    if (this.#generation !== generation) this.#is.registry.witness.forget();
     this.#generation = generation;
+    this.#evicted = new Map(facts.map(({ runId, evictedKeys }) => [runId, evictedKeys]));
+    this.#tellFull(facts);
     store.openWith(scripts);
-    this.message = '';
-    log.info({ runId, generation }, 'the store is open');
+    this.#problem = '';
+    log.info({ store: life.tag }, 'the store is open');
+    this.#checkTimer = setTimeout(() => void this.#check(), CHECK_MS);
     void this.#sinceOpened();
+  }
+
+  /** The store has to name the new one before a sidecar comes that knows no other. */
+  authorityReplaced(): void {
+    this.#is.possession
+      .refusal()
+      .catch((error: unknown) => this.#is.log.info({ err: error }, 'the store does not name the new authority yet'));
+  }
+
+  /** Waits until all state is back that the shards may lack, and opens them for everybody. */
+  async #rebuild(life: Life, stores: readonly string[], isKnown: boolean): Promise<void> {
+    const { registry, log, metrics, leaseDurationMs, newStore, store, keys } = this.#is;
+    const { generation, tags } = life;
+    const lost = isKnown ? registry.witness.contradicts(await registry.list()) : undefined;
+    if (lost !== undefined) {
+      await this.#beginLife(generation);
+      throw new Error(`the store went back in time: ${lost}; its state is put back`);
+    }
+    // Nobody wrote under this generation, or this sidecar cannot tell whether the registry is complete: servers that it does not name
+    // may still live, and get a lease to put their state back. After it they have, or have stopped by their own clocks.
+    const isFirst = newStore && this.#generation === undefined;
+    const graceMs = life.isComplete || isFirst ? 0 : leaseDurationMs;
+    log.info({ store: life.tag, isKnown, graceMs }, 'putting state back: another Redis process or life of its data');
+    metrics.storeReconciled.inc();
+    const graceUntilMs = monotonicMs() + graceMs;
+    const stale = new Set(tags.flatMap((tag, shard) => (stores[shard] === tag ? [] : [shard])));
+    await this.#putBack(life, stale);
+    while (!(await this.#allPutBack(life, stale)) || monotonicMs() < graceUntilMs) {
+      const now = await store.whereabouts(keys.stores());
+      if (tags.some((tag, shard) => tag !== `${now.runIds[shard]}:${generation}`)) {
+        throw new Error('another Redis process answers');
+      }
+      if (isOpen(life, now.stores)) return; // another sidecar opened it
+      await delay(LOOK_MS);
+    }
+    if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
+    await Promise.all(tags.map((tag, shard) => store.data.set(keys.store(shard), tag)));
+  }
+
+  /** What the store has may be older than what somebody remembers: all shards close, for everybody, until all is put back. */
+  async #beginLife(before: string): Promise<void> {
+    const { store, keys, metrics } = this.#is;
+    const begin =
+      "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) return 1 end return 0";
+    const began = await store.data.eval(begin, 1, keys.generation, before, newGeneration());
+    if (Number(began) !== 1) return; // another sidecar was faster
+    metrics.storeLost.inc();
+    await Promise.all(keys.stores().map((key) => store.data.set(key, CLOSED_STORE)));
+  }
+
+  /** A Redis that has thrown keys away since its shards were opened may have thrown away any of ours. */
+  async #assertNothingEvicted(facts: readonly StoreFacts[]): Promise<void> {
+    for (const { runId, evictedKeys } of facts) {
+      const before = this.#evicted.get(runId);
+      if (before === undefined || evictedKeys <= before || this.#generation === undefined) continue;
+      this.#evicted.set(runId, evictedKeys);
+      await this.#beginLife(await this.#currentGeneration());
+      throw new HoldfastError(
+        'STORE_EVICTION',
+        `the store evicted ${evictedKeys - before} keys; its state is put back`,
+      );
+    }
+  }
+
+  /** Is the store still what it has to be? Settings can be changed while it runs. */
+  async #check(): Promise<void> {
+    const { store, log, possession } = this.#is;
+    try {
+      const facts = await store.check();
+      const refusal = await possession.refusal();
+      if (refusal !== undefined) throw new HoldfastError('STORE_FOREIGN', refusal);
+      await this.#assertNothingEvicted(facts);
+      this.#tellFull(facts);
+      if ((await this.#currentGeneration()) !== this.#generation) store.close();
+    } catch (error) {
+      // That it does not answer is the lease's to judge: this is about what it says.
+      if (error instanceof HoldfastError && error.code.startsWith('STORE_')) {
+        log.warn({ reason: error.message }, 'the store is not used any more');
+        this.#problem = error.message;
+        store.close();
+      }
+    }
+    if (this.#stopped || !store.open) return;
+    this.#checkTimer = setTimeout(() => void this.#check(), CHECK_MS);
+  }
+
+  #tellFull(facts: readonly StoreFacts[]): void {
+    const full = facts.find((fact) => fact.full !== undefined)?.full;
+    if (full !== undefined) this.#troubled(full);
+    else if (this.#trouble && monotonicMs() - this.#trouble.atMs > CHECK_MS) this.#trouble = undefined;
+    this.#is.metrics.storeFull.set(full === undefined ? 0 : 1);
+  }
+
+  #troubled(message: string): void {
+    if (this.#trouble?.message !== message) this.#is.log.warn({ reason: message }, 'the store refuses something');
+    this.#trouble = { message, atMs: monotonicMs() };
   }
 
   /** Not part of the opening: it needs open shards, and if they close again meanwhile the next opening must not wait for it. */
@@ -136,42 +265,36 @@ export class Reconciler {
   /** A random id of one life of the store's data, made by whoever finds none. */
   async #currentGeneration(): Promise<string> {
     const { store, keys } = this.#is;
-    await store.data.set(keys.generation, randomBytes(8).toString('hex'), 'NX');
+    await store.data.set(keys.generation, newGeneration(), 'NX');
     const generation = await store.data.get(keys.generation);
     if (generation === null) throw new Error('the generation that was just written is not there');
     return generation;
   }
 
-  #storeKeys(): Promise<(string | null)[]> {
-    const { store, keys } = this.#is;
-    return Promise.all(Array.from({ length: SHARDS }, (_, shard) => store.data.get(keys.store(shard))));
-  }
-
-  async #putBack(tag: string, generation: string): Promise<void> {
+  async #putBack(life: Life, stale: ReadonlySet<number>): Promise<void> {
     for (const member of [...this.#is.cluster.members.values()]) {
-      if (!member.over) await this.#putBackMember(member, tag, generation);
+      if (!member.over) await this.#putBackMember(member, life, stale);
     }
   }
 
-  async #putBackMember(member: Member, tag: string, generation: string): Promise<void> {
+  async #putBackMember(member: Member, life: Life, stale: ReadonlySet<number>): Promise<void> {
     const { registry, table, log } = this.#is;
     const { address, pod, node } = this.#is.place;
-    const lost = this.#generation !== undefined && this.#generation !== generation;
+    if (member.reportsExpected > 0) return; // what it holds is still coming
+    const lost = this.#generation !== undefined && this.#generation !== life.generation;
     if (lost && monotonicNs() > member.deadlineNs) {
       this.#is.fenced(member, 'the store lost its data and the lease had run out');
       return;
     }
     const fields = { address, pod, node, smbAddress: member.smbAddress, counter: member.counter, reconciled: '' };
-    const block = 0;
+    const block = member.ids.number;
     const restored = await registry.restore(member.identity, { ...fields, state: 'active', ...{ block } });
     if (!restored) {
       this.#is.fenced(member, 'the table knows it as fenced');
       return;
     }
-    await Promise.all(
-      Array.from({ length: SHARDS }, (_, shard) => table.fence(shard, member.identity, 'enter', 'alive')),
-    );
-    const opens = [...member.opens.values()];
+    await Promise.all([...stale].map((shard) => table.fence(shard, member.identity, 'enter', 'alive')));
+    const opens = [...member.opens.values()].filter(({ record }) => stale.has(shardOfOpen(record)));
     for (let i = 0; i < opens.length; i += RESTORING_AT_ONCE) {
       await Promise.all(
         opens
@@ -181,21 +304,34 @@ export class Reconciler {
           ),
       );
     }
-    await registry.set(member.identity, { reconciled: tag });
+    if (!life.isComplete) await this.#forgetClosed(member, stale);
+    await registry.set(member.identity, { reconciled: life.tag });
     log.info({ server: member.owner, opens: opens.length }, 'put state back');
   }
 
+  /** What the store has of this server beyond what it holds was closed, and the close was lost. */
+  async #forgetClosed(member: Member, stale: ReadonlySet<number>): Promise<void> {
+    const { table, log } = this.#is;
+    for (const shard of stale) {
+      for await (const page of table.owned(shard, member.owner)) {
+        for (const { openId, fileId } of page) {
+          if (member.opens.has(openId) || member.asking.has(openId)) continue;
+          const outcome = await table.forgetClosed(member.identity, fileId, openId);
+          if (outcome === Outcome.GRANTED) {
+            log.info({ openId: openId.toString(16), server: member.owner }, 'an open whose close was lost is ended');
+          }
+        }
+      }
+    }
+  }
+
   /** Have all servers that may live put their state back? Those of this pod that came meanwhile have nothing, and say so. */
-  async #allPutBack(tag: string, generation: string): Promise<boolean> {
+  async #allPutBack(life: Life, stale: ReadonlySet<number>): Promise<boolean> {
     const { registry, cluster } = this.#is;
-    const missing = (await registry.list()).filter(
-      (server) =>
-        (server.state === 'active' || server.state === 'draining' || server.state === 'fencing') &&
-        server.reconciled !== tag,
-    );
+    const missing = (await registry.list()).filter((server) => mayLive(server) && server.reconciled !== life.tag);
     for (const server of missing) {
       const member = cluster.memberOf(server.serverId);
-      if (member && member.identity.epoch === server.epoch) await this.#putBackMember(member, tag, generation);
+      if (member && member.identity.epoch === server.epoch) await this.#putBackMember(member, life, stale);
     }
     return missing.length === 0;
   }
@@ -272,4 +408,30 @@ export class Reconciler {
   async resume(member: Member): Promise<void> {
     if (!member.draining) await member.stream?.ask({ $case: 'resume', value: { sessionIds: [] } }, RELEASE_TIMEOUT_MS);
   }
+}
+
+function mayLive({ state }: ServerRecord): boolean {
+  return state === 'active' || state === 'draining' || state === 'fencing';
+}
+
+function isOpen({ tags }: Life, stores: readonly string[]): boolean {
+  return tags.every((tag, shard) => stores[shard] === tag);
+}
+
+/** Of one Redis process its own tag, as all versions write it. */
+function tagOfAll(tags: readonly string[]): string {
+  if (tags.every((tag) => tag === tags[0])) return tags[0] ?? '';
+  return createHash('sha256').update(tags.join()).digest('hex').slice(0, 40);
+}
+
+/**
+ * Whether a restart or failover may lose what was answered before: then a server may have come of which nobody else has heard.
+ * What replicas had to confirm is not lost, nor is what stands in an append-only file that is written before each answer.
+ */
+function mayLoseWrites({ mode, durability }: StoreConfig): boolean {
+  return mode === 'Standalone' ? durability.mode === 'EverySecond' : durability.mode !== 'Replicated';
+}
+
+function newGeneration(): string {
+  return randomBytes(8).toString('hex');
 }

@@ -4,6 +4,7 @@ import type { Answer, Argument } from '../table/packed.ts';
 import { listAt, numberAt, textAt } from '../table/records.ts';
 import { scriptsFor } from '../table/scripts.ts';
 import type { Store } from '../table/store.ts';
+import { Witness } from './witness.ts';
 
 export type ServerState = 'active' | 'draining' | 'fencing' | 'fenced' | 'gone';
 
@@ -37,6 +38,8 @@ export class Registry {
   readonly #store: Store;
   readonly #keys: Keys;
   readonly #script = scriptsFor('registry').registry;
+  /** What was seen of all servers. */
+  readonly witness = new Witness();
 
   constructor(store: Store, keys: Keys) {
     this.#store = store;
@@ -70,7 +73,9 @@ export class Registry {
     fields: ServerFields,
   ): Promise<{ valid: boolean; servers: ServerRecord[]; inbox: Buffer[] }> {
     const answer = await this.#call(me.serverId, me.epoch, 'renew', fields);
-    return { valid: answer[0] === 1, servers: readServers(listAt(answer, 1)), inbox: listAt(answer, 2) as Buffer[] };
+    const servers = readServers(listAt(answer, 1));
+    this.witness.observe(servers);
+    return { valid: answer[0] === 1, servers, inbox: listAt(answer, 2) as Buffer[] };
   }
 
   async set(me: Identity, fields: ServerFields): Promise<boolean> {
@@ -97,7 +102,19 @@ export class Registry {
   }
 
   async list(): Promise<ServerRecord[]> {
-    return readServers(listAt(await this.#call('', 0, 'list', {}), 1));
+    const servers = readServers(listAt(await this.#call('', 0, 'list', {}), 1));
+    this.witness.observe(servers);
+    return servers;
+  }
+
+  /**
+   * All servers, at a time at which they could have renewed: while replicas are missing nobody can, and silence proves nothing.
+   * @throws StoreUnavailableError then
+   */
+  async look(): Promise<ServerRecord[]> {
+    const servers = await this.list();
+    await this.#store.settled(this.#keys.servers);
+    return servers;
   }
 
   /** Leaves a message for a server that its peers cannot reach; its next renewal returns it. */
@@ -119,12 +136,17 @@ export class Registry {
       what,
       JSON.stringify(fields),
     ];
+    const changes = what !== 'list';
+    if (changes) await this.#store.accepted();
+    let answer: Answer;
     try {
-      return await connection.evalshaBuffer(this.#script.sha, 3, ...rest);
+      answer = await connection.evalshaBuffer(this.#script.sha, 3, ...rest);
     } catch (error) {
       if (!reasonOf(error).includes('NOSCRIPT')) throw error;
-      return await connection.evalBuffer(this.#script.text, 3, ...rest);
+      answer = await connection.evalBuffer(this.#script.text, 3, ...rest);
     }
+    if (changes) await this.#store.settled(this.#keys.servers);
+    return answer;
   }
 }
 

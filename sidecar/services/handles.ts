@@ -19,7 +19,7 @@ import {
 import { LeaseState, MAX_ATTACHMENT_BYTES } from '../constants.ts';
 import type { Lease } from '../fencing/lease.ts';
 import { idBytes } from '../table/keys.ts';
-import { StoreUnavailableError } from '../table/store.ts';
+import { StoreFullError, StoreUnavailableError } from '../table/store.ts';
 import type { ChangeFeed } from './changes.ts';
 import type { Components } from './components.ts';
 import type { Endings } from './endings.ts';
@@ -305,6 +305,7 @@ export class HandlesService {
 
   #failed(request: Request, error: unknown): Decided {
     const { log } = this.#is.components;
+    if (error instanceof StoreFullError) return { outcome: Outcome.TOO_MANY };
     if (!(error instanceof StoreUnavailableError))
       log.error({ err: error, request: request.body?.$case }, 'a decision failed');
     return { outcome: Outcome.STORE_UNAVAILABLE };

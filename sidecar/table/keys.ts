@@ -9,6 +9,10 @@ export class Keys {
   readonly servers: string;
   readonly epoch: string;
   readonly generation: string;
+  /** Fingerprints of the authorities that the sidecars trust each other by: whose store this is. */
+  readonly authorities: string;
+  /** Version of what is written, and the oldest that can read it. */
+  readonly schema: string;
   readonly #shards: string[] = [];
   readonly #cluster: string;
 
@@ -17,7 +21,14 @@ export class Keys {
     this.servers = `hf:{${clusterId}}:servers`;
     this.epoch = `hf:{${clusterId}}:epoch`;
     this.generation = `hf:{${clusterId}}:generation`;
+    this.authorities = `hf:{${clusterId}}:authorities`;
+    this.schema = `hf:{${clusterId}}:schema`;
     for (let shard = 0; shard < SHARDS; shard++) this.#shards.push(`hf:{${clusterId}:${shard}}:`);
+  }
+
+  /** Of all shards, in their order. */
+  stores(): string[] {
+    return this.#shards.map((_, shard) => this.store(shard));
   }
 
   inbox(serverId: string): string {
@@ -110,9 +121,12 @@ export class OpenIds {
   readonly #epoch: bigint;
   #next: number;
   readonly #end: number;
+  /** The block that they are taken from. */
+  readonly number: number;
 
   /** @param block 0 to 1023, handed out by the registry, never twice for an epoch */
   constructor(epoch: number, block: number) {
+    this.number = block;
     this.#epoch = BigInt(epoch) << 36n;
     this.#next = block * 2 ** 20 + 1;
     this.#end = (block + 1) * 2 ** 20;

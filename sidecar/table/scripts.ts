@@ -22,7 +22,10 @@ export const SCRIPT_NAMES = [
   'session',
   'fence',
   'tick',
+  'forget',
   'registry',
+  'where',
+  'mark',
 ] as const;
 export type ScriptName = (typeof SCRIPT_NAMES)[number];
 
@@ -33,10 +36,24 @@ export function mayBatch(name: ScriptName): boolean {
   return BATCHED.includes(name);
 }
 
+/** Whether it must not fail for want of memory; in a batch it still may, and is called alone then. */
+export function relieves(name: ScriptName): boolean {
+  return !GROWING.has(name);
+}
+
+/**
+ * Scripts that Redis carries out although it is out of memory: those that free some, and those without which servers would be taken for
+ * dead or handles be lost. What makes the table grow (opens, locks, sessions) is refused then.
+ */
+const GROWING: ReadonlySet<ScriptName> = new Set(['open', 'lock', 'session', 'name', 'where', 'mark']);
+
 export interface LoadedScript {
   text: string;
   sha: string;
 }
+
+/** What one Redis process knows for one life of its data. */
+export type Scripts = Record<ScriptName | 'batch', LoadedScript>;
 
 const sources = new Map<string, string>();
 
@@ -45,11 +62,14 @@ const sources = new Map<string, string>();
  * other, and a decision cannot be made on state that was not put back.
  * @param store "run_id:generation"
  */
-export function scriptsFor(store: string): Record<ScriptName | 'batch', LoadedScript> {
+export function scriptsFor(store: string): Scripts {
   if (!/^[\w:.-]+$/.test(store)) throw new RangeError(`"${store}" cannot name a store`);
-  const result = {} as Record<ScriptName | 'batch', LoadedScript>;
+  const result = {} as Scripts;
   const head = `local STORE = '${store}'\n`;
-  for (const name of SCRIPT_NAMES) result[name] = loaded(`${head}${common(usesOf(name))}\n${source(name)}`);
+  for (const name of SCRIPT_NAMES) {
+    const flags = GROWING.has(name) ? '' : '#!lua flags=allow-oom\n';
+    result[name] = loaded(`${flags}${head}${common(usesOf(name))}\n${source(name)}`);
+  }
   result.batch = loaded(head + batch());
   return result;
 }

@@ -2,10 +2,14 @@ import type { StoreConfig } from '../../common/config.ts';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
+import { SHARDS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
-import { type Connection, connect, parseInfo } from './connection.ts';
+import { type Connection, connect, type PasswordSource, primaries } from './connection.ts';
 import { type Answer, type Argument, type Call, packCall, unpack } from './packed.ts';
-import { type LoadedScript, mayBatch, type ScriptName, scriptsFor } from './scripts.ts';
+import { Predecessors } from './predecessors.ts';
+import { type Reached, Replication } from './replication.ts';
+import { mayBatch, relieves, type ScriptName, type Scripts, scriptsFor } from './scripts.ts';
+import { aclError, checkRedis, fullMessage, parseInfo, type StoreFacts } from './store-checks.ts';
 
 /** The first number of every answer that says: this shard's state was written under another Redis process or life. */
 const CLOSED = 100;
@@ -14,11 +18,27 @@ const FAILED = 106;
 /** Decisions in one call: enough to share its cost, few enough that Redis serves others in between. */
 const MOST_IN_BATCH = 32;
 
+/** A store that was just connected to is looked at before anything is written into it. */
+const ACCEPTED_WITHIN_MS = 2000;
+
 /** Redis did not answer in the time that the caller could wait. The decision may still be made: see `onLate`. */
 export class StoreUnavailableError extends HoldfastError {
   constructor(script: string, reason: string) {
     super('STORE_UNAVAILABLE', `the store did not decide "${script}" in time: ${reason}`);
   }
+}
+
+/** Redis is out of memory: what makes the table grow is refused. */
+export class StoreFullError extends HoldfastError {
+  constructor(message: string) {
+    super('STORE_FULL', message);
+  }
+}
+
+/** Where the shards are: by shard, the Redis process that serves it and the store ("run_id:generation") its state was written under. */
+export interface Whereabouts {
+  runIds: string[];
+  stores: string[];
 }
 
 export interface RunOptions {
@@ -39,8 +59,6 @@ interface RawScripts {
   evalshaBuffer(sha: string, keys: number, ...rest: Argument[]): Promise<unknown>;
 }
 
-type Scripts = Record<ScriptName | 'batch', LoadedScript>;
-
 /** A decision that waits for the batch of this turn to leave. */
 interface Batched {
   packed: Buffer;
@@ -54,36 +72,43 @@ interface Waiting {
 }
 
 /**
- * The store: one connection for decisions, one for renewals (so that a long queue never delays them). A decision that lost its answer is
- * repeated under the same operation number, after the old connection is known to be dead on Redis' side too.
+ * The store: one connection for decisions, one for renewals (so that a long queue never delays them), and one for WAIT where replicas
+ * have to have a decision before it counts. A decision that lost its answer is repeated under the same operation number, after the old
+ * connection is known to be dead on Redis' side too.
  */
 export class Store {
   readonly data: Connection;
   readonly lease: Connection;
   readonly #config: StoreConfig;
-  readonly #log: Logger;
   readonly #metrics: SidecarMetrics;
   readonly #waiting = new Set<Waiting>();
   #batch: Batched[] = [];
   readonly #sweep: NodeJS.Timeout;
-  #scripts: Scripts | undefined;
+  /** By shard: those of the Redis process that serves it. */
+  #scripts: readonly Scripts[] | undefined;
   #open = false;
   #opened = Promise.withResolvers<void>();
-  #barrier: Promise<void> = Promise.resolve();
-  #clientId: number | undefined;
-  #replication: Promise<void> | undefined;
+  readonly #predecessors: Predecessors;
+  readonly #replication: Replication | undefined;
   #ended = false;
+  /** Set by the reconciler: why nothing may be written there at all; undefined: it may. */
+  refused: string | undefined;
   /** Set by the reconciler: called once whenever the shards are found closed. */
   onClosed: () => void = () => {};
+  /** What Redis refuses to do though it answers: for people. Said again whenever it happens. */
+  onTrouble: (message: string) => void = () => {};
 
-  constructor(config: StoreConfig, password: string | undefined, log: Logger, metrics: SidecarMetrics) {
+  constructor(config: StoreConfig, password: PasswordSource, log: Logger, metrics: SidecarMetrics) {
     this.#config = config;
-    this.#log = log;
     this.#metrics = metrics;
     this.data = connect(config, password, 'holdfast-sidecar');
     this.lease = connect(config, password, 'holdfast-sidecar-lease');
-    this.#watch(this.data);
+    this.#predecessors = new Predecessors(this.data, log, () => metrics.storeReconnects.inc());
     this.lease.on('error', (error: Error) => log.debug({ err: error }, 'store connection for renewals'));
+    if (config.durability.mode === 'Replicated') {
+      const connection = connect(config, password, 'holdfast-sidecar-wait');
+      this.#replication = new Replication(connection, config.durability.replicas, log);
+    }
     this.#opened.promise.catch(() => {});
     this.#sweep = setInterval(() => this.#expire(), 200);
   }
@@ -92,27 +117,69 @@ export class Store {
     return this.#open;
   }
 
-  /** The scripts of this Redis process are known and its shards are open: decisions may go on. */
-  openWith(scripts: Scripts): void {
+  /** Whether shards are in several Redis processes. */
+  get isCluster(): boolean {
+    return 'nodes' in this.data;
+  }
+
+  /** Refuses Redis processes that could lose what they are told. @throws HoldfastError that says what to do */
+  async check(): Promise<StoreFacts[]> {
+    const nodes = primaries(this.data);
+    if (nodes.length === 0) {
+      // A Redis Cluster is found by the first question.
+      await this.data.ping();
+      return Promise.all(primaries(this.data).map((redis) => checkRedis(redis, this.#config)));
+    }
+    return Promise.all(nodes.map((redis) => checkRedis(redis, this.#config)));
+  }
+
+  /** Waits a moment until it is known whether anything may be written there. @throws StoreUnavailableError when not */
+  async accepted(): Promise<void> {
+    for (const untilMs = monotonicMs() + ACCEPTED_WITHIN_MS; this.refused !== undefined; await delay(20)) {
+      if (this.#ended || monotonicMs() > untilMs) throw new StoreUnavailableError('registry', this.refused);
+    }
+  }
+
+  /** @param storeKeys of the shards, in their order */
+  async whereabouts(storeKeys: readonly string[]): Promise<Whereabouts> {
+    if (!this.isCluster) {
+      const [runId, stores] = await Promise.all([
+        this.data.info('server').then((info) => parseInfo(info).get('run_id') ?? ''),
+        Promise.all(storeKeys.map((key) => this.data.get(key))),
+      ]);
+      return { runIds: storeKeys.map(() => runId), stores: stores.map((store) => store ?? '') };
+    }
+    const { text } = scriptsFor('where').where;
+    const answers = (await Promise.all(storeKeys.map((key) => this.data.eval(text, 1, key, '', '')))) as string[][];
+    return { runIds: answers.map(([runId]) => runId ?? ''), stores: answers.map(([, store]) => store ?? '') };
+  }
+
+  /** The scripts of these Redis processes are known and their shards are open: decisions may go on. */
+  openWith(scripts: readonly Scripts[]): void {
     this.#scripts = scripts;
     this.#open = true;
     this.#opened.resolve();
   }
 
-  /** Loads the scripts for a Redis process and a life of the data; they are used for calls with `whileClosed` from now on. */
-  async load(store: string): Promise<Scripts> {
-    const scripts = scriptsFor(store);
-    const nodes = 'nodes' in this.data ? this.data.nodes('master') : [this.data];
-    for (const node of nodes) {
+  /**
+   * Loads the scripts for each Redis process that serves shards and a life of the data; they are used for calls with `whileClosed`
+   * from now on.
+   * @param runIds by shard @returns by shard
+   */
+  async load(runIds: readonly string[], generation: string): Promise<readonly Scripts[]> {
+    const byRunId = new Map([...new Set(runIds)].map((runId) => [runId, scriptsFor(`${runId}:${generation}`)]));
+    const known = new Set<string>();
+    for (const node of primaries(this.data)) {
+      const runId = parseInfo(await node.info('server')).get('run_id') ?? '';
+      const scripts = byRunId.get(runId);
+      if (!scripts) continue; // a master without shards of ours
       await Promise.all(Object.values(scripts).map(({ text }) => node.script('LOAD', text)));
+      known.add(runId);
     }
-    this.#scripts = scripts;
-    return scripts;
-  }
-
-  /** run_id of the Redis process that answers now. */
-  async runId(): Promise<string> {
-    return parseInfo(await this.data.info('server')).get('run_id') ?? '';
+    const missing = runIds.find((runId) => !known.has(runId));
+    if (missing !== undefined) throw new StoreUnavailableError('load', `the Redis process ${missing} has gone`);
+    this.#scripts = runIds.map((runId) => byRunId.get(runId) as Scripts);
+    return this.#scripts;
   }
 
   close(): void {
@@ -171,10 +238,11 @@ export class Store {
     options: RunOptions,
     progress: { expired(): boolean; sending(): void; sent(): boolean },
   ): Promise<Answer> {
+    let alone = !mayBatch(name) || this.isCluster;
     for (;;) {
       if (this.#ended || (progress.expired() && !progress.sent()))
         throw new StoreUnavailableError(name, 'given up before it was sent');
-      const scripts = this.#scripts;
+      const scripts = this.#scriptsOf(keys[0] ?? '');
       if (!scripts || (!this.#open && !options.whileClosed)) {
         await (options.whileClosed ? delay(20) : this.#opened.promise);
         continue;
@@ -183,23 +251,36 @@ export class Store {
       const beganMs = performance.now();
       try {
         progress.sending();
-        const answer = await this.#call(scripts, { script: name, keys, args, hint: options.hint });
+        const call = { script: name, keys, args, hint: options.hint };
+        const answer = await (alone ? this.#callAlone(scripts, call) : this.#callWithOthers(call));
         if (Array.isArray(answer) && answer[0] === CLOSED) {
           if (options.whileClosed) throw new StoreUnavailableError(name, 'the shard is closed');
           this.close();
           continue;
         }
         this.#metrics.scriptSeconds.labels(name).observe((performance.now() - beganMs) / 1000);
-        if (this.#config.durability.mode === 'Replicated') await this.#replicated(this.#config.durability.replicas);
-        return answer;
+        // Too late for the caller, replicated or not: it takes back what was decided.
+        if (await this.#replicated(keys[0] ?? '', scripts, progress.expired)) return answer;
+        this.#elsewhere(options);
       } catch (error) {
         const reason = reasonOf(error);
         if (error instanceof StoreUnavailableError) throw error;
         if (reason.includes('NOSCRIPT')) {
-          if (options.whileClosed) await this.#reload();
-          else this.close();
+          this.#elsewhere(options);
+        } else if (/READONLY/.test(reason)) {
+          this.#leaveReplica();
+          this.#elsewhere(options);
+          await delay(20);
+        } else if (/^OOM|\bOOM /.test(reason)) {
+          if (alone || !relieves(name)) throw this.#full();
+          alone = true;
+        } else if (/MISCONF|NOREPLICAS|BUSY /.test(reason)) {
+          this.onTrouble(`the store refuses changes: ${reason}`);
+          await delay(100);
+        } else if (reason.includes('NOPERM')) {
+          throw aclError(this.#config.addresses.join(', '), this.#config.username, reason);
         } else if (isConnectionError(reason)) {
-          await this.#barrier;
+          await this.#predecessors.gone();
           await delay(20);
         } else {
           throw new HoldfastError('STORE_SCRIPT', `the script "${name}" failed: ${reason}`, { cause: error });
@@ -208,31 +289,116 @@ export class Store {
     }
   }
 
-  /** Sends one call: with others of this turn where that may be, alone otherwise. In the order in which they are made. */
-  async #call(scripts: Scripts, call: Call): Promise<Answer> {
-    const name = call.script as ScriptName;
-    const isCluster = 'nodes' in this.data;
-    if (!isCluster && mayBatch(name)) {
-      return new Promise((resolve, reject) => {
-        if (this.#batch.length === 0) process.nextTick(() => this.#sendBatch());
-        this.#batch.push({ packed: packCall(call), resolve, reject });
-        if (this.#batch.length === MOST_IN_BATCH) this.#sendBatch();
-      });
+  /** Another Redis process answers than the one whose shards were opened. */
+  #elsewhere(options: RunOptions): void {
+    if (!options.whileClosed) {
+      this.close();
+      return;
     }
+    // It changed while its shards were being opened; the reconciler begins again.
+    this.#open = true;
+    this.close();
+    throw new StoreUnavailableError('reload', 'another Redis process answers');
+  }
+
+  /** A primary that became a replica: the Sentinels know who took its place. */
+  #leaveReplica(): void {
+    for (const connection of [this.data, this.lease]) {
+      if (!('nodes' in connection) && connection.options.sentinels && connection.status === 'ready') {
+        connection.disconnect(true);
+      }
+    }
+  }
+
+  #full(): StoreFullError {
+    const message = fullMessage(this.#config.addresses.join(', '));
+    this.onTrouble(message);
+    return new StoreFullError(message);
+  }
+
+  #scriptsOf(key: string): Scripts | undefined {
+    if (!this.isCluster) return this.#scripts?.[0];
+    return this.#scripts?.[shardOfKey(key) ?? 0];
+  }
+
+  /**
+   * Waits until as many replicas as the configuration asks for have what was decided. Never fewer: while they are missing the caller
+   * waits, and is told STORE_UNAVAILABLE in the end.
+   * @returns false: another process took over, which may not have it
+   */
+  async #replicated(key: string, scripts: Scripts, expired: () => boolean): Promise<boolean> {
+    if (!this.#replication) return true;
+    while (!expired() && !this.#ended) {
+      let reached: Reached;
+      try {
+        reached = await this.#replication.reached(key, scripts.mark);
+      } catch (error) {
+        if (!isConnectionError(reasonOf(error))) throw error;
+        await delay(20);
+        continue;
+      }
+      if (reached === 'replicated') return true;
+      if (reached === 'elsewhere') return false;
+      this.#tellMissing();
+    }
+    return true;
+  }
+
+  #tellMissing(): void {
+    const { durability } = this.#config;
+    const replicas = durability.mode === 'Replicated' ? durability.replicas : 0;
+    this.onTrouble(
+      `fewer than ${replicas} replicas of the store answer, but durability asks for ${replicas}: nothing is granted until they do; start them, or lower store.durability.replicas`,
+    );
+  }
+
+  /**
+   * For what the registry changes: it counts only when the replicas have it, like any decision.
+   * @throws StoreUnavailableError when they do not have it in time
+   */
+  async settled(key: string): Promise<void> {
+    if (!this.#replication) return;
+    let scripts = this.#scriptsOf(key);
+    for (const untilMs = monotonicMs() + ACCEPTED_WITHIN_MS; !scripts; scripts = this.#scriptsOf(key)) {
+      if (this.#ended || monotonicMs() > untilMs)
+        throw new StoreUnavailableError('registry', 'no script is loaded yet');
+      await delay(20);
+    }
+    const reached = await this.#replication.reached(key, scripts.mark);
+    if (reached === 'replicated') return;
+    if (reached === 'missing') this.#tellMissing();
+    throw new StoreUnavailableError(
+      'registry',
+      reached === 'missing' ? 'replicas are missing' : 'another Redis answers',
+    );
+  }
+
+  /** One call for this and others of the turn. */
+  #callWithOthers(call: Call): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      if (this.#batch.length === 0) process.nextTick(() => this.#sendBatch());
+      this.#batch.push({ packed: packCall(call), resolve, reject });
+      if (this.#batch.length === MOST_IN_BATCH) this.#sendBatch();
+    });
+  }
+
+  /** A call of its own, in the order in which calls are made. */
+  async #callAlone(scripts: Scripts, call: Call): Promise<Answer> {
     this.#sendBatch();
     if (call.hint) {
       const ahead = this.data.set(call.hint.key, call.hint.value);
-      if (isCluster)
+      if (this.isCluster)
         await ahead; // another slot may be another connection
       else ahead.catch(() => {}); // lost together with the script's own answer, and sent again with it
     }
     const raw = this.data as unknown as RawScripts;
-    return (await raw.evalshaBuffer(scripts[name].sha, call.keys.length, ...call.keys, ...call.args)) as Answer;
+    const { sha } = scripts[call.script as ScriptName];
+    return (await raw.evalshaBuffer(sha, call.keys.length, ...call.keys, ...call.args)) as Answer;
   }
 
   #sendBatch(): void {
     const batch = this.#batch;
-    const sha = this.#scripts?.batch.sha;
+    const sha = this.#scripts?.[0]?.batch.sha;
     if (batch.length === 0) return;
     this.#batch = [];
     const raw = this.data as unknown as RawScripts;
@@ -273,57 +439,6 @@ export class Store {
     });
   }
 
-  async #reload(): Promise<void> {
-    // The Redis process changed while its shards were being opened; the reconciler begins again.
-    this.#open = true;
-    this.close();
-    throw new StoreUnavailableError('reload', 'another Redis process answers');
-  }
-
-  /** One WAIT for all decisions of a turn, on a connection's own write: it comes after theirs in the replication stream. */
-  #replicated(replicas: number): Promise<void> {
-    this.#replication ??= (async () => {
-      await new Promise((resolve) => setImmediate(resolve));
-      this.#replication = undefined;
-      const lease = this.lease;
-      await lease.set('hf:wait', '1');
-      const reached = 'nodes' in lease ? replicas : await lease.wait(replicas, 5000);
-      if (reached < replicas)
-        throw new HoldfastError('STORE_DURABILITY', `only ${reached} of ${replicas} replicas hold the decision`);
-    })();
-    return this.#replication;
-  }
-
-  /**
-   * A connection that was lost may still have commands on their way. They are known to be done or dead once Redis has ended it: only
-   * then may anything be repeated.
-   */
-  #watch(connection: Connection): void {
-    let passed: (() => void) | undefined;
-    connection.on('error', (error: Error) => this.#log.debug({ err: error }, 'store connection'));
-    connection.on('close', () => {
-      if (passed) return;
-      this.#barrier = new Promise((resolve) => {
-        passed = resolve;
-      });
-    });
-    connection.on('ready', () => {
-      const before = this.#clientId;
-      const pass = passed;
-      passed = undefined;
-      (async () => {
-        if ('nodes' in connection) return;
-        if (before !== undefined) {
-          this.#metrics.storeReconnects.inc();
-          await connection.client('KILL', 'ID', before).catch(() => 0);
-        }
-        this.#clientId = await connection.client('ID');
-      })()
-        .catch((error: unknown) => this.#log.debug({ err: error }, 'store connection: cannot end its predecessor'))
-        .finally(() => pass?.());
-    });
-  }
-
   #expire(): void {
     const now = monotonicMs();
     for (const waiting of this.#waiting) {
@@ -341,11 +456,19 @@ export class Store {
     this.#opened.reject(new StoreUnavailableError('end', 'the sidecar ends'));
     this.data.disconnect();
     this.lease.disconnect();
+    this.#replication?.end();
   }
 }
 
+/** What is worth another try: the command was not carried out, or nobody knows whether it was. */
 function isConnectionError(reason: string): boolean {
-  return /connection|max retries|pipeline|ECONN|EPIPE|ETIMEDOUT|socket|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN/i.test(
+  return /connection|max retries|pipeline|ECONN|EPIPE|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|socket|sentinel|LOADING|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN|MOVED|ASK |redirections|slots cache|None of startup nodes|NOAUTH|WRONGPASS/i.test(
     reason,
   );
+}
+
+/** The shard that a key's hash tag names, {cluster:shard}; undefined: it belongs to none. */
+function shardOfKey(key: string): number | undefined {
+  const shard = Number(/:(\d{1,2})\}/.exec(key)?.[1]);
+  return shard < SHARDS ? shard : undefined;
 }

@@ -389,6 +389,11 @@ export class Table {
     );
   }
 
+  /** Ends an open of ours that only a store which went back in time knows, while its shard is closed (forget.lua). */
+  async forgetClosed(me: Identity, fileId: Uint8Array, openId: bigint): Promise<number> {
+    return numberAt(await this.#file('forget', me, fileId, [idBytes(openId)], { whileClosed: true }), 0);
+  }
+
   async name(
     me: Identity,
     what: 'reserve' | 'drop',

@@ -2,17 +2,28 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Certificate, createAuthority, issueCertificate } from '../../common/certificates.ts';
-import { type ClusterConfig, checkClusterConfig } from '../../common/config.ts';
+import { type ClusterConfig, checkClusterConfig, type StoreConfig } from '../../common/config.ts';
 import { createLogger } from '../../common/logging.ts';
 import { OPERATOR_IDENTITY, readTlsMaterial, SIDECAR_IDENTITY, sidecarChannel } from '../../common/tls.ts';
-import { ControlClient } from '../../proto/generated/control.ts';
+import { ControlClient, type StatusReply } from '../../proto/generated/control.ts';
 import { Sidecar } from '../sidecar.ts';
 import { TestFileServer } from './file-server.ts';
 import { freePort, TestRedis } from './redis.ts';
 
-/** Sidecars of several pods on one machine, with certificates, against one real Redis. */
+/** Where the sidecars of a test keep their state, when that is not one Redis of their own. */
+export interface TestStore {
+  config: StoreConfig;
+  password?: () => string | undefined;
+  /** Whose authority trusts the sidecars, where several clusters share a store. */
+  clusterId?: string;
+  /** The store is known to be new; otherwise a sidecar waits for whoever may live. */
+  newStore?: boolean;
+}
+
+/** Sidecars of several pods on one machine, with certificates, against a real store. */
 export class TestCluster {
-  readonly redis: TestRedis;
+  readonly #redis: TestRedis | undefined;
+  readonly store: TestStore;
   readonly folder = mkdtempSync(join(tmpdir(), 'holdfast-sidecar-'));
   readonly config: ClusterConfig;
   readonly pods: TestPod[] = [];
@@ -21,31 +32,58 @@ export class TestCluster {
   readonly operatorTls = join(this.folder, 'operator');
   #authority: Certificate | undefined;
 
-  constructor(redis: TestRedis, leaseDurationMs: number) {
-    this.redis = redis;
+  constructor(redis: TestRedis | undefined, store: TestStore, leaseDurationMs: number) {
+    this.#redis = redis;
+    this.store = store;
     this.config = checkClusterConfig({
-      clusterId: `test-${process.pid}-${Math.floor(Math.random() * 1e9)}`,
+      clusterId: store.clusterId ?? `test-${process.pid}-${Math.floor(Math.random() * 1e9)}`,
       clusterName: 'test',
       volumes: [{ name: 'data', path: '/tmp' }],
       shares: [{ name: 'projects', volume: 'data', continuouslyAvailable: true }],
       failover: { leaseDurationMs, writeSettleMs: 200 },
-      store: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
+      store: store.config,
     });
   }
 
-  static async start(pods: number, leaseDurationMs = 1500): Promise<TestCluster> {
-    const cluster = new TestCluster(await TestRedis.start(), leaseDurationMs);
+  /** Its own Redis. */
+  get redis(): TestRedis {
+    if (!this.#redis) throw new Error('this cluster has a store that the test brought');
+    return this.#redis;
+  }
+
+  /** @param store that the test started, and stops; without one a Redis is started */
+  static async start(pods: number, leaseDurationMs = 1500, store?: TestStore): Promise<TestCluster> {
+    const redis = store ? undefined : await TestRedis.start();
+    const own: TestStore = {
+      config: { mode: 'Standalone', addresses: [redis?.address ?? ''], durability: { mode: 'Always' } },
+    };
+    const cluster = new TestCluster(redis, store ?? own, leaseDurationMs);
     await cluster.rotate();
     for (let i = 0; i < pods; i++) await cluster.addPod();
     return cluster;
   }
 
   async addPod(): Promise<TestPod> {
-    const pod = new TestPod(this, `pod-${this.pods.length}`);
-    this.pods.push(pod);
+    const pod = this.newPod();
     await pod.startSidecar();
     await pod.server.start();
     return pod;
+  }
+
+  /** A pod in which nothing runs yet. */
+  newPod(): TestPod {
+    const pod = new TestPod(this, `pod-${this.pods.length}`);
+    this.pods.push(pod);
+    return pod;
+  }
+
+  /** What a pod's sidecar tells the operator of the store. */
+  async storeMessage(pod: TestPod): Promise<string> {
+    const control = this.control(pod);
+    const reply = await new Promise<StatusReply>((resolve, reject) => {
+      control.getStatus({}, (error, status) => (error ? reject(error) : resolve(status)));
+    });
+    return reply.storeMessage;
   }
 
   pod(index: number): TestPod {
@@ -86,7 +124,7 @@ export class TestCluster {
       pod.server.detach();
       pod.sidecar?.halt();
     }
-    await this.redis.stop();
+    await this.#redis?.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
@@ -119,8 +157,8 @@ export class TestPod {
       serverId: `uid-${this.name}`,
       pod: this.name,
       node: 'node',
-      storePassword: undefined,
-      newStore: true,
+      storePassword: this.#cluster.store.password ?? (() => undefined),
+      newStore: this.#cluster.store.newStore ?? true,
       log: createLogger('sidecar', { pod: this.name }),
     });
     await this.sidecar.start();

@@ -1,22 +1,35 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Redis, type RedisOptions } from 'ioredis';
+
+export interface TestRedisOptions {
+  /** Further settings, as on the command line: '--requirepass', 'secret'. */
+  settings?: string[];
+  /** How a client that may do everything connects; host and port are known. */
+  admin?: RedisOptions;
+  /** It speaks TLS only; the settings name the certificates. */
+  tls?: boolean;
+}
 
 /** A real Redis of its own, in a folder of its own, on a free port of the loopback. */
 export class TestRedis {
   readonly port: number;
   readonly folder: string;
+  readonly #options: TestRedisOptions;
   #process: ChildProcess | undefined;
+  #admin: Redis | undefined;
 
-  constructor(port: number) {
+  constructor(port: number, options: TestRedisOptions = {}) {
     this.port = port;
     this.folder = mkdtempSync(join(tmpdir(), 'holdfast-redis-'));
+    this.#options = options;
   }
 
-  static async start(): Promise<TestRedis> {
-    const redis = new TestRedis(await freePort());
+  static async start(options: TestRedisOptions = {}): Promise<TestRedis> {
+    const redis = new TestRedis(await freePort(), options);
     await redis.up();
     return redis;
   }
@@ -29,11 +42,64 @@ export class TestRedis {
     return `127.0.0.1:${this.port}`;
   }
 
+  /** A connection for the test itself. */
+  get admin(): Redis {
+    if (!this.#admin) {
+      const retryStrategy = () => 20;
+      const options = { host: '127.0.0.1', port: this.port, connectTimeout: 1000, retryStrategy };
+      this.#admin = new Redis({ ...options, maxRetriesPerRequest: null, ...this.#options.admin });
+      this.#admin.on('error', () => {});
+    }
+    return this.#admin;
+  }
+
+  /** Starts it. @param settings that count for this time only */
   async up(...settings: string[]): Promise<void> {
-    const given = ['--port', String(this.port), '--bind', '127.0.0.1', '--save', '', '--dir', this.folder];
+    const port = this.#options.tls ? ['--port', '0', '--tls-port', String(this.port)] : ['--port', String(this.port)];
+    const given = [...port, '--bind', '127.0.0.1', '--save', '', '--dir', this.folder];
     const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--loglevel', 'warning'];
-    this.#process = spawn('redis-server', [...given, ...durable, ...settings], { stdio: 'ignore' });
-    await until(() => answers(this.port), 10_000);
+    const all = [...given, ...durable, ...(this.#options.settings ?? []), ...settings];
+    this.#process = spawn('redis-server', all, { stdio: 'ignore' });
+    await until(() => this.#answers(), 10_000);
+  }
+
+  async #answers(): Promise<boolean> {
+    const redis = new Redis({
+      ...{ host: '127.0.0.1', port: this.port, lazyConnect: true, retryStrategy: null, enableReadyCheck: false },
+      ...this.#options.admin,
+    });
+    redis.on('error', () => {});
+    try {
+      await redis.connect();
+      return (await redis.ping()) === 'PONG';
+    } catch {
+      return false;
+    } finally {
+      redis.disconnect();
+    }
+  }
+
+  /** A copy of what is on its disk now, to go back to. Nothing may be written meanwhile. */
+  backUp(): string {
+    const copy = `${this.folder}-backup`;
+    rmSync(copy, { recursive: true, force: true });
+    cpSync(this.folder, copy, { recursive: true });
+    return copy;
+  }
+
+  /** Killed, and started again with the data of a copy. */
+  async restore(copy: string): Promise<void> {
+    await this.kill();
+    rmSync(this.folder, { recursive: true, force: true });
+    cpSync(copy, this.folder, { recursive: true });
+    await this.up();
+  }
+
+  /** Killed, and started again without its data; what it knows of a Redis Cluster stays. */
+  async restartEmpty(): Promise<void> {
+    await this.kill();
+    rmSync(join(this.folder, 'appendonlydir'), { recursive: true, force: true });
+    await this.up();
   }
 
   /** SIGSTOP and SIGCONT: it answers nothing, and forgets nothing. */
@@ -61,8 +127,10 @@ export class TestRedis {
   }
 
   async stop(): Promise<void> {
+    this.#admin?.disconnect();
     await this.kill();
     this.wipe();
+    rmSync(`${this.folder}-backup`, { recursive: true, force: true });
   }
 }
 
@@ -82,18 +150,6 @@ export function freePort(): Promise<number> {
     server.listen(0, '127.0.0.1', () => {
       const address = server.address();
       server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
-}
-
-function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('error', () => resolve(false));
-    socket.once('connect', () => socket.write('PING\r\n'));
-    socket.once('data', (data) => {
-      socket.destroy();
-      resolve(data.toString().startsWith('+PONG'));
     });
   });
 }

@@ -4,7 +4,7 @@ import { Redis } from 'ioredis';
 import type { StoreConfig } from '../../common/config.ts';
 import type { StatusReply } from '../../proto/generated/control.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
-import { checkStore } from '../../sidecar/table/connection.ts';
+import { checkRedis } from '../../sidecar/table/store-checks.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
 
@@ -24,7 +24,7 @@ describe('a store', () => {
   });
 
   const check = (durability: StoreConfig['durability'] = { mode: 'Always' }) =>
-    checkStore(connection, { mode: 'Standalone', addresses: [redis.address], durability });
+    checkRedis(connection, { mode: 'Standalone', addresses: [redis.address], durability });
 
   test('that keeps what it is told is taken', async () => {
     expect((await check()).runId).toMatch(/^[0-9a-f]{40}$/);

@@ -25,13 +25,16 @@ let keys: Keys;
 let table: Table;
 let ids: OpenIds;
 let runs = 0;
+/** By shard. */
+let runIds: string[];
 const fenced: Identity = { serverId: 'fenced', epoch: 5 };
 const other: Identity = { serverId: 'other', epoch: 6 };
 
 beforeAll(async () => {
   redis = await TestRedis.start();
   const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
-  store = new Store(config, undefined, createLogger('test'), createSidecarMetrics());
+  store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
+  ({ runIds } = await store.whereabouts(new Keys('fencing').stores()));
 }, 20_000);
 afterAll(async () => {
   store.end();
@@ -42,8 +45,8 @@ beforeEach(async () => {
   keys = new Keys(`fencing-${++runs}`);
   table = new Table(store, keys, WAIT_MS);
   ids = new OpenIds(fenced.epoch, 0);
-  store.openWith(await store.load('test:1'));
-  await writtenUnder('test:1');
+  store.openWith(await store.load(runIds, '1'));
+  await writtenUnder(`${runIds[0]}:1`);
   await Promise.all([enter(fenced), enter(other)]);
 });
 
@@ -127,13 +130,13 @@ describe('each decision', () => {
 
   test('waits while the shard holds the state of another life of the store', async () => {
     const record = await open();
-    await writtenUnder('test:0');
+    await writtenUnder(`${runIds[0]}:0`);
     const reopened = async () => {
-      await writtenUnder('test:1');
-      store.openWith(await store.load('test:1'));
+      await writtenUnder(`${runIds[0]}:1`);
+      store.openWith(await store.load(runIds, '1'));
     };
     for (const [name, ask] of Object.entries(ASKS)) {
-      store.openWith(await store.load('test:1')); // as far as this process knows
+      store.openWith(await store.load(runIds, '1')); // as far as this process knows
       let decided = false;
       const asked = ask(other, record).finally(() => {
         decided = true;
@@ -142,7 +145,7 @@ describe('each decision', () => {
       expect([name, decided]).toEqual([name, false]);
       await reopened();
       await asked;
-      await writtenUnder('test:0');
+      await writtenUnder(`${runIds[0]}:0`);
     }
   });
 });

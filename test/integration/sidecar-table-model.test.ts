@@ -11,12 +11,16 @@ import { TestRedis } from '../../sidecar/testing/redis.ts';
 
 let redis: TestRedis;
 let store: Store;
+/** What the store key of an open shard says. */
+let tag: string;
 
 beforeAll(async () => {
   redis = await TestRedis.start();
   const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
-  store = new Store(config, undefined, createLogger('test'), createSidecarMetrics());
-  store.openWith(await store.load('test:1'));
+  store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
+  const { runIds } = await store.whereabouts(new Keys('test').stores());
+  tag = `${runIds[0]}:1`;
+  store.openWith(await store.load(runIds, '1'));
 }, 20_000);
 afterAll(async () => {
   store.end();
@@ -181,7 +185,7 @@ describe('the scripts and the reference model', () => {
         const ids = new OpenIds(1, 0);
         const shards = new Set(FILES.map((file) => shardOf(Buffer.from(file))));
         for (const shard of shards) {
-          await store.data.set(keys.store(shard), 'test:1');
+          await store.data.set(keys.store(shard), tag);
           for (const identity of servers) await table.fence(shard, identity, 'enter', 'alive');
         }
         const made: OpenRecord[] = [];

@@ -1,0 +1,64 @@
+/** What the store says of a server. */
+export interface Sighting {
+  serverId: string;
+  epoch: number;
+  /** Raised by each renewal. */
+  counter: number;
+  state: string;
+}
+
+interface Seen {
+  epoch: number;
+  counter: number;
+  /** Being fenced, or fenced: that is never taken back. */
+  isOver: boolean;
+}
+
+/** More servers than a cluster ever has at a time; the longest known are forgotten first. */
+const MOST = 4096;
+
+/**
+ * What this sidecar has seen of all servers in one life of the store's data. Epochs and renewal counters only grow, and nobody comes back
+ * from being fenced: a store that says less than what was seen has gone back in time (an old backup, a replica without the last writes).
+ */
+export class Witness {
+  readonly #seen = new Map<string, Seen>();
+
+  observe(servers: readonly Sighting[]): void {
+    for (const { serverId, epoch, counter, state } of servers) {
+      const isOver = state === 'fencing' || state === 'fenced' || state === 'gone';
+      const seen = this.#seen.get(serverId);
+      if (seen && (seen.epoch > epoch || (seen.epoch === epoch && seen.isOver))) continue;
+      if (seen?.epoch === epoch) {
+        seen.counter = Math.max(seen.counter, counter);
+        seen.isOver = isOver;
+      } else this.#seen.set(serverId, { epoch, counter, isOver });
+    }
+    for (const serverId of this.#seen.keys()) {
+      if (this.#seen.size <= MOST) break;
+      this.#seen.delete(serverId);
+    }
+  }
+
+  /** What the store has lost, for people; undefined: nothing that was seen here. */
+  contradicts(servers: readonly Sighting[]): string | undefined {
+    const stored = new Map(servers.map((server) => [server.serverId, server]));
+    for (const [serverId, seen] of this.#seen) {
+      const now = stored.get(serverId);
+      if (!now) {
+        if (!seen.isOver) return `it does not know the server ${serverId}, epoch ${seen.epoch}`;
+      } else if (now.epoch < seen.epoch) return `it has epoch ${now.epoch} of ${serverId}, after ${seen.epoch}`;
+      else if (now.epoch === seen.epoch) {
+        const lives = now.state === 'active' || now.state === 'draining';
+        if (seen.isOver && lives) return `it has ${serverId} alive in epoch ${seen.epoch}, in which it was fenced`;
+        if (now.counter < seen.counter) return `it has renewal ${now.counter} of ${serverId}, after ${seen.counter}`;
+      }
+    }
+    return undefined;
+  }
+
+  /** Another life of the data began: what was seen in the one before says nothing of it. */
+  forget(): void {
+    this.#seen.clear();
+  }
+}

@@ -1,0 +1,77 @@
+import type { Redis } from 'ioredis';
+import type { Logger } from '../../common/logging.ts';
+import { delay } from '../../common/time.ts';
+import { type Connection, primaries } from './connection.ts';
+import { parseInfo } from './store-checks.ts';
+
+/** A node of a Redis Cluster that does not come back answers nobody: what went to it goes to another, under another run_id. */
+const GIVEN_UP_AFTER_MS = 3000;
+
+/**
+ * Connections that were lost may still have commands on their way: they are done or dead once Redis has ended the connection. Only then
+ * may anything be repeated.
+ */
+export class Predecessors {
+  readonly #log: Logger;
+  readonly #isCluster: boolean;
+  readonly #onReconnect: () => void;
+  /** The last connection to each address: its id is one of that Redis process alone. */
+  readonly #last = new Map<string, { clientId: number; runId: string }>();
+  readonly #barriers = new Map<string, { passed: Promise<void>; pass(): void }>();
+
+  constructor(connection: Connection, log: Logger, onReconnect: () => void) {
+    this.#log = log;
+    this.#isCluster = 'nodes' in connection;
+    this.#onReconnect = onReconnect;
+    connection.on('error', (error: Error) => log.debug({ err: error }, 'store connection'));
+    if ('nodes' in connection) {
+      connection.on('+node', (node: Redis) => this.#watch(node));
+      for (const node of primaries(connection)) this.#watch(node);
+    } else this.#watch(connection);
+  }
+
+  /** Resolves when nothing that was sent over a lost connection can still be carried out. */
+  async gone(): Promise<void> {
+    await Promise.all([...this.#barriers.values()].map(({ passed }) => passed));
+  }
+
+  #watch(redis: Redis): void {
+    redis.on('close', () => this.#lost(addressOf(redis)));
+    redis.on('ready', () => {
+      const barrier = this.#barriers.get(addressOf(redis));
+      this.#end(redis)
+        .catch((error: unknown) => this.#log.debug({ err: error }, 'store connection: cannot end its predecessor'))
+        .finally(() => barrier?.pass());
+    });
+    // A node that was lost is another object when it is connected to again.
+    if (this.#isCluster && this.#last.has(addressOf(redis))) this.#lost(addressOf(redis));
+  }
+
+  #lost(address: string): void {
+    if (this.#barriers.has(address)) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const pass = () => {
+      this.#barriers.delete(address);
+      resolve();
+    };
+    this.#barriers.set(address, { passed: promise, pass });
+    if (this.#isCluster) void delay(GIVEN_UP_AFTER_MS).then(pass);
+  }
+
+  async #end(redis: Redis): Promise<void> {
+    const address = addressOf(redis);
+    const before = this.#last.get(address);
+    const [clientId, info] = await Promise.all([redis.client('ID'), redis.info('server')]);
+    const runId = parseInfo(info).get('run_id') ?? '';
+    this.#last.set(address, { clientId, runId });
+    if (!before) return;
+    this.#onReconnect();
+    // Another process counts its connections anew: the id is somebody else's there, and what was on its way ended with the old one.
+    if (before.runId === runId && before.clientId !== clientId) await redis.client('KILL', 'ID', before.clientId);
+  }
+}
+
+/** Of a connection through Sentinels always the same: which Redis it leads to is told by the run_id. */
+function addressOf(redis: Redis): string {
+  return redis.options.sentinels ? 'primary' : `${redis.options.host}:${redis.options.port}`;
+}

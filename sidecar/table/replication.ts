@@ -1,0 +1,57 @@
+import type { Logger } from '../../common/logging.ts';
+import type { Connection } from './connection.ts';
+import type { LoadedScript } from './scripts.ts';
+
+/** Longer than a replica takes that keeps up, short enough that whoever waits hears of it while it still waits. */
+const ROUND_MS = 1000;
+
+export type Reached = 'replicated' | 'missing' | 'elsewhere';
+
+/**
+ * Durability Replicated: has a decision reached so many replicas? One question for all decisions of a turn (in a Redis Cluster: of a
+ * turn and shard), on a connection of its own, because WAIT blocks it. WAIT counts what its own connection wrote: so it writes a key,
+ * after the decisions, with a script that only the Redis process knows that they were made in. Another process (a failover came in
+ * between) answers NOSCRIPT, and says nothing of them.
+ */
+export class Replication {
+  readonly #connection: Connection;
+  readonly #replicas: number;
+  readonly #rounds = new Map<string, Promise<Reached>>();
+
+  constructor(connection: Connection, replicas: number, log: Logger) {
+    this.#connection = connection;
+    this.#replicas = replicas;
+    connection.on('error', (error: Error) => log.debug({ err: error }, 'store connection for WAIT'));
+  }
+
+  /** @param key any of the decision's keys @param mark the script `mark` of the process that decided */
+  reached(key: string, mark: LoadedScript): Promise<Reached> {
+    const own = `${key.slice(0, key.indexOf('}') + 1)}:wait`;
+    const about = `${mark.sha} ${'nodes' in this.#connection ? own : ''}`;
+    let round = this.#rounds.get(about);
+    if (!round) {
+      round = new Promise((resolve) => setImmediate(resolve)).then(() => {
+        this.#rounds.delete(about);
+        return this.#ask(own, mark);
+      });
+      this.#rounds.set(about, round);
+    }
+    return round;
+  }
+
+  /** How many replicas have all that was decided until now, at the process that serves this key. */
+  async #ask(key: string, mark: LoadedScript): Promise<Reached> {
+    const [marked, waited] =
+      (await this.#connection.pipeline().evalsha(mark.sha, 1, key, '', '').wait(this.#replicas, ROUND_MS).exec()) ?? [];
+    const error = marked?.[0] ?? waited?.[0];
+    if (error) {
+      if (error.message.includes('NOSCRIPT')) return 'elsewhere';
+      throw error;
+    }
+    return Number(waited?.[1]) >= this.#replicas ? 'replicated' : 'missing';
+  }
+
+  end(): void {
+    this.#connection.disconnect();
+  }
+}
