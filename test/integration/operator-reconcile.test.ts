@@ -2,7 +2,17 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { V1ConfigMap, V1Pod, V1ReplicaSet, V1Secret, V1Service, V1StatefulSet } from '@kubernetes/client-node';
+import type {
+  CoreV1Event,
+  V1ConfigMap,
+  V1Deployment,
+  V1Pod,
+  V1ReplicaSet,
+  V1Secret,
+  V1Service,
+  V1StatefulSet,
+} from '@kubernetes/client-node';
+import { parseAllDocuments } from 'yaml';
 import { checkClusterConfig } from '../../common/config.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
@@ -24,6 +34,7 @@ import { type ApiServer, eventually, installDefinitions, startApiServer } from '
 
 const root = join(import.meta.dirname, '../..');
 const NAMESPACE = 'media';
+const EVENTS: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
 const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
 
 let server: ApiServer;
@@ -80,6 +91,14 @@ async function condition(name: string, type: string) {
   return cluster.status?.conditions?.find((candidate) => candidate.type === type);
 }
 
+/** What Events say of an object: "type reason: message". */
+async function eventsOf(name: string): Promise<string[]> {
+  const events = await objects.list<CoreV1Event>(EVENTS, NAMESPACE);
+  return events
+    .filter(({ involvedObject }) => involvedObject.name === name)
+    .map(({ type, reason, message }) => `${type} ${reason}: ${message}`);
+}
+
 const spec = () => ({
   replicas: 3,
   volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'media' } }],
@@ -124,6 +143,14 @@ describe('the operator, on a real API server', () => {
     );
     await objects.patch(SECRETS, NAMESPACE, 'media-users', { stringData: { alice: 'secret' } });
     await eventually('it mends itself', async () => (await objects.list(REPLICA_SETS, NAMESPACE)).length === 1);
+    // Each of them is told once, and that it is over.
+    const told = await eventually('it is told', async () => {
+      const events = await eventsOf('media');
+      return events.some((event) => event.startsWith('Normal AsExpected')) && events;
+    });
+    for (const reason of ['ClaimMissing', 'UsersSecretMissing', 'UsersSecretEmpty']) {
+      expect(told.filter((event) => event.startsWith(`Warning ${reason}: `))).toHaveLength(1);
+    }
   }, 60_000);
 
   test('makes everything that a cluster is made of', async () => {
@@ -216,6 +243,10 @@ describe('the operator, on a real API server', () => {
       return migration.status?.phase === 'Failed' && migration;
     });
     expect(ended.status?.message).toMatch(/there is no pod "nobody".*kubectl get pod/);
+    await eventually('both objects have an Event', async () => {
+      const events = await Promise.all([eventsOf('wrong'), eventsOf('media')]);
+      return events.every((each) => each.some((event) => /^Warning MigrationFailed: .*"nobody"/.test(event)));
+    });
   });
 
   test('a second operator waits for the first, and takes over at once when that stops', async () => {
@@ -260,6 +291,16 @@ describe('the chart', () => {
       { input: manifest, encoding: 'utf8', stdio: 'pipe' },
     );
     expect(applied).toMatch(/deployment\.apps\/holdfast-operator serverside-applied/);
+  });
+
+  test('with no values two operators run, of which one leads, for all namespaces', () => {
+    const deployment = parseAllDocuments(helm())
+      .map((document) => document.toJS() as V1Deployment | null)
+      .find((object) => object?.kind === 'Deployment');
+    expect(deployment?.spec?.replicas).toBe(2);
+    const [operator] = deployment?.spec?.template.spec?.containers ?? [];
+    expect(operator?.args).toEqual(expect.arrayContaining(['--all-namespaces', '--leader-elect']));
+    expect(operator?.securityContext).toMatchObject({ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true });
   });
 
   test.each([

@@ -1,0 +1,131 @@
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { delay } from '../../common/time.ts';
+import { ApiError } from './api.ts';
+import { LeaderElection } from './leader.ts';
+import type { KubernetesObject, Objects } from './objects.ts';
+
+const DURATIONS = { leaseDurationMs: 1000, renewDeadlineMs: 300, retryMs: 30 };
+
+/** One Lease object, as the API server keeps it. */
+class OneLease {
+  object: (KubernetesObject & { spec?: { holderIdentity?: string } }) | undefined;
+  reachable = true;
+  #version = 0;
+
+  get objects(): Objects {
+    const answer = <T>(act: () => T) => {
+      if (!this.reachable) throw new ApiError(503, 'ServiceUnavailable', 'the API server is away');
+      return act();
+    };
+    return {
+      get: async () =>
+        answer(() => {
+          if (!this.object) throw new ApiError(404, 'NotFound', 'no such lease');
+          return structuredClone(this.object);
+        }),
+      create: async (_: unknown, object: KubernetesObject) =>
+        answer(() => {
+          if (this.object) throw new ApiError(409, 'AlreadyExists', 'there is one');
+          return this.#keep(object);
+        }),
+      replace: async (_: unknown, object: KubernetesObject) =>
+        answer(() => {
+          if (object.metadata?.resourceVersion !== this.object?.metadata?.resourceVersion)
+            throw new ApiError(409, 'Conflict', 'it was changed meanwhile');
+          return this.#keep(object);
+        }),
+    } as unknown as Objects;
+  }
+
+  get holder(): string | undefined {
+    return this.object?.spec?.holderIdentity;
+  }
+
+  #keep(object: KubernetesObject): KubernetesObject {
+    this.object = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
+    return this.object;
+  }
+}
+
+let lease: OneLease;
+let over: AbortController;
+beforeEach(() => {
+  lease = new OneLease();
+  over = new AbortController();
+});
+afterEach(() => over.abort());
+
+const election = (identity: string) =>
+  new LeaderElection(
+    lease.objects,
+    { namespace: 'system', name: 'operator', identity, ...DURATIONS },
+    pino({ level: 'silent' }),
+  );
+
+test('while one renews, another does not lead, whatever the times in the lease say', async () => {
+  const [one, two] = [election('one'), election('two')];
+  await one.acquire(over.signal);
+  const holding = one.hold(over.signal);
+  let second = false;
+  two.acquire(over.signal).then(
+    () => {
+      second = true;
+    },
+    () => {},
+  );
+  // Longer than a lease: the clock of the one is far behind.
+  for (let i = 0; i < 12; i++) {
+    await delay(DURATIONS.leaseDurationMs / 10);
+    if (lease.object?.spec) Object.assign(lease.object.spec, { renewTime: '2001-01-01T00:00:00.000000Z' });
+    expect([second, lease.holder]).toEqual([false, 'one']);
+  }
+  over.abort();
+  await holding;
+});
+
+test('one that stops lets go, and the other leads at once', async () => {
+  const [one, two] = [election('one'), election('two')];
+  await one.acquire(over.signal);
+  const stop = new AbortController();
+  const holding = one.hold(stop.signal);
+  const next = two.acquire(over.signal);
+  const beganMs = performance.now();
+  stop.abort();
+  await holding;
+  await next;
+  expect(lease.holder).toBe('two');
+  expect(performance.now() - beganMs).toBeLessThan(DURATIONS.leaseDurationMs);
+});
+
+test('one that is silent is followed when its lease has run out, and not before', async () => {
+  await election('one').acquire(over.signal);
+  const beganMs = performance.now();
+  await election('two').acquire(over.signal);
+  expect(lease.holder).toBe('two');
+  expect(performance.now() - beganMs).toBeGreaterThanOrEqual(DURATIONS.leaseDurationMs - 1);
+});
+
+test('one that cannot renew gives up before anybody may follow', async () => {
+  const one = election('one');
+  await one.acquire(over.signal);
+  const beganMs = performance.now();
+  lease.reachable = false;
+  await expect(one.hold(over.signal)).rejects.toThrow('could not be renewed in time');
+  const tookMs = performance.now() - beganMs;
+  expect(tookMs).toBeGreaterThanOrEqual(DURATIONS.renewDeadlineMs - 1);
+  expect(tookMs).toBeLessThan(DURATIONS.leaseDurationMs);
+});
+
+test('of two that begin together one leads', async () => {
+  const acquired: string[] = [];
+  for (const identity of ['one', 'two'])
+    election(identity)
+      .acquire(over.signal)
+      .then(
+        () => acquired.push(identity),
+        () => {},
+      );
+  await delay(DURATIONS.leaseDurationMs / 4);
+  expect(acquired).toEqual([lease.holder]);
+});
