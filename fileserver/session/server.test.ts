@@ -3,7 +3,7 @@ import { Outcome } from '../../proto/generated/handles.ts';
 import { Command, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeCloseRequest } from '../../smb/wire/close.ts';
-import { encodeCreateRequest } from '../../smb/wire/create.ts';
+import { type CreateRequest, encodeCreateRequest } from '../../smb/wire/create.ts';
 import { encodeEchoRequest } from '../../smb/wire/echo.ts';
 import { framePrefix } from '../../smb/wire/framing.ts';
 import { joinCompound } from '../../smb/wire/header.ts';
@@ -129,6 +129,15 @@ describe('a server', () => {
       );
     });
 
+    test('is not established where it could not be stored', async () => {
+      const client = await under.negotiated();
+      sidecar.decide = ({ body }) => ({
+        outcome: body?.$case === 'storeSession' ? Outcome.STORE_UNAVAILABLE : Outcome.GRANTED,
+      });
+      expect(await client.logOn(USER, PASSWORD)).toBe(Status.SERVER_UNAVAILABLE);
+      expect(await client.treeConnect('data')).toBe(Status.USER_SESSION_DELETED);
+    });
+
     test('asks for a previous session that lives elsewhere, and is not established while the store is away', async () => {
       sidecar.decide = ({ body }) => ({
         outcome: body?.$case === 'claimSession' ? Outcome.STORE_UNAVAILABLE : Outcome.GRANTED,
@@ -179,6 +188,40 @@ describe('a server', () => {
       await expect(client.receive(200)).rejects.toThrow('no response');
       sidecar.renew();
       expect((await client.receive()).header.status).toBe(Status.SUCCESS);
+    });
+
+    test('carries out nothing of what comes then', async () => {
+      const client = await loggedOn();
+      sidecar.isRenewing = false;
+      await eventually('the deadline passed', () => !server.mayServe);
+      const before = sidecar.requests.length;
+      client.send(Command.LOGOFF, encodeLogoffRequest());
+      await expect(client.receive(200)).rejects.toThrow('no response');
+      const asked = sidecar.requests.slice(before).map(({ body }) => body?.$case);
+      expect(asked).not.toContain('endSession');
+      sidecar.renew();
+      expect((await client.receive()).header.status).toBe(Status.SUCCESS);
+    });
+
+    test('answers nothing of what came before', async () => {
+      const client = await loggedOn();
+      await client.treeConnect('data');
+      // given: a request that is being decided
+      let decides: bigint | undefined;
+      sidecar.decide = ({ id, body }) => {
+        if (body?.$case !== 'reserve') return { outcome: Outcome.GRANTED };
+        decides = id;
+        return undefined;
+      };
+      client.send(Command.CREATE, createOf('new', { createDisposition: 2, desiredAccess: 0x12_019f }));
+      await eventually('it is being decided', () => decides !== undefined);
+      // when: the decision comes past the deadline
+      sidecar.isRenewing = false;
+      await eventually('the deadline passed', () => !server.mayServe);
+      sidecar.reply({ id: decides ?? 0n, outcome: Outcome.ACCESS_DENIED });
+      await expect(client.receive(300)).rejects.toThrow('no response');
+      sidecar.isRenewing = true;
+      expect((await client.receive()).header.status).not.toBe(Status.SUCCESS);
     });
 
     test('resets its connections when it was fenced, and serves under a new epoch', async () => {
@@ -238,7 +281,7 @@ describe('a server', () => {
   });
 });
 
-function createOf(name: string): Buffer {
+function createOf(name: string, change: Partial<CreateRequest> = {}): Buffer {
   return encodeCreateRequest({
     requestedOplockLevel: 0,
     impersonationLevel: 2,
@@ -249,5 +292,6 @@ function createOf(name: string): Buffer {
     createOptions: 0,
     name,
     createContexts: [],
+    ...change,
   });
 }

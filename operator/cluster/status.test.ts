@@ -56,6 +56,13 @@ describe('a healthy cluster', () => {
     expect(condition(result, 'StateStoreReady')).toBe('True Reachable');
   });
 
+  test('accepts clients as long as one server is ready that stays', () => {
+    const starting = pod('a', { ready: false });
+    expect(condition(status([starting, pod('b')]), 'Available')).toBe('True ServersReady');
+    expect(condition(status([starting]), 'Available')).toBe('False NoServerReady');
+    expect(condition(status([starting, pod('b', { terminating: true })]), 'Available')).toBe('False NoServerReady');
+  });
+
   test('counts servers, sessions and handles', () => {
     expect(result).toMatchObject({
       replicas: 3,

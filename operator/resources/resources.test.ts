@@ -1,5 +1,8 @@
+import { X509Certificate } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
+import { issueCertificate } from '../../common/certificates.ts';
 import { checkClusterConfig } from '../../common/config.ts';
+import { SIDECAR_IDENTITY } from '../../common/tls.ts';
 import { cluster } from '../testing/fixtures.ts';
 import { disruptionBudget, networkPolicies, volumeClaims } from './access.ts';
 import { authorityOf, authoritySecret, certificateSecret, needsCertificate, readSecret } from './certificates.ts';
@@ -209,6 +212,19 @@ describe('the rest', () => {
     const issued = await certificateSecret(cluster(), authority);
     expect(needsCertificate(issued, authority)).toBe(false);
     expect(readSecret(issued, 'ca.key')).toBeUndefined();
+    const certificate = new X509Certificate(readSecret(issued, 'tls.crt') ?? '');
+    expect(certificate.subjectAltName).toBe(`DNS:${SIDECAR_IDENTITY}`);
+    expect(certificate.verify(new X509Certificate(authority.certificate).publicKey)).toBe(true);
+    // Nearly over: another is made while the old one is still good.
+    const base64 = (text: string) => Buffer.from(text).toString('base64');
+    for (const [days, isDue] of [
+      [29, true],
+      [31, false],
+    ] as const) {
+      const late = await issueCertificate(authority, [SIDECAR_IDENTITY], days);
+      const data = { 'tls.crt': base64(late.certificate), 'tls.key': base64(late.key) };
+      expect([days, needsCertificate({ data: { ...issued.data, ...data } }, authority)]).toEqual([days, isDue]);
+    }
     const other = authorityOf(await authoritySecret(cluster()));
     expect(other && needsCertificate(issued, other)).toBe(true);
     expect(authorityOf({ data: { 'ca.crt': 'bm8=', 'ca.key': 'bm8=' } })).toBeUndefined();
