@@ -98,6 +98,16 @@ test-linux-client: build ## what programs do on a mount of the Linux kernel, in 
 	test/cluster/install-packages.sh redis linux-client workloads
 	$(jest) --runInBand --roots test/linux-client
 
+.PHONY: test-limits
+test-limits: build ## a file server at all of its limits at once, in 512 MiB; `make test` has a sixteenth of it
+	test/cluster/install-packages.sh redis
+	LIMITS=1 $(jest) --runInBand --roots test/integration -- fileserver-limits
+
+.PHONY: test-race
+test-race: build ## names exchanged with links that lead out of the share, for a minute (HOLDFAST_RACE_SECONDS=60)
+	test/cluster/install-packages.sh redis
+	HOLDFAST_RACE_SECONDS=$(or $(HOLDFAST_RACE_SECONDS),60) $(jest) --runInBand --roots test/integration -- escape
+
 .PHONY: fuzz
 fuzz: build ## every parser and a live server fed with damaged bytes (FUZZ_SECONDS=600, SEED=n to repeat)
 	test/cluster/install-packages.sh redis clients

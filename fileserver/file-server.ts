@@ -18,6 +18,7 @@ import { Pipes } from './pipes/pipes.ts';
 import { DeadlineClock } from './session/deadline-clock.ts';
 import type { Services } from './session/request.ts';
 import { Server } from './session/server.ts';
+import { Accounts, limitsOf, type Usage } from './session/usage.ts';
 import type { Settings } from './settings.ts';
 import { Shares } from './shares.ts';
 import { Users } from './users.ts';
@@ -135,6 +136,7 @@ export class FileServer {
     const settings: Settings = { config: this.#config, serverGuid: randomBytes(16), serverName, advertise };
     const [shares, deadline, log] = [this.#shares, this.#clock, this.#log];
     const changes = new Changes(this.#others);
+    const accounts = new Accounts(limitsOf(this.#config));
     return {
       handles,
       shares,
@@ -144,7 +146,8 @@ export class FileServer {
       metrics: this.#metrics,
       opens: new Opens({ handles, shares, deadline, changes, log }),
       changes,
-      pipes: new Pipes(shares, this.#accounts(), serverName),
+      accounts,
+      pipes: new Pipes(shares, this.#accounts(), accounts, serverName),
     };
   }
 
@@ -178,6 +181,11 @@ export class FileServer {
     this.#isListening = true;
     this.#log.info({ listen, port, shares: this.#shares.all().length - 1 }, 'serving');
     return port;
+  }
+
+  /** What clients have in use here. */
+  get inUse(): Readonly<Usage> {
+    return this.#server.accounts.server;
   }
 
   /** Whether the deadline of the last renewal is ahead. */

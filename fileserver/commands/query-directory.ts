@@ -67,6 +67,14 @@ function inTurn(open: OpenFile, query: () => Promise<Reply>): Promise<Reply> {
 
 async function list(open: OpenFile, wanted: QueryDirectoryRequest): Promise<Reply> {
   const scan = await scanFor(open, wanted);
+  try {
+    return await answer(open, scan, wanted);
+  } finally {
+    scan.rest();
+  }
+}
+
+async function answer(open: OpenFile, scan: DirectoryScan, wanted: QueryDirectoryRequest): Promise<Reply> {
   const size = Math.min(wanted.outputBufferLength, MAXIMUM_OUTPUT);
   const buffer = allocateRoomy(FIXED_SIZE + size);
   const output = buffer.subarray(REPLY_ROOM + FIXED_SIZE, REPLY_ROOM + FIXED_SIZE + size);
@@ -85,6 +93,7 @@ async function scanFor(open: OpenFile, { flags, fileName }: QueryDirectoryReques
     await open.scan.close();
     open.scan = undefined;
   }
+  open.scan?.resume();
   if (open.scan === undefined) {
     open.scan = await DirectoryScan.open(open.folder.posix, open.fd, open.path === '.');
     await open.scan.restart(fileName === '' ? '*' : fileName);

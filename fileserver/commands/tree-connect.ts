@@ -33,7 +33,10 @@ export async function treeConnect(request: Request): Promise<Reply> {
   if (!permission) return statusReply(Status.ACCESS_DENIED);
   const encryptData = share.config?.encryption === 'Required';
   if (encryptData && !session.sealer) return statusReply(Status.ACCESS_DENIED);
-  if (session.trees.size >= MAX_TREES) return statusReply(Status.INSUFFICIENT_RESOURCES);
+  const { accounts } = services;
+  if (session.trees.size >= MAX_TREES || !accounts.hasRoomForTree(session.usage)) {
+    return statusReply(Status.INSUFFICIENT_RESOURCES);
+  }
   if (!share.isPipe) {
     try {
       await services.opens.folderOf(share);
@@ -43,7 +46,10 @@ export async function treeConnect(request: Request): Promise<Reply> {
     }
   }
   const tree = new TreeConnect(session.nextTreeId(), session, share, ACCESS[permission], encryptData);
+  // The session may have ended while the folder was opened, and then nobody takes the tree away again.
+  if (session.state === 'Ended') return statusReply(Status.USER_SESSION_DELETED);
   session.trees.set(tree.id, tree);
+  accounts.addTrees(1, session.usage);
   request.tree = tree;
   return reply(
     encodeTreeConnectResponse({

@@ -2,7 +2,7 @@ import type { RpcServer } from '../../smb/rpc/server.ts';
 import { Status } from '../../smb/status.ts';
 
 /** Answers that a client leaves unread; more is refused until it reads. Bytes. */
-const MAX_UNREAD = 1024 * 1024;
+const MAX_UNREAD = 16 * 1024;
 
 /** One open instance of a named pipe in message mode: what is written to it goes to its RPC server, whose answers are read. */
 export class NamedPipe {

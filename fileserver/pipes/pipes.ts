@@ -23,6 +23,7 @@ import { decodeWriteRequest, encodeWriteResponse } from '../../smb/wire/write.ts
 import { ioctlReply } from '../commands/ioctl/reply.ts';
 import { type PipeService, type Reply, type Request, reply, statusReply } from '../session/request.ts';
 import type { TreeConnect } from '../session/session.ts';
+import type { Accounts } from '../session/usage.ts';
 import type { Shares } from '../shares.ts';
 import { NamedPipe } from './named-pipe.ts';
 
@@ -37,10 +38,12 @@ const ALLOCATION_SIZE = 4096;
 /** The pipes that are open, by tree connect. The dispatcher sends every request on IPC$ here. */
 export class Pipes implements PipeService {
   readonly #rpcOptions: RpcServerOptions;
+  readonly #usage: Accounts;
   readonly #open = new WeakMap<TreeConnect, Map<bigint, NamedPipe>>();
   #nextId = 1n;
 
-  constructor(shares: Shares, accounts: RpcAccounts, serverName: string) {
+  constructor(shares: Shares, accounts: RpcAccounts, usage: Accounts, serverName: string) {
+    this.#usage = usage;
     this.#rpcOptions = {
       serverName,
       accounts,
@@ -94,7 +97,10 @@ export class Pipes implements PipeService {
   }
 
   endTree(tree: TreeConnect): void {
+    const pipes = this.#open.get(tree);
+    if (!pipes) return;
     this.#open.delete(tree);
+    this.#usage.addPipes(-pipes.size, tree.session.usage);
   }
 
   #create(request: Request): Reply {
@@ -102,7 +108,11 @@ export class Pipes implements PipeService {
     if (!NAMES.has(name)) return statusReply(Status.OBJECT_NAME_NOT_FOUND);
     if (request.session.isAnonymous && FOR_USERS.has(name)) return statusReply(Status.ACCESS_DENIED);
     const pipes = this.#open.get(request.tree) ?? new Map<bigint, NamedPipe>();
-    if (pipes.size >= MAX_PIPES_PER_TREE) return statusReply(Status.PIPE_NOT_AVAILABLE);
+    const { usage } = request.session;
+    if (pipes.size >= MAX_PIPES_PER_TREE || !this.#usage.hasRoomForPipe(usage)) {
+      return statusReply(Status.PIPE_NOT_AVAILABLE);
+    }
+    this.#usage.addPipes(1, usage);
     this.#open.set(request.tree, pipes);
     const id = this.#nextId++;
     pipes.set(id, new NamedPipe(new RpcServer(this.#rpcOptions)));
@@ -157,6 +167,7 @@ export class Pipes implements PipeService {
     const pipe = this.#find(request, fileId);
     if (!pipe) return statusReply(Status.FILE_CLOSED);
     this.#open.get(request.tree)?.delete(request.fileIdOf(fileId).volatile);
+    this.#usage.addPipes(-1, request.session.usage);
     return reply(encodeCloseResponse());
   }
 

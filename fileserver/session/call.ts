@@ -63,6 +63,8 @@ export class Call implements Request {
   outlivesChannel = false;
   /** Its session was told that it waits. */
   countsAsWaiting = false;
+  /** Bytes that it is counted for while it is worked on or waits. */
+  weight = 0;
   /** The response is signed whatever the request was: the last of SESSION_SETUP. */
   mustSign = false;
   /** What the response is signed with, if it is. */

@@ -1,9 +1,12 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { Command } from '../../smb/constants.ts';
+import { Command, CreateDisposition } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
+import { encodeCreateRequest } from '../../smb/wire/create.ts';
 import { encodeEchoRequest } from '../../smb/wire/echo.ts';
 import { framePrefix } from '../../smb/wire/framing.ts';
 import { encodeLogoffRequest } from '../../smb/wire/logoff.ts';
+import { encodeTreeDisconnectRequest } from '../../smb/wire/tree-disconnect.ts';
+import { eventually } from '../testing/eventually.ts';
 import type { RawClient } from '../testing/raw-client.ts';
 import { ALICE, BOB, TestServer } from '../testing/test-server.ts';
 
@@ -27,6 +30,11 @@ describe('a server with little to give', () => {
     expect((await client.receive()).header.status).toBe(Status.SUCCESS);
     return large.subarray(MIB);
   };
+  const pipeBody = (name: string) =>
+    encodeCreateRequest({
+      ...{ requestedOplockLevel: 0, impersonationLevel: 2, desiredAccess: 0x12019f, fileAttributes: 0, shareAccess: 7 },
+      ...{ createDisposition: CreateDisposition.OPEN, createOptions: 0, name, createContexts: [] },
+    });
   const echo = async (client: RawClient) => (await client.request(Command.ECHO, encodeEchoRequest())).header.status;
 
   test('refuses a user one session too many, and no other user', async () => {
@@ -93,5 +101,24 @@ describe('a server with little to give', () => {
     expect((await bob.receive()).header.status).toBe(Status.SUCCESS);
     // Who has nothing in flight gets one at a time.
     expect(await echo(again)).toBe(Status.SUCCESS);
+  });
+
+  test('counts tree connects and pipes, and those of a session that ends no more', async () => {
+    server = await TestServer.start();
+    const inUse = () => server.server.inUse;
+    const client = await server.loggedOn(...ALICE);
+    await client.treeConnect('data');
+    await client.treeConnect('IPC$');
+    for (const name of ['srvsvc', 'lsarpc']) {
+      expect((await client.request(Command.CREATE, pipeBody(name))).header.status).toBe(Status.SUCCESS);
+    }
+    expect(inUse()).toMatchObject({ trees: 2, pipes: 2 });
+    await client.request(Command.TREE_DISCONNECT, encodeTreeDisconnectRequest());
+    expect(inUse()).toMatchObject({ trees: 1, pipes: 0 });
+    await client.treeConnect('IPC$');
+    await client.request(Command.CREATE, pipeBody('wkssvc'));
+    client.end();
+    await eventually('nothing is in use', () => inUse().sessions === 0);
+    expect(inUse()).toMatchObject({ trees: 0, pipes: 0 });
   });
 });

@@ -15,6 +15,7 @@ import type { Shares } from '../shares.ts';
 import type { DeadlineGate } from './deadline-gate.ts';
 import { replyBuffers } from './reply-buffers.ts';
 import type { Connection, Session, TreeConnect } from './session.ts';
+import type { Accounts } from './usage.ts';
 
 /**
  * One request of a client. It is a Waiter, so that it can be handed to `handles` as it is: an interim reply of the sidecar
@@ -75,6 +76,8 @@ export interface Services {
   readonly settings: Settings;
   readonly deadline: DeadlineGate;
   readonly metrics: Metrics;
+  /** What is in use, and how much may be. */
+  readonly accounts: Accounts;
   readonly log: Logger;
 }
 

@@ -9,7 +9,6 @@ import { isError, Status } from '../../smb/status.ts';
 import { WireError } from '../../smb/wire/errors.ts';
 import { FrameReader } from '../../smb/wire/framing.ts';
 import {
-  CREDIT_SIZE,
   decodeHeader,
   decodeTransformHeader,
   encodeHeader,
@@ -47,6 +46,7 @@ import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
 import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
 import type { Channel, Session } from './session.ts';
 import type { Accounts, Usage } from './usage.ts';
+import { weightOf } from './weight.ts';
 
 /** Requests of a connection that begin to wait for something in one turn of the event loop. */
 const WAITING_A_TURN = 16;
@@ -476,8 +476,9 @@ export class ServerConnection implements CallHost {
     const usage = session?.usage;
     const accounts = this.#accounts;
     this.#pending.add(call);
-    this.#inFlightBytes += weightOf(call);
-    accounts.addBytes(weightOf(call), usage);
+    call.weight = weightOf(call.header, call.message);
+    this.#inFlightBytes += call.weight;
+    accounts.addBytes(call.weight, usage);
     accounts.addRequests(1, usage);
     // It was told to wait before its handler had given a promise.
     if (call.asyncId !== 0n) this.#countAsWaiting(call);
@@ -502,8 +503,8 @@ export class ServerConnection implements CallHost {
   #settled(call: Call, session: Session | undefined, usage: Usage | undefined): void {
     const accounts = this.#accounts;
     this.#pending.delete(call);
-    this.#inFlightBytes -= weightOf(call);
-    accounts.addBytes(-weightOf(call), usage);
+    this.#inFlightBytes -= call.weight;
+    accounts.addBytes(-call.weight, usage);
     if (call.asyncId !== 0n) this.#asyncCount--;
     if (call.countsAsWaiting) accounts.addWaiting(-1, usage);
     else accounts.addRequests(-1, usage);
@@ -835,9 +836,4 @@ function gathered(frames: readonly Buffer[], size: number): Buffer {
     replyBuffers.release(frame);
   }
   return together.subarray(0, size);
-}
-
-/** Bytes that a request holds while it is worked on: its own, and what a READ will answer (as far as its charge pays). */
-function weightOf({ header, message }: Call): number {
-  return header.command === Command.READ ? Math.max(1, header.creditCharge) * CREDIT_SIZE : message.length;
 }

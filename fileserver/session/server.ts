@@ -6,7 +6,7 @@ import { LogonThrottle } from './logon-throttle.ts';
 import type { Services } from './request.ts';
 import { type ConnectionOwner, ServerConnection } from './server-connection.ts';
 import type { Session, User } from './session.ts';
-import { Accounts, limitsOf } from './usage.ts';
+import type { Accounts } from './usage.ts';
 
 const EPOCH_SHIFT = 36n;
 const SHARD_SHIFT = 30n;
@@ -39,7 +39,7 @@ export class Server implements ConnectionOwner {
   constructor(services: Services, users: Users) {
     this.services = services;
     this.users = users;
-    this.accounts = new Accounts(limitsOf(services.settings.config));
+    this.accounts = services.accounts;
   }
 
   /** A new identity: SessionIds carry its epoch. */
@@ -134,7 +134,6 @@ export class Server implements ConnectionOwner {
     await this.services.opens.endSession(session);
     await this.services.handles.endSession(session.id);
     this.#remove(session);
-    session.trees.clear();
     const last = by ?? connections[0];
     if (last) last.retire(session);
     else session.closeKeys();
@@ -143,6 +142,9 @@ export class Server implements ConnectionOwner {
 
   #remove(session: Session): void {
     if (!this.sessions.delete(session.id) || !session.usage) return;
+    for (const tree of session.trees.values()) if (tree.share.isPipe) this.services.pipes.endTree(tree);
+    this.accounts.addTrees(-session.trees.size, session.usage);
+    session.trees.clear();
     this.accounts.addSessions(-1, session.usage);
     this.accounts.addChannels(-session.channels.length, session.usage);
   }

@@ -28,6 +28,19 @@ describe('accounts', () => {
     expect(accounts.hasRoomForSession(carol)).toBe(true);
   });
 
+  test('have room for tree connects and pipes, three quarters of which one user may take', () => {
+    const accounts = new Accounts();
+    const [alice, bob] = [accounts.of('a'), accounts.of('b')];
+    while (accounts.hasRoomForPipe(alice)) accounts.addPipes(1, alice);
+    while (accounts.hasRoomForTree(alice)) accounts.addTrees(1, alice);
+    expect([alice.pipes, alice.trees]).toEqual([384, 12_288]);
+    while (accounts.hasRoomForPipe(bob)) accounts.addPipes(1, bob);
+    while (accounts.hasRoomForTree(bob)) accounts.addTrees(1, bob);
+    expect([bob.pipes, bob.trees]).toEqual([128, 4096]);
+    accounts.addPipes(-1, alice);
+    expect(accounts.hasRoomForPipe(bob)).toBe(true);
+  });
+
   test('are full for the user who has much in flight, and for all when all have', () => {
     const accounts = new Accounts(few);
     const [alice, bob] = [accounts.of('a'), accounts.of('b')];

@@ -62,7 +62,14 @@ export class Usage {
   requests = 0;
   waitingRequests = 0;
   bytesInFlight = 0;
+  trees = 0;
+  pipes = 0;
 }
+
+/** Tree connects and named pipes are small, and nobody needs many: of all users together, and of one. */
+const MAX_TREES = 16_384;
+const MAX_PIPES = 512;
+const SHARE_OF_ONE_USER = 0.75;
 
 /** Connections that are woken at once when something became free. */
 const WOKEN_AT_ONCE = 8;
@@ -93,6 +100,14 @@ export class Accounts {
   hasRoomForSession(user: Usage): boolean {
     const { sessions, perUser } = this.limits;
     return this.server.sessions < sessions && user.sessions < perUser.sessions && this.hasRoomForChannel(user);
+  }
+
+  hasRoomForTree(user: Usage | undefined): boolean {
+    return this.server.trees < MAX_TREES && (user?.trees ?? 0) < MAX_TREES * SHARE_OF_ONE_USER;
+  }
+
+  hasRoomForPipe(user: Usage | undefined): boolean {
+    return this.server.pipes < MAX_PIPES && (user?.pipes ?? 0) < MAX_PIPES * SHARE_OF_ONE_USER;
   }
 
   hasRoomForChannel(user: Usage): boolean {
@@ -140,6 +155,16 @@ export class Accounts {
   addSessions(sessions: number, user: Usage): void {
     this.server.sessions += sessions;
     user.sessions += sessions;
+  }
+
+  addTrees(trees: number, user: Usage | undefined): void {
+    this.server.trees += trees;
+    if (user) user.trees += trees;
+  }
+
+  addPipes(pipes: number, user: Usage | undefined): void {
+    this.server.pipes += pipes;
+    if (user) user.pipes += pipes;
   }
 
   addChannels(channels: number, user: Usage): void {

@@ -1,8 +1,10 @@
 import { compileWildcard } from '../../smb/fscc/wildcard.ts';
+import type { DirectoryChunk } from './directory-chunk.ts';
+import { type Keeper, keptChunks } from './kept-chunks.ts';
 import { isReserved, wireName } from './names.ts';
-import { checked, type DirectoryName, Errno, O, type Posix, PosixError } from './posix.ts';
+import { checked, Errno, O, type Posix, PosixError } from './posix.ts';
 
-/** Bytes of names that are read at once. What is returned as one listing stays in memory until it was sent. */
+/** Bytes of names that are read at once. */
 const CHUNK_SIZE = 128 * 1024;
 
 /** Names are on disk and on the wire. */
@@ -15,14 +17,15 @@ export interface ScannedName {
  * Walks through a directory's names. The kernel keeps the place: a name that is there all the time comes exactly once, whatever
  * is created and removed meanwhile, and memory does not grow with the directory.
  */
-export class DirectoryScan {
+export class DirectoryScan implements Keeper {
   readonly #posix: Posix;
   readonly #fd: number;
   readonly #isRoot: boolean;
   #pattern = '*';
   #matches: (name: string) => boolean = () => true;
-  #chunk: DirectoryName[] = [];
-  #next = 0;
+  #chunk: DirectoryChunk | undefined;
+  /** Where names are read next, when that is not where the kernel is. */
+  #place: bigint | undefined;
   /** `.` and `..` come first, as clients expect. */
   #dots = 0;
   #ended = false;
@@ -59,13 +62,12 @@ export class DirectoryScan {
     this.#pattern = pattern;
     const wanted = pattern === '' || pattern === '*.*' ? '*' : pattern;
     this.#matches = compileWildcard(wanted);
-    this.#chunk = [];
-    this.#next = 0;
+    this.#chunk = undefined;
+    this.#place = 0n;
     this.#dots = 0;
     this.#ended = false;
     this.#pushedBack = undefined;
     this.returnedAny = false;
-    checked(await this.#posix.rewind(this.#fd), 'lseek');
   }
 
   /** The next name that matches, or undefined at the end. Throws PosixError. */
@@ -78,7 +80,7 @@ export class DirectoryScan {
       if (this.#matches(name)) return { disk: name, wire: name };
     }
     for (;;) {
-      const entry = this.#chunk[this.#next++];
+      const entry = this.#chunk?.next();
       if (entry === undefined) {
         if (!(await this.#readOn())) return undefined;
         continue;
@@ -98,17 +100,45 @@ export class DirectoryScan {
 
   async #readOn(): Promise<boolean> {
     if (this.#ended) return false;
+    if (this.#place !== undefined) {
+      checked(await this.#posix.seekNames(this.#fd, this.#place), 'lseek');
+      this.#place = undefined;
+    }
     const read = await this.#posix.nextNames(this.#fd, CHUNK_SIZE);
     // A directory that was removed has no names any more; Linux says so with ENOENT.
-    const chunk = read === -Errno.ENOENT ? [] : read;
-    if (typeof chunk === 'number') throw new PosixError(-chunk, 'getdents64');
-    this.#chunk = chunk;
-    this.#next = 0;
-    this.#ended = chunk.length === 0;
+    if (typeof read === 'number' && read !== -Errno.ENOENT) throw new PosixError(-read, 'getdents64');
+    this.#chunk = typeof read === 'number' ? undefined : read;
+    this.#ended = this.#chunk?.isEmpty ?? true;
     return !this.#ended;
   }
 
+  // ---- between two requests ----------------------------------------------------------------------------------------
+
+  get keptBytes(): number {
+    return this.#chunk?.size ?? 0;
+  }
+
+  /** A request is answered: what was read ahead stays while there is room for it. */
+  rest(): void {
+    if (this.#chunk?.isSpent) this.#chunk = undefined;
+    keptChunks.keep(this);
+  }
+
+  resume(): void {
+    keptChunks.release(this);
+  }
+
+  /** What was read ahead is read again when it is asked for. */
+  forget(): void {
+    const place = this.#chunk?.place;
+    if (place === undefined) return;
+    this.#place = place;
+    this.#chunk = undefined;
+  }
+
   async close(): Promise<void> {
+    keptChunks.release(this);
+    this.#chunk = undefined;
     await this.#posix.close(this.#fd);
   }
 }

@@ -72,7 +72,7 @@ export class NameCache {
       for (;;) {
         const chunk = await this.#posix.nextNames(fd, CHUNK_SIZE);
         if (typeof chunk === 'number') throw new PosixError(-chunk, 'getdents64');
-        if (chunk.length === 0) break;
+        if (chunk.isEmpty) break;
         for (const { name } of chunk) {
           if (name === undefined) continue;
           const folded = foldedName(name);

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import koffi from 'koffi';
+import { DirectoryChunk } from './directory-chunk.ts';
 import type { Slots } from './slots.ts';
 
 // The one file that knows libc. Every call comes in two forms: at once on the event loop (local file systems, where it takes
@@ -256,43 +257,6 @@ function seconds(words: Uint32Array, at: number): number {
   return (word(words, at + 4) | 0) * 0x1_0000_0000 + word(words, at);
 }
 
-/** A name in a directory. `type` is DT_*: 4 directory, 8 file, 10 symbolic link, 0 unknown. */
-export interface DirectoryName {
-  /** undefined: the name on disk is no UTF-8. */
-  name: string | undefined;
-  type: number;
-}
-
-const utf8 = new TextDecoder('utf-8', { fatal: true });
-
-function readName(bytes: Buffer, at: number, end: number): string | undefined {
-  let stop = at;
-  let ascii = true;
-  while (stop < end) {
-    const byte = bytes[stop] ?? 0;
-    if (byte === 0) break;
-    if (byte > 0x7f) ascii = false;
-    stop++;
-  }
-  if (ascii) return bytes.toString('latin1', at, stop);
-  try {
-    return utf8.decode(bytes.subarray(at, stop));
-  } catch {
-    return undefined;
-  }
-}
-
-/** linux_dirent64: inode 8, offset 8, length 2, type 1, name. */
-function readNames(bytes: Buffer, length: number): DirectoryName[] {
-  const names: DirectoryName[] = [];
-  for (let at = 0; at < length; ) {
-    const size = bytes.readUInt16LE(at + 16);
-    names.push({ name: readName(bytes, at + 19, at + size), type: bytes[at + 18] ?? 0 });
-    at += size;
-  }
-  return names;
-}
-
 /** The name of an open descriptor, for calls that take only paths; the one magic link that is followed. */
 export const procPath = (fd: number): string => `/proc/self/fd/${fd}`;
 
@@ -503,14 +467,15 @@ export class Posix {
   }
 
   /** The next names of an open directory (its descriptor keeps the place); empty at the end. `size`: bytes to ask for. */
-  nextNames(fd: number, size: number): Eventually<DirectoryName[] | number> {
+  nextNames(fd: number, size: number): Eventually<DirectoryChunk | number> {
     const out = Buffer.allocUnsafeSlow(size);
-    return then(this.#call(native.getdents64, fd, out, size), (r) => (r < 0 ? r : readNames(out, r)));
+    return then(this.#call(native.getdents64, fd, out, size), (r) => (r < 0 ? r : new DirectoryChunk(out, r)));
   }
 
-  /** Sets a directory's place to its start. */
-  rewind(fd: number): Eventually<number> {
-    return this.#call(native.lseek, fd, 0, 0);
+  /** Goes to a place in a directory: its start, or what DirectoryChunk.place says. 0 or -errno. */
+  async seekNames(fd: number, place: bigint): Promise<number> {
+    // The place is a number of the file system's own making, of up to 63 bits.
+    return Math.min(await this.#call(native.lseek, fd, place, 0), 0);
   }
 
   // What moves data runs in the thread pool, except for reads that the page cache can answer, and writes that it takes at once.

@@ -111,7 +111,7 @@ export class SideStore {
       for (;;) {
         const chunk = await this.#posix.nextNames(fd, CHUNK_SIZE);
         if (typeof chunk === 'number') throw new PosixError(-chunk, 'getdents64');
-        if (chunk.length === 0) return names;
+        if (chunk.isEmpty) return names;
         for (const { name } of chunk) if (name !== undefined && name !== '.' && name !== '..') names.push(name);
       }
     } finally {

@@ -15,8 +15,10 @@ import {
   ImpersonationLevel,
   LockFlags,
   OplockLevel,
+  QueryDirectoryFlags,
   ShareAccess,
 } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { Status, statusName } from '../../smb/status.ts';
 import { encodeChangeNotifyRequest } from '../../smb/wire/change-notify.ts';
 import { encodeCloseRequest } from '../../smb/wire/close.ts';
@@ -25,6 +27,7 @@ import type { FileId } from '../../smb/wire/cursor.ts';
 import { encodeEchoRequest } from '../../smb/wire/echo.ts';
 import { framePrefix } from '../../smb/wire/framing.ts';
 import { encodeLockRequest } from '../../smb/wire/lock.ts';
+import { encodeQueryDirectoryRequest } from '../../smb/wire/query-directory.ts';
 import { encodeReadRequest } from '../../smb/wire/read.ts';
 import { eventually } from '../cluster/shell.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
@@ -57,6 +60,8 @@ const HOLDERS = CONNECTIONS - LARGE_CONNECTIONS - 1;
 /** Folders whose changes nobody asks for: 64 KiB are kept of each, 16 MiB together. */
 const UNASKED = of(256);
 const CHANGES = 320;
+/** Of a folder that is listed: more than is read at once. */
+const NAMES = 1500;
 /** Opens that are left for making changes, so many at a time. */
 const SPARE = 16;
 const USERS = [USER, 'bob'] as const;
@@ -237,6 +242,15 @@ describe(`a file server at ${isWhole ? 'all of its limits' : `${PART} of its lim
     );
   }
 
+  /** Begins to list a folder: more of it is read than is told. */
+  async function beginListing({ client, folder }: Load): Promise<void> {
+    if (!folder) return;
+    const request = { fileInformationClass: FileInfoClass.names, fileIndex: 0, fileId: folder, fileName: '*' };
+    const flags = QueryDirectoryFlags.RETURN_SINGLE_ENTRY;
+    const body = encodeQueryDirectoryRequest({ ...request, flags, outputBufferLength: 1024 });
+    await all(client, Command.QUERY_DIRECTORY, [body, body, body]);
+  }
+
   /** Buffers that are kept for use: several large answers at once. */
   async function readMuch(): Promise<void> {
     const readers = await Promise.all(Array.from({ length: 5 }, (_, i) => logOn(i)));
@@ -293,7 +307,9 @@ describe(`a file server at ${isWhole ? 'all of its limits' : `${PART} of its lim
       await withEach(Array.from({ length: LARGE_CONNECTIONS }), async (_, i) => {
         large.push(await logOn(i));
       });
+      for (let i = 0; i < NAMES; i++) writeFileSync(join(serving.directory, 'waited', `${'n'.repeat(90)}${i}`), '');
       await withEach(loads, open);
+      await withEach(loads, beginListing);
       say('opened');
       say(`waiting ${await metric('waiting_requests')}`);
       // Further sessions share connections of others.
