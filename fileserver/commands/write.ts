@@ -46,7 +46,7 @@ async function append(request: Request, open: OpenFile, wanted: WriteRequest): P
 
 /** A write that nothing has to be waited for. undefined where there is something. */
 function writeNow(request: Request, open: OpenFile, wanted: WriteRequest): Reply | Promise<Reply> | undefined {
-  if (open.writesThrough || open.breaksCaching || open.frozenWriteTime !== undefined) return undefined;
+  if (open.writesThrough || open.breaksCaching || open.attachment.frozenWriteTime !== undefined) return undefined;
   if ((wanted.flags & WriteFlags.WRITE_THROUGH) !== 0) return undefined;
   const { data, offset } = wanted;
   const count = open.folder.posix.writeNow(open.fd, data, offset);
@@ -101,7 +101,8 @@ async function writeAll(open: OpenFile, data: Buffer, offset: number, from: numb
     if (count < 0) throw new PosixError(-count, 'pwrite');
     done += count;
   }
-  if (open.frozenWriteTime !== undefined) await open.folder.posix.setTimes(open.fd, undefined, open.frozenWriteTime);
+  if (open.attachment.frozenWriteTime !== undefined)
+    await open.folder.posix.setTimes(open.fd, undefined, open.attachment.frozenWriteTime);
 }
 
 /** Somebody else caches what is about to change: they hear of it first (MS-FSA 2.1.5.4, the break of read caching). */

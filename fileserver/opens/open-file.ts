@@ -63,11 +63,6 @@ export class OpenFile {
   lostWrites = 0;
   /** Set by CLOSE, and when the open leaves this server: no operation begins any more. */
   closing = false;
-  /** Times that SET_INFO froze with -1: READ and WRITE do not change them (MS-FSCC 2.4.7). */
-  frozenWriteTime: bigint | undefined;
-  frozenAccessTime: bigint | undefined;
-  /** A change time that was set through this handle, or frozen, stays when attributes change through it later. */
-  keepsChangeTime = false;
   /** Index of the extended attribute that the next QUERY_INFO begins with. */
   nextEa = 0;
   readonly channel: ChannelSequence;

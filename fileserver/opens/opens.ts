@@ -424,7 +424,7 @@ export class Opens implements OpenTable {
 
 /** Writing to a stream is writing to its file (MS-FSA 2.1.5.4): the file's time of last write becomes the stream's. */
 async function passOnWriteTime(open: OpenFile, base: StreamBase): Promise<void> {
-  if (!open.isWritable || open.frozenWriteTime !== undefined) return;
+  if (!open.isWritable || open.attachment.frozenWriteTime !== undefined) return;
   const stat = await open.folder.posix.stat(open.fd);
   if (typeof stat === 'number' || stat.writeTime === base.writeTimeAtOpen) return;
   await open.folder.posix.setTimes(base.fd, undefined, stat.writeTime);

@@ -1,6 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { Fsctl, LeaseState, LockFlags, OplockLevel, ShareAccess } from '../../smb/constants.ts';
+import { setFileInfoRequest } from '../../client/file/requests.ts';
+import { Command, FileInfoClass, Fsctl, LeaseState, LockFlags, OplockLevel, ShareAccess } from '../../smb/constants.ts';
+import { fileBasicInformation } from '../../smb/fscc/file-info.ts';
 import {
   type CreateContext,
   encodeAppInstanceId,
@@ -21,6 +25,9 @@ import { PASSWORD, Serving, USER } from '../serving.ts';
 
 const TEST_TIMEOUT_MS = 60_000;
 const NO_GUID = Buffer.alloc(16);
+/** FILETIME. */
+const T = 132_000_000_000_000_000n;
+const EPOCH = 116_444_736_000_000_000n;
 let serving: Serving;
 let clients: RawClient[] = [];
 
@@ -191,6 +198,35 @@ describe('durable opens on two file servers', () => {
 
       expect(String(await back.read(again, 0, 4))).toBe('kept');
       await back.closeFile(again);
+    },
+    TEST_TIMEOUT_MS,
+  );
+});
+
+describe('a write time that a handle has frozen', () => {
+  test(
+    'holds for it at another server, too, when its own was killed',
+    async () => {
+      const clientGuid = randomBytes(16);
+      const createGuid = randomBytes(16);
+      const first = await clientAt(0, clientGuid);
+      const batch = { oplock: OplockLevel.BATCH, shareAccess: 0 };
+      const open = await granted(first, 'frozen.bin', { ...batch, contexts: [durableV2(createGuid)] });
+      const freeze = { creationTime: 0n, lastAccessTime: 0n, changeTime: 0n, fileAttributes: 0, lastWriteTime: T };
+      const info = fileBasicInformation.encode(freeze);
+      const body = setFileInfoRequest(open.fileId, FileInfoClass.FileBasicInformation, info);
+      expect((await first.send({ command: Command.SET_INFO, body, payloadBytes: info.length })).status).toBe(0);
+      await serving.kill('fileserver-0');
+
+      const back = await eventually('the client is back', 20_000, () => clientAt(1, clientGuid));
+      const again = await eventually('its file, too', 20_000, () =>
+        granted(back, 'frozen.bin', { contexts: [reconnectV2(open.fileId, createGuid)] }),
+      );
+      expect(await back.write(again, 0, Buffer.from('late'))).toBe('STATUS_SUCCESS');
+      const { mtimeMs } = statSync(join(serving.directory, 'frozen.bin'));
+      expect(mtimeMs).toBe(Number((T - EPOCH) / 10_000n));
+      await back.closeFile(again);
+      await eventually('the other serves again', 30_000, async () => (await serving.isReady(0)) || undefined);
     },
     TEST_TIMEOUT_MS,
   );

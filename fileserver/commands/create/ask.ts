@@ -2,7 +2,7 @@ import { type OpenRecord, OpenState } from '../../../proto/generated/handles.ts'
 import { CreateOptions, FileAttributes } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
-import { encodeAttachment } from '../../opens/attachment.ts';
+import { emptyAttachment, encodeAttachment } from '../../opens/attachment.ts';
 import { replayKeyOf } from '../../opens/creations.ts';
 import { type Request, StatusError } from '../../session/request.ts';
 import { settableAttributes } from '../../volume/attributes.ts';
@@ -47,6 +47,7 @@ export function recordFor(
     ...cachingFor(ask, file),
     deleteOnClose: (wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0,
     attachment: encodeAttachment({
+      ...emptyAttachment,
       createOptions: wire.createOptions,
       createAction: file.createAction,
       mode: modeOf(wire.createOptions),

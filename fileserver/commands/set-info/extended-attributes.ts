@@ -26,7 +26,7 @@ export async function setExtendedAttributes(open: OpenFile, input: Buffer): Prom
     if (after.length > 0 || before.length > 0) {
       await folder.setExtendedAttributes(metadataFd, after, open.writesThrough);
     }
-    return { ...stored, eaSize, changeTime: open.keepsChangeTime ? stored.changeTime : undefined };
+    return { ...stored, eaSize, changeTime: open.attachment.keepsChangeTime ? stored.changeTime : undefined };
   });
   return Status.SUCCESS;
 }

@@ -23,6 +23,7 @@ import { link } from './link.ts';
 import { type RenameOptions, rename } from './rename.ts';
 import { renameStream } from './rename-stream.ts';
 import { setAllocation, setEndOfFile } from './size.ts';
+import { storeAttachment } from './store-attachment.ts';
 
 /** Bits of FileModeInformation that may be set (MS-FSCC 2.4.31). */
 const SETTABLE_MODE =
@@ -54,7 +55,7 @@ function renameOf(request: Request, open: OpenFile, name: string, options: Renam
 }
 
 const changes: Record<number, Change> = {
-  [FileInfoClass.basic]: of(fileBasicInformation, (_request, open, value) => setBasic(open, value)),
+  [FileInfoClass.basic]: of(fileBasicInformation, setBasic),
   [FileInfoClass.rename]: of(fileRenameInformation, (request, open, { rootDirectory, fileName, replaceIfExists }) =>
     rootDirectory === 0n
       ? renameOf(request, open, fileName, { replace: replaceIfExists, ignoreReadonly: false })
@@ -88,10 +89,10 @@ const changes: Record<number, Change> = {
     open.attachment.position = currentByteOffset;
     return Status.SUCCESS;
   }),
-  [FileInfoClass.mode]: of(fileModeInformation, (_request, open, { mode }) => {
+  [FileInfoClass.mode]: of(fileModeInformation, (request, open, { mode }) => {
     if ((mode & ~SETTABLE_MODE) !== 0) return Status.INVALID_PARAMETER;
     open.attachment.mode = mode;
-    return Status.SUCCESS;
+    return storeAttachment(request, open);
   }),
   [FileInfoClass.allocation]: of(fileAllocationInformation, (request, open, { allocationSize }) =>
     setAllocation(request, open, allocationSize),

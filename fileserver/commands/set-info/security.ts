@@ -30,7 +30,11 @@ export async function setSecurity(request: Request, open: OpenFile, parts: numbe
     const own = stored.hasDescriptor ? await folder.descriptor(fd) : undefined;
     const current = effectiveDescriptor(stored, own, open.base?.pin.isDirectory ?? open.isDirectory);
     await folder.setDescriptor(fd, storedForm(changedDescriptor(current, change, parts)), open.writesThrough);
-    return { ...stored, hasDescriptor: true, changeTime: open.keepsChangeTime ? stored.changeTime : undefined };
+    return {
+      ...stored,
+      hasDescriptor: true,
+      changeTime: open.attachment.keepsChangeTime ? stored.changeTime : undefined,
+    };
   });
   return Status.SUCCESS;
 }

@@ -40,7 +40,8 @@ async function truncate(request: Request, open: OpenFile, size: number): Promise
   if (open.breaksCaching) await breakReadCaching(request, open);
   const { posix } = open.folder;
   checked(await posix.truncate(open.fd, size), 'ftruncate');
-  if (open.frozenWriteTime !== undefined) await posix.setTimes(open.metadataFd, undefined, open.frozenWriteTime);
+  if (open.attachment.frozenWriteTime !== undefined)
+    await posix.setTimes(open.metadataFd, undefined, open.attachment.frozenWriteTime);
   if (open.writesThrough) checked(await posix.sync(open.fd), 'fsync');
   else open.unstable = true;
 }
