@@ -14,7 +14,7 @@ export class Endings {
 
   /** The client closed it. */
   async close(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ outcome: number; close: CloseReply }> {
-    const decision = await this.#is.table.close(member.identity, fileId, openId);
+    const decision = await this.#is.table.close(member.identity, fileId, openId, member.opens.get(openId)?.record);
     return this.#ended(member, fileId, openId, decision);
   }
 
@@ -34,6 +34,8 @@ export class Endings {
       this.#follow(fileId, decision);
       return { outcome: decision.outcome, close: decision.close };
     }
+    const isGone = decision.outcome === Outcome.GRANTED || decision.outcome === Outcome.NOT_FOUND;
+    if (open && isGone) this.#is.table.forget(open.record);
     const { outcome, close } = this.#ended(member, fileId, openId, decision);
     // It did not wait: the file server forgets it.
     return { outcome: outcome === Outcome.GRANTED ? Outcome.NOT_FOUND : outcome, close };
@@ -103,8 +105,7 @@ export class Endings {
       return { outcome: Outcome.NOT_FOUND, close: decision.close };
     }
     if (decision.outcome === Outcome.GRANTED || decision.outcome === Outcome.NOT_FOUND) {
-      const open = member.remove(openId);
-      if (open) this.#is.table.forget(open.record);
+      member.remove(openId);
       if (decision.state && member.hasFile(fileId)) member.takeState(decision.state);
     }
     this.#follow(fileId, decision);

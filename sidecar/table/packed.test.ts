@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { packCall, unpack } from './packed.ts';
+import { type Call, Packer, packCall, unpack } from './packed.ts';
 
 const bytes = fc.uint8Array({ maxLength: 70_000, size: 'medium' }).map((array) => Buffer.from(array));
 const argument = fc.oneof(fc.string({ unit: 'binary', maxLength: 400 }), fc.nat(), bytes);
@@ -15,26 +15,48 @@ function refusal(packed: Buffer): string | undefined {
   }
 }
 
+const KEYS = ['hf:{c:1}:store', 'hf:{c:1}:fence', 'hf:{c:1}:file:ab'];
+
+function packed(call: Call): Buffer {
+  const packer = new Packer();
+  packCall(packer, call);
+  return packer.take();
+}
+
+/** Values that stand one after the other, read as a list of them. */
+function values(packed: Buffer, count: number): unknown[] {
+  return unpack(Buffer.concat([Buffer.from([0x90 | count]), packed]));
+}
+
 describe('a packed call', () => {
   test('is read back as bytes, with the keys in two parts', () => {
-    const keys = ['hf:{c:1}:store', 'hf:{c:1}:file:ab'];
-    const packed = packCall({ script: 'open', keys, args: ['a', 7, Buffer.from([0xff])], hint: undefined });
+    const args = ['a', 7, Buffer.from([0xff])];
     const text = (value: unknown): unknown =>
       Array.isArray(value) ? value.map(text) : (value as Buffer).toString('latin1');
-    expect(text(unpack(packed))).toEqual(['open', 'hf:{c:1}', [':store', ':file:ab'], ['a', '7', '\xff'], '', '']);
+    const called = text(values(packed({ script: 'open', keys: KEYS, args, hint: undefined, forget: 'gone' }), 7));
+    expect(called).toEqual(['open', 'hf:{c:1}:', 'file:ab', '', '', 'gone', ['a', '7', '\xff']]);
   });
 
   test('holds any text, number and bytes', () => {
     fc.assert(
       fc.property(fc.array(argument, { maxLength: 40 }), bytes, (args, value) => {
         const hint = { key: 'hf:{c:2}:create:x', value };
-        const answer = unpack(packCall({ script: 'close', keys: ['hf:{c:1}:store'], args, hint }));
+        const called = values(packed({ script: 'close', keys: KEYS, args, hint }), 7);
         const wanted = args.map((item) => (Buffer.isBuffer(item) ? item : Buffer.from(String(item))));
-        expect(answer[3]).toEqual(wanted);
-        expect(answer[5]).toEqual(value);
+        expect(called[6]).toEqual(wanted);
+        expect(called[4]).toEqual(value);
       }),
     );
   });
+});
+
+describe('packed numbers', () => {
+  test.each([0, 127, 128, 255, 256, 65_535, 65_536, 4_294_967_295, 4_294_967_296, Number.MAX_SAFE_INTEGER])(
+    '%d',
+    (n) => {
+      expect(values(new Packer().number(n).take(), 1)).toEqual([n]);
+    },
+  );
 });
 
 describe('a packed answer', () => {

@@ -1,100 +1,176 @@
 /**
- * Calls and answers of scripts as one string each: the part of MessagePack that Redis' cmsgpack reads and writes for lists of bytes and
- * whole numbers. One string costs Redis, Lua and this process a fraction of what a list of arguments or a nested reply does.
+ * Calls, records and answers as one string each: the part of MessagePack that Redis' cmsgpack reads and writes for lists and maps of
+ * bytes and whole numbers. One string costs Redis, Lua and this process a fraction of what a list of arguments or a nested reply does.
  */
 
 export type Argument = string | number | Buffer;
 /** What a script returns: numbers, bytes, and lists of them. */
 export type Answer = (number | Buffer | null | Answer)[];
 
-/** Grows as needed and is used again for every call: what `pack` returns is valid until the next one. */
-let buffer = Buffer.allocUnsafe(64 * 1024);
-const MOST_HEADER_BYTES = 5;
+/** A header and, for numbers, what follows it. */
+const MOST_HEADER_BYTES = 9;
 /** Answers are a few lists deep; cmsgpack itself ends at 16. */
 const DEEPEST = 16;
 
+/**
+ * Writes values one after the other, in the very bytes that cmsgpack.pack would choose for them: what scripts compare as strings may be
+ * packed on either side.
+ */
+export class Packer {
+  /** Grows as needed, and is used again. */
+  #buffer = Buffer.allocUnsafe(64 * 1024);
+  #at = 0;
+
+  /** A copy of what was written; the next value begins anew. */
+  take(): Buffer {
+    const at = this.#at;
+    this.#at = 0;
+    return Buffer.from(this.#buffer.subarray(0, at));
+  }
+
+  /** `length` values follow. */
+  list(length: number): this {
+    return this.#collection(length, 0x90, 0xdc);
+  }
+
+  /** `size` pairs of key and value follow. */
+  map(size: number): this {
+    return this.#collection(size, 0x80, 0xde);
+  }
+
+  no(): this {
+    this.#reserve(1);
+    this.#buffer[this.#at++] = 0xc2;
+    return this;
+  }
+
+  /** -1: the one negative number there is. */
+  negativeOne(): this {
+    this.#reserve(1);
+    this.#buffer[this.#at++] = 0xff;
+    return this;
+  }
+
+  /** A whole number that is not negative. */
+  number(value: number): this {
+    this.#reserve(MOST_HEADER_BYTES);
+    const buffer = this.#buffer;
+    if (value < 0x80) {
+      buffer[this.#at++] = value;
+    } else if (value <= 0xff) {
+      buffer[this.#at++] = 0xcc;
+      buffer[this.#at++] = value;
+    } else if (value <= 0xffff) {
+      buffer[this.#at++] = 0xcd;
+      this.#at = buffer.writeUInt16BE(value, this.#at);
+    } else if (value <= 0xffff_ffff) {
+      buffer[this.#at++] = 0xce;
+      this.#at = buffer.writeUInt32BE(value, this.#at);
+    } else {
+      buffer[this.#at++] = 0xcf;
+      this.#at = buffer.writeBigUInt64BE(BigInt(value), this.#at);
+    }
+    return this;
+  }
+
+  bytes(value: Uint8Array): this {
+    this.#reserve(value.length + MOST_HEADER_BYTES);
+    this.#length(value.length);
+    this.#buffer.set(value, this.#at);
+    this.#at += value.length;
+    return this;
+  }
+
+  text(value: string): this {
+    this.#reserve(value.length * 3 + MOST_HEADER_BYTES); // at most three bytes a character
+    const buffer = this.#buffer;
+    if (value.length < SHORT) {
+      // Most are short and of one byte a character: written where they belong if so.
+      const length = buffer.write(value, this.#at + 1);
+      if (length < SHORT) {
+        buffer[this.#at] = 0xa0 | length;
+        this.#at += 1 + length;
+        return this;
+      }
+    }
+    this.#length(Buffer.byteLength(value));
+    this.#at += buffer.write(value, this.#at);
+    return this;
+  }
+
+  /** Numbers travel as text, as they do in Redis' own protocol. */
+  argument(value: Argument): this {
+    if (typeof value === 'string') return this.text(value);
+    return typeof value === 'number' ? this.text(String(value)) : this.bytes(value);
+  }
+
+  #collection(length: number, short: number, long: number): this {
+    this.#reserve(MOST_HEADER_BYTES);
+    if (length < 16) {
+      this.#buffer[this.#at++] = short | length;
+    } else {
+      this.#buffer[this.#at++] = long;
+      this.#at = this.#buffer.writeUInt16BE(length, this.#at);
+    }
+    return this;
+  }
+
+  #length(length: number): void {
+    const buffer = this.#buffer;
+    if (length < SHORT) {
+      buffer[this.#at++] = 0xa0 | length;
+    } else if (length <= 0xff) {
+      buffer[this.#at++] = 0xd9;
+      buffer[this.#at++] = length;
+    } else if (length <= 0xffff) {
+      buffer[this.#at++] = 0xda;
+      this.#at = buffer.writeUInt16BE(length, this.#at);
+    } else {
+      buffer[this.#at++] = 0xdb;
+      this.#at = buffer.writeUInt32BE(length, this.#at);
+    }
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#at + bytes <= this.#buffer.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#at + bytes));
+    this.#buffer.copy(larger, 0, 0, this.#at);
+    this.#buffer = larger;
+  }
+}
+
+/** Bytes and text below this length have a header of one byte. */
+const SHORT = 32;
+
+/** A decision on a file, as batch.lua takes it. */
 export interface Call {
   script: string;
+  /** store, fence, file, own and due, of one shard. */
   keys: readonly string[];
   args: readonly Argument[];
   /** A key to set before the script runs. */
   hint: { key: string; value: Buffer } | undefined;
+  /** A key to remove when the script has granted. */
+  forget?: string | undefined;
 }
 
 /**
- * {script, prefix of the keys, {their rests}, {arguments}, hint's key or '', hint's value}: the keys of a call share their hash tag and
- * all before it. Numbers travel as text, as they do in Redis' own protocol.
+ * script, prefix of the keys, rest of the file's key, key to set or '', its value, key to forget or '', {arguments}: the keys of a call
+ * share their hash tag and all before it, and the others follow from it.
  */
-export function packCall(call: Call): Buffer {
-  let at = 0;
-  const { script, keys, args, hint } = call;
-  const prefix = keys[0]?.slice(0, keys[0].indexOf('}') + 1) ?? '';
-  at = putHeader(at, 0x90, 6);
-  at = putBytes(at, script);
-  at = putBytes(at, prefix);
-  at = putHeader(at, 0x90, keys.length);
-  for (const key of keys) at = putBytes(at, key.slice(prefix.length));
-  at = putList(at, args);
-  at = putBytes(at, hint?.key ?? '');
-  at = putBytes(at, hint?.value ?? '');
-  return Buffer.from(buffer.subarray(0, at));
+export function packCall(packer: Packer, { script, keys, args, hint, forget }: Call): void {
+  const file = keys[2] ?? '';
+  const prefixLength = file.indexOf('}') + 2; // with the colon behind it
+  packer.text(script).text(file.slice(0, prefixLength)).text(file.slice(prefixLength));
+  packer
+    .text(hint?.key ?? '')
+    .bytes(hint?.value ?? NO_BYTES)
+    .text(forget ?? '');
+  packer.list(args.length);
+  for (const argument of args) packer.argument(argument);
 }
 
-function putList(start: number, list: readonly Argument[]): number {
-  let at = putHeader(start, 0x90, list.length);
-  for (const item of list) at = putBytes(at, item);
-  return at;
-}
-
-/** Lists of up to 15 in the short form (0x90), others with 16 bits of length. */
-function putHeader(at: number, short: number, length: number): number {
-  reserve(at, MOST_HEADER_BYTES);
-  if (length < 16) {
-    buffer[at] = short | length;
-    return at + 1;
-  }
-  buffer[at] = 0xdc;
-  buffer.writeUInt16BE(length, at + 1);
-  return at + 3;
-}
-
-function putBytes(at: number, item: Argument): number {
-  if (typeof item === 'number') return putBytes(at, String(item));
-  if (typeof item === 'string') {
-    // Three bytes a character at most, so that one look at the length is enough; the header's form follows from that bound.
-    const bound = item.length * 3;
-    reserve(at, bound + MOST_HEADER_BYTES);
-    const headerBytes = bound < 32 ? 1 : bound < 65_536 ? 3 : 5;
-    const length = buffer.write(item, at + headerBytes, 'utf8');
-    putLength(at, headerBytes, length);
-    return at + headerBytes + length;
-  }
-  const headerBytes = item.length < 32 ? 1 : item.length < 65_536 ? 3 : 5;
-  reserve(at, item.length + MOST_HEADER_BYTES);
-  putLength(at, headerBytes, item.length);
-  buffer.set(item, at + headerBytes);
-  return at + headerBytes + item.length;
-}
-
-function putLength(at: number, headerBytes: number, length: number): void {
-  if (headerBytes === 1) {
-    buffer[at] = 0xa0 | length;
-  } else if (headerBytes === 3) {
-    buffer[at] = 0xda;
-    buffer[at + 1] = length >>> 8;
-    buffer[at + 2] = length & 0xff;
-  } else {
-    buffer[at] = 0xdb;
-    buffer.writeUInt32BE(length, at + 1);
-  }
-}
-
-function reserve(at: number, bytes: number): void {
-  if (at + bytes <= buffer.length) return;
-  const larger = Buffer.allocUnsafe(Math.max(buffer.length * 2, at + bytes));
-  buffer.copy(larger, 0, 0, at);
-  buffer = larger;
-}
+const NO_BYTES = Buffer.alloc(0);
 
 /**
  * Reads what cmsgpack.pack made of a list of lists.

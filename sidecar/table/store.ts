@@ -1,11 +1,13 @@
+import { Command, Redis } from 'ioredis';
 import type { StoreConfig } from '../../common/config.ts';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { SHARDS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
+import { Batches } from './batches.ts';
 import { type Connection, connect, type PasswordSource, primaries } from './connection.ts';
-import { type Answer, type Argument, type Call, packCall, unpack } from './packed.ts';
+import type { Answer, Argument, Call } from './packed.ts';
 import { Predecessors } from './predecessors.ts';
 import { type Reached, Replication } from './replication.ts';
 import { mayBatch, relieves, type ScriptName, type Scripts, scriptsFor } from './scripts.ts';
@@ -13,10 +15,8 @@ import { aclError, checkRedis, fullMessage, parseInfo, type StoreFacts } from '.
 
 /** The first number of every answer that says: this shard's state was written under another Redis process or life. */
 const CLOSED = 100;
-/** The first number of an answer within a batch that says: the script failed, and how. */
-const FAILED = 106;
-/** Decisions in one call: enough to share its cost, few enough that Redis serves others in between. */
-const MOST_IN_BATCH = 32;
+/** The first number of an answer that grants what was asked for. */
+const GRANTED = 1;
 
 /** A store that was just connected to is looked at before anything is written into it. */
 const ACCEPTED_WITHIN_MS = 2000;
@@ -50,6 +50,8 @@ export interface RunOptions {
   repeatedAt?: number;
   /** A key that is set ahead of each attempt. */
   hint?: { key: string; value: Buffer } | undefined;
+  /** A key to remove once the script has granted. */
+  forget?: string | undefined;
   /** Runs although the shards are closed (fencing, putting back). */
   whileClosed?: boolean;
 }
@@ -57,13 +59,6 @@ export interface RunOptions {
 /** EVALSHA with its answer as bytes: ioredis has it, its types do not. */
 interface RawScripts {
   evalshaBuffer(sha: string, keys: number, ...rest: Argument[]): Promise<unknown>;
-}
-
-/** A decision that waits for the batch of this turn to leave. */
-interface Batched {
-  packed: Buffer;
-  resolve(answer: Answer): void;
-  reject(error: unknown): void;
 }
 
 interface Waiting {
@@ -82,7 +77,8 @@ export class Store {
   readonly #config: StoreConfig;
   readonly #metrics: SidecarMetrics;
   readonly #waiting = new Set<Waiting>();
-  #batch: Batched[] = [];
+  readonly #batches = new Batches((packed) => this.#sendBatch(packed));
+  readonly #seconds = new Map<ScriptName, { observe(seconds: number): void }>();
   readonly #sweep: NodeJS.Timeout;
   /** By shard: those of the Redis process that serves it. */
   #scripts: readonly Scripts[] | undefined;
@@ -211,34 +207,65 @@ export class Store {
         },
       };
       this.#waiting.add(waiting);
-      this.#attempt(name, keys, args, options, {
-        expired: () => expired,
-        sending: () => {
-          sent = true;
-        },
-        sent: () => sent,
-      }).then(
-        (answer) => {
-          this.#waiting.delete(waiting);
-          if (!expired) resolve(answer);
-          else options.onLate?.(answer);
-        },
-        (error: unknown) => {
+      const answered = (answer: Answer) => {
+        this.#waiting.delete(waiting);
+        if (!expired) resolve(answer);
+        else options.onLate?.(answer);
+      };
+      const goOn = (failed?: { error: unknown }) => {
+        const progress = {
+          expired: () => expired,
+          sending: () => {
+            sent = true;
+          },
+          sent: () => sent,
+        };
+        this.#attempt(name, keys, args, options, progress, failed).then(answered, (error: unknown) => {
           this.#waiting.delete(waiting);
           if (!expired) reject(error);
-        },
-      );
+        });
+      };
+      if (!this.#open || !mayBatch(name) || this.isCluster || this.#replication) {
+        goOn();
+        return;
+      }
+      // As it would be attempted there, without the detours: nearly all decisions go this way.
+      sent = true;
+      const beganMs = performance.now();
+      this.#batches.add({ script: name, keys, args, hint: options.hint, forget: options.forget }, (answer, error) => {
+        if (!answer) {
+          goOn({ error });
+        } else if (answer[0] === CLOSED) {
+          this.close();
+          goOn();
+        } else {
+          this.#observe(name, beganMs);
+          answered(answer);
+        }
+      });
     });
   }
 
+  #observe(name: ScriptName, beganMs: number): void {
+    let seconds = this.#seconds.get(name);
+    if (!seconds) {
+      seconds = this.#metrics.scriptSeconds.labels(name);
+      this.#seconds.set(name, seconds);
+    }
+    seconds.observe((performance.now() - beganMs) / 1000);
+  }
+
+  /** @param failed how the first attempt failed, if there was one */
   async #attempt(
     name: ScriptName,
     keys: string[],
     args: Argument[],
     options: RunOptions,
     progress: { expired(): boolean; sending(): void; sent(): boolean },
+    failed?: { error: unknown },
   ): Promise<Answer> {
     let alone = !mayBatch(name) || this.isCluster;
+    if (failed) alone = await this.#recover(name, options, alone, failed.error);
     for (;;) {
       if (this.#ended || (progress.expired() && !progress.sent()))
         throw new StoreUnavailableError(name, 'given up before it was sent');
@@ -251,42 +278,51 @@ export class Store {
       const beganMs = performance.now();
       try {
         progress.sending();
-        const call = { script: name, keys, args, hint: options.hint };
+        const call = { script: name, keys, args, hint: options.hint, forget: options.forget };
         const answer = await (alone ? this.#callAlone(scripts, call) : this.#callWithOthers(call));
         if (Array.isArray(answer) && answer[0] === CLOSED) {
           if (options.whileClosed) throw new StoreUnavailableError(name, 'the shard is closed');
           this.close();
           continue;
         }
-        this.#metrics.scriptSeconds.labels(name).observe((performance.now() - beganMs) / 1000);
+        this.#observe(name, beganMs);
         // Too late for the caller, replicated or not: it takes back what was decided.
         if (await this.#replicated(keys[0] ?? '', scripts, progress.expired)) return answer;
         this.#elsewhere(options);
       } catch (error) {
-        const reason = reasonOf(error);
-        if (error instanceof StoreUnavailableError) throw error;
-        if (reason.includes('NOSCRIPT')) {
-          this.#elsewhere(options);
-        } else if (/READONLY/.test(reason)) {
-          this.#leaveReplica();
-          this.#elsewhere(options);
-          await delay(20);
-        } else if (/^OOM|\bOOM /.test(reason)) {
-          if (alone || !relieves(name)) throw this.#full();
-          alone = true;
-        } else if (/MISCONF|NOREPLICAS|BUSY /.test(reason)) {
-          this.onTrouble(`the store refuses changes: ${reason}`);
-          await delay(100);
-        } else if (reason.includes('NOPERM')) {
-          throw aclError(this.#config.addresses.join(', '), this.#config.username, reason);
-        } else if (isConnectionError(reason)) {
-          await this.#predecessors.gone();
-          await delay(20);
-        } else {
-          throw new HoldfastError('STORE_SCRIPT', `the script "${name}" failed: ${reason}`, { cause: error });
-        }
+        alone = await this.#recover(name, options, alone, error);
       }
     }
+  }
+
+  /**
+   * Returns when a decision that failed so may be attempted again, and throws when it may not.
+   * @returns whether it has to go alone then
+   */
+  async #recover(name: ScriptName, options: RunOptions, alone: boolean, error: unknown): Promise<boolean> {
+    const reason = reasonOf(error);
+    if (error instanceof StoreUnavailableError) throw error;
+    if (reason.includes('NOSCRIPT')) {
+      this.#elsewhere(options);
+    } else if (/READONLY/.test(reason)) {
+      this.#leaveReplica();
+      this.#elsewhere(options);
+      await delay(20);
+    } else if (/^OOM|\bOOM /.test(reason)) {
+      if (alone || !relieves(name)) throw this.#full();
+      return true;
+    } else if (/MISCONF|NOREPLICAS|BUSY /.test(reason)) {
+      this.onTrouble(`the store refuses changes: ${reason}`);
+      await delay(100);
+    } else if (reason.includes('NOPERM')) {
+      throw aclError(this.#config.addresses.join(', '), this.#config.username, reason);
+    } else if (isConnectionError(reason)) {
+      await this.#predecessors.gone();
+      await delay(20);
+    } else {
+      throw new HoldfastError('STORE_SCRIPT', `the script "${name}" failed: ${reason}`, { cause: error });
+    }
+    return alone;
   }
 
   /** Another Redis process answers than the one whose shards were opened. */
@@ -376,15 +412,13 @@ export class Store {
   /** One call for this and others of the turn. */
   #callWithOthers(call: Call): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      if (this.#batch.length === 0) process.nextTick(() => this.#sendBatch());
-      this.#batch.push({ packed: packCall(call), resolve, reject });
-      if (this.#batch.length === MOST_IN_BATCH) this.#sendBatch();
+      this.#batches.add(call, (answer, error) => (answer ? resolve(answer) : reject(error)));
     });
   }
 
   /** A call of its own, in the order in which calls are made. */
   async #callAlone(scripts: Scripts, call: Call): Promise<Answer> {
-    this.#sendBatch();
+    this.#batches.flush();
     if (call.hint) {
       const ahead = this.data.set(call.hint.key, call.hint.value);
       if (this.isCluster)
@@ -393,29 +427,21 @@ export class Store {
     }
     const raw = this.data as unknown as RawScripts;
     const { sha } = scripts[call.script as ScriptName];
-    return (await raw.evalshaBuffer(sha, call.keys.length, ...call.keys, ...call.args)) as Answer;
+    const answer = (await raw.evalshaBuffer(sha, call.keys.length, ...call.keys, ...call.args)) as Answer;
+    if (call.forget && answer[0] === GRANTED) this.data.unlink(call.forget).catch(() => {}); // it leads nowhere now
+    return answer;
   }
 
-  #sendBatch(): void {
-    const batch = this.#batch;
-    const sha = this.#scripts?.[0]?.batch.sha;
-    if (batch.length === 0) return;
-    this.#batch = [];
-    const raw = this.data as unknown as RawScripts;
-    raw
-      .evalshaBuffer(sha ?? '', 0, ...batch.map(({ packed }) => packed))
-      .then((packed) => {
-        const answers = unpack(packed as Buffer);
-        batch.forEach(({ resolve, reject }, i) => {
-          const answer = answers[i];
-          if (!Array.isArray(answer)) reject(new Error('a batch of decisions was answered with something else'));
-          else if (answer[0] === FAILED) reject(new Error(String(answer[1])));
-          else resolve(answer);
-        });
-      })
-      .catch((error: unknown) => {
-        for (const { reject } of batch) reject(error);
-      });
+  /** At once where nothing else waits to be sent, so that order is kept; else behind that. */
+  #sendBatch(packed: Buffer): Promise<unknown> {
+    const sha = this.#scripts?.[0]?.batch.sha ?? '';
+    const { data } = this;
+    if (data instanceof Redis && data.autoPipelineQueueSize === 0) {
+      const command = new Command('evalsha', [sha, '0', packed], { replyEncoding: null });
+      data.sendCommand(command);
+      return command.promise;
+    }
+    return (data as unknown as RawScripts).evalshaBuffer(sha, 0, packed);
   }
 
   /** Reads something outside of a script, and waits for the store as a decision does. */

@@ -1,5 +1,5 @@
 import {
-  CloseReply,
+  type CloseReply,
   Durability,
   type FileState,
   type LockElement,
@@ -8,6 +8,7 @@ import {
   Outcome,
   type Reclaim,
 } from '../../proto/generated/handles.ts';
+import { LeaseState } from '../constants.ts';
 import { bytesId, hex, type Identity, idBytes, identityText, type Keys, NOBODY, shardOf, shardOfId } from './keys.ts';
 import type { Answer, Argument } from './packed.ts';
 import {
@@ -28,6 +29,7 @@ import {
   textAt,
 } from './records.ts';
 import type { ScriptName } from './scripts.ts';
+import { grantedAlone, soleRecord, stateOf, stateOfSole } from './sole-open.ts';
 import type { RunOptions, Store } from './store.ts';
 
 /** Answers of scripts that are the sidecar's to act on and never reach a file server. */
@@ -126,32 +128,29 @@ export class Table {
     how: { truncates: boolean; again: boolean; guidAgain: boolean },
     onLate?: (decision: OpenDecision) => void,
   ): Promise<OpenDecision> {
-    const { fileId, lease } = record;
+    const { fileId, lease, isDirectory } = record;
+    const alone = grantedAlone(record, me);
+    const sole = soleRecord(alone, me);
     const args: Argument[] = [
       idBytes(record.openId),
-      record.access,
-      record.shareAccess,
+      sole.open,
+      sole.meta,
+      sole.counts,
+      sole.holders,
+      record.createGuid.length > 0 ? Buffer.concat([record.createGuid, record.clientGuid]) : NO_BYTES,
+      stateOf(alone) & LeaseState.READ,
       record.durability,
-      record.timeoutMs,
-      asBuffer(record.createGuid),
-      asBuffer(record.clientGuid),
-      record.user,
-      idBytes(record.sessionId),
       record.oplock,
-      asBuffer(lease?.key ?? NO_BYTES),
-      flag(record.deleteOnClose),
-      record.share,
-      record.path,
-      asBuffer(record.attachment),
-      bodyOf(record),
+      lease?.state ?? 0,
+      lease?.epoch ?? 0,
+      lease?.version ?? 0,
+      asBuffer(lease?.parentKey ?? NO_BYTES),
       flag(how.truncates),
-      flag(record.isDirectory),
+      flag(isDirectory),
       flag(how.again),
+      flag(how.guidAgain),
     ];
-    if (lease) args.push(lease.state, lease.epoch, lease.version, asBuffer(lease.parentKey));
-    else if (how.guidAgain) args.push(0, 0, 0, NO_BYTES);
-    if (how.guidAgain) args.push(flag(true));
-    const read = (answer: Answer) => readGrant(answer, me, record);
+    const read = (answer: Answer) => readGrant(answer, me, record, alone);
     const options: Partial<RunOptions> = {};
     if (record.durability !== 0) options.hint = this.#hint(record);
     if (onLate) options.onLate = (answer) => onLate(read(answer));
@@ -187,9 +186,19 @@ export class Table {
     return (await this.#store.read((connection) => connection.getBuffer(key), this.#waitMs)) ?? undefined;
   }
 
-  async close(me: Identity, fileId: Uint8Array, openId: bigint): Promise<CloseDecision> {
-    const args = [idBytes(openId), '0'];
-    return readClose(await this.#file('close', me, fileId, args, { repeatedAt: 3 }, shardOfId(openId)), fileId);
+  /** @param known the open, where its owner knows it; the hint that leads to it goes with it */
+  async close(me: Identity, fileId: Uint8Array, openId: bigint, known?: OpenRecord): Promise<CloseDecision> {
+    const args: Argument[] = [idBytes(openId), '0'];
+    const options: Partial<RunOptions> = { repeatedAt: 3 };
+    if (known) {
+      // Whatever is said of deleting the file: such an open does not end by going away.
+      const sole = soleRecord(known.deleteOnClose ? { ...known, deleteOnClose: false } : known, me);
+      args.push(sole.open, sole.counts, sole.meta, sole.holders);
+      if (hasHint(known)) options.forget = this.#hintKey(known);
+    }
+    const decision = readClose(await this.#file('close', me, fileId, args, options, shardOfId(openId)), fileId);
+    if (decision.outcome === Outcome.NOT_FOUND && known) this.forget(known);
+    return decision;
   }
 
   /** @param attachment undefined: as it was */
@@ -204,7 +213,7 @@ export class Table {
 
   /** Forgets where a durable open was. */
   forget(record: Pick<OpenRecord, 'durability' | 'createGuid' | 'openId'>): void {
-    if (record.durability === Durability.NOT_DURABLE && record.createGuid.length === 0) return;
+    if (!hasHint(record)) return;
     this.#store.data.unlink(this.#hintKey(record)).catch(() => {});
   }
 
@@ -520,9 +529,18 @@ export class Table {
   }
 }
 
+/** Something may lead to an open that was durable once, or has a CreateGuid. */
+function hasHint({ durability, createGuid }: Pick<OpenRecord, 'durability' | 'createGuid'>): boolean {
+  return durability !== Durability.NOT_DURABLE || createGuid.length > 0;
+}
+
 /** What open.lua answers: the record is as it was asked for, save for what the table decides. */
-function readGrant(answer: Answer, me: Identity, asked: OpenRecord): OpenDecision {
+function readGrant(answer: Answer, me: Identity, asked: OpenRecord, alone: OpenRecord): OpenDecision {
   const outcome = numberAt(answer, 0);
+  if (outcome === Outcome.GRANTED && answer.length === 2) {
+    const state = stateOfSole(alone, BigInt(numberAt(answer, 1)));
+    return { outcome, record: alone, state, ...NO_BREAKS, push: [], operation: 0 };
+  }
   const notices = readNotices(listAt(answer, 4));
   if (outcome !== Outcome.GRANTED) {
     return { outcome, notices, awaited: readAwaited(listAt(answer, 5)), push: [], operation: 0 };
@@ -576,7 +594,7 @@ export function shardOfOpen(record: OpenRecord): number {
 function readClose(answer: Answer, fileId: Uint8Array): CloseDecision {
   return {
     outcome: numberAt(answer, 0),
-    close: CloseReply.create({ remove: numberAt(answer, 1) === 1, share: textAt(answer, 2), path: textAt(answer, 3) }),
+    close: { remove: numberAt(answer, 1) === 1, share: textAt(answer, 2), path: textAt(answer, 3) },
     push: readTexts(listAt(answer, 4)),
     wake: readTexts(listAt(answer, 5)),
     ...(answer.length > 6 ? { state: readFileState(listAt(answer, 6), fileId) } : {}),

@@ -2,17 +2,24 @@
 -- others go on. What is paid once a call (the way into Lua, the closures, the transaction in the append-only file) is shared.
 -- For a store that is one process: the decisions are on files of any shard, so their keys are in the packed arguments.
 --
--- ARGV one a decision: {script, prefix of its keys, {rests of its keys}, {arguments}, key of a hint or '', its value}
+-- ARGV 1 packed, one behind the other, for each decision: script, prefix of its keys, rest of the file's key, key of a hint to set or '', its value, key of a
+--      hint to forget once granted or '', {arguments}
 -- Returns a packed list: the decisions' answers, or {ERROR, text}
 local ERROR = 106 -- for the sidecar only, as those of common.lua
 local answers = {}
-for i = 1, #CALLS do
-  local call = unpack_(CALLS[i])
-  KEYS, ARGV = call[3], call[4]
-  for k = 1, #KEYS do KEYS[k] = call[2] .. KEYS[k] end
+local calls = { unpack_(CALLS[1]) }
+for i = 1, #calls, 7 do
+  local prefix, hint, forget = calls[i + 1], calls[i + 3], calls[i + 5]
+  ARGV = calls[i + 6]
   self = ARGV[1] .. '@' .. ARGV[2]
-  if call[5] ~= '' then redis.call('SET', call[5], call[6]) end
-  local ok, answer = pcall(decisions[call[1]])
-  answers[i] = ok and answer or { ERROR, type(answer) == 'table' and answer.err or tostring(answer) }
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5] = prefix .. 'store', prefix .. 'fence', prefix .. calls[i + 2], prefix .. 'own:' .. self, prefix .. 'due'
+  if hint ~= '' then redis.call('SET', hint, calls[i + 4]) end
+  local ok, answer = pcall(decisions[calls[i]])
+  if not ok then
+    answers[#answers + 1] = { ERROR, type(answer) == 'table' and answer.err or tostring(answer) }
+  else
+    answers[#answers + 1] = answer
+    if forget ~= '' and answer[1] == GRANTED then redis.call('DEL', forget) end
+  end
 end
 return pack(answers)

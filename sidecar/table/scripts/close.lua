@@ -3,12 +3,22 @@
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 repeated (1: the answer to the same request may have been lost)
+--      5 the open as the caller knows it, '': not 6 to 8 what else the record holds if nobody else has the file open: see open.lua
 -- ELSEWHERE: it has another owner, so nothing ends here; it is not the same as an open that is gone.
--- Returns {outcome, remove, share, path, owners to push the file state to, owners whose lock waiters may try again, file state}
+-- Returns {outcome, remove, share, path, owners to push the file state to, owners whose lock waiters may try again, file state};
+-- {GRANTED} alone when the record went with it
 local no = refused()
 if no then return { no } end
 local id = ARGV[3]
-local file = load(KEYS[3], id)
+local f = fields(KEYS[3], id)
+-- The record is what the caller knows, and nothing is locked or waited for: no flag of it asks for more than that it goes.
+if f[6] and f[6] == ARGV[5] and f[2] == ARGV[6] and (f[4] or '') == ARGV[8] and not f[3] and not f[5]
+  and string.sub(f[1], -#ARGV[7]) == ARGV[7] then
+  redis.call('DEL', KEYS[3])
+  redis.call('SREM', KEYS[4], member(id))
+  return { GRANTED }
+end
+local file = load(KEYS[3], id, nil, f)
 local unlinking = file.meta[M_UNLINKING]
 if not file.open then
   if unlinking and unlinking[1] == id then return { GRANTED, 1, unlinking[2], unlinking[3], {}, {}, file_state(file) } end

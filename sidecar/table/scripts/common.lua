@@ -42,12 +42,16 @@ local NONE = {} -- an empty list in answers, never added to
 local self = ARGV[1] .. '@' .. ARGV[2]
 local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
 
--- Why the caller is refused, or nil. A server that the shard has never heard of is refused like a fenced one.
+-- Why the caller is refused, or nil; and the shard's tick. A server that the shard has never heard of is refused like a fenced one.
+-- In a batch the store is looked at once: all of it is one process with one life of its data, and a sidecar that has these scripts
+-- saw every shard open.
+local is_open = false
 local function refused()
-  if redis.call('GET', KEYS[1]) ~= STORE then return CLOSED end
-  local lowest = redis.call('HGET', KEYS[2], ARGV[1])
-  if not lowest or tonumber(ARGV[2]) < tonumber(lowest) then return FENCED end
-  return nil
+  if not is_open and redis.call('GET', KEYS[1]) ~= STORE then return CLOSED end
+  is_open = true
+  local known = redis.call('HMGET', KEYS[2], ARGV[1], '#tick')
+  if not known[1] or tonumber(ARGV[2]) < tonumber(known[1]) then return FENCED end
+  return nil, tonumber(known[2] or '0')
 end
 
 -- 'valid', 'settling' (fenced, its last writes may still be on their way) or 'fenced'.
@@ -122,11 +126,16 @@ local function conflicts(c, read, write, delete, share)
 end
 
 --[[ section file ]]
--- The record of the file in KEYS[3] (or the key given): what is asked of it on every decision, and nothing that grows with its opens.
--- `extra` is one field more, as it stands.
-local function load(key, open_id, extra)
+-- The fields of the record of a file that are looked at on every decision, as they stand: nothing that grows with its opens.
+-- `extra` is one field more.
+local function fields(key, open_id, extra)
+  return redis.call('HMGET', key, 'm', 'c', 'l', 'h', 'w', 'o:' .. (open_id or ''), extra or 'g:')
+end
+
+-- The record of the file in KEYS[3] (or the key given), from its fields where they were read already.
+local function load(key, open_id, extra, f)
   key = key or KEYS[3]
-  local f = redis.call('HMGET', key, 'm', 'c', 'l', 'h', 'w', 'o:' .. (open_id or ''), extra or 'g:')
+  f = f or fields(key, open_id, extra)
   local file = {
     key = key,
     exists = f[1] and true or false,

@@ -4,15 +4,33 @@
 -- Uses: counts conflicts file member state holding caching names
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
--- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
---      11 sessionId 12 oplock asked for (4: a lease) 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 truncates
---      20 is directory 21 it has waited already 22 lease state asked for 23 lease epoch 24 lease version 25 parent lease key 26 the CreateGuid may be that of another open
+-- ARGV 1 serverId 2 epoch 3 openId, then the record of the file if nobody else has it open, packed (table/sole-open.ts):
+--      4 the open (fields of O_; what is not decided yet as it would be then) 5 end of m (M_DELETE_PENDING to M_RENAMING) 6 c 7 h, or ''
+--      8 createGuid and clientGuid, or '' 9 reads are cached then (1: they are)
+--      and what is asked for: 10 durability 11 oplock (4: a lease) 12 lease state 13 lease epoch 14 lease version 15 parent lease key
+--      16 truncates 17 is directory 18 it has waited already 19 the CreateGuid may be that of another open
 -- Returns {outcome, oplock granted, delete pending, file state, notices of breaks, owners to push the file state to, lease, durability};
--- the rest of the record is as it was asked for. BREAKING: {BREAKING, -, -, -, notices, breaks to wait for}
-local no = refused()
+-- the rest of the record is as it was asked for. BREAKING: {BREAKING, -, -, -, notices, breaks to wait for}.
+-- {GRANTED, version of the file state} alone: nobody else has it open
+local no, now = refused()
 if no then return { no } end
 local id = ARGV[3]
-local guids = ARGV[8] ~= '' and (ARGV[8] .. ARGV[9]) or nil
+local guids = ARGV[8] ~= '' and ARGV[8] or nil
+if redis.call('EXISTS', KEYS[3]) == 0 then
+  -- As below when there is nothing that it could conflict with.
+  local version = now * 65536 + tonumber(ARGV[9])
+  local meta = '\150' .. pack(LAYOUT, version) .. ARGV[5] -- a list of six
+  if ARGV[7] == '' and not guids then
+    redis.call('HSET', KEYS[3], 'm', meta, 'c', ARGV[6], 'o:' .. id, ARGV[4])
+  else
+    local set = { 'm', meta, 'c', ARGV[6], 'o:' .. id, ARGV[4] }
+    if ARGV[7] ~= '' then set[7], set[8] = 'h', ARGV[7] end
+    if guids then set[#set + 1], set[#set + 2] = 'g:' .. guids, id end
+    redis.call('HSET', KEYS[3], unpack(set))
+  end
+  redis.call('SADD', KEYS[4], member(id))
+  return { GRANTED, version }
+end
 local file = load(KEYS[3], id, guids and 'g:' .. guids)
 if file.open then -- a repetition: the answer was lost
   local level, lease = cached_by(file, id, file.open)
@@ -20,10 +38,11 @@ if file.open then -- a repetition: the answer was lost
     GRANTED, level, file.meta[M_DELETE_PENDING], file_state(file), NONE, level > 0 and others(file) or NONE, lease, file.open[O_DURABILITY],
   }
 end
-if guids and file.extra and ARGV[26] ~= '1' then return { DUPLICATE_OBJECTID } end
+if guids and file.extra and ARGV[19] ~= '1' then return { DUPLICATE_OBJECTID } end
 if file.meta[M_UNLINKING] or file.meta[M_DELETE_PENDING] == 1 then return { DELETE_PENDING } end
 
-local access, share, asked = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[12])
+local open = unpack_(ARGV[4])
+local access, share, asked = open[O_ACCESS], open[O_SHARE], tonumber(ARGV[11])
 local read, write, delete = arbitrated(access)
 local keeps_file = bit.band(access, KEEPS_FILE) ~= 0
 local violation, waiting, purge = false, false, false
@@ -43,16 +62,16 @@ for owner, classes in pairs(file.counts) do
   end
 end
 
-local notices, mine = NONE, asked == LEASE and ARGV[9] .. ARGV[13] or nil
+local notices, mine = NONE, asked == LEASE and open[O_CLIENT_GUID] .. open[O_LEASE_KEY] or nil
 local contended = false
 if not is_empty(file.holders) then
-  local again = ARGV[21] == '1'
+  local again = ARGV[18] == '1'
   local contention
   if violation then -- who caches the handle may be about to close it: asked first
     contention = contend(file, mine, 5, 2, again)
-  elseif ARGV[19] == '1' then
+  elseif ARGV[16] == '1' then
     contention = contend(file, mine, 0, 4, again)
-  elseif ARGV[14] == '1' and is_plain(access) then -- the file goes with this open, whatever handles of it are cached
+  elseif open[O_DELETE_ON_CLOSE] == 1 and is_plain(access) then -- the file goes with this open, whatever handles of it are cached
     contention = contend(file, mine, 1, 6, again)
   elseif is_plain(access) then
     -- READ_CONTROL besides attributes breaks an oplock, but no lease, as Windows has it.
@@ -89,13 +108,13 @@ end
 
 local holder, state
 if asked == LEASE then
-  local want = tonumber(ARGV[22])
-  if ARGV[20] == '1' then want = bit.band(want, 3) end
+  local want = tonumber(ARGV[12])
+  if ARGV[17] == '1' then want = bit.band(want, 3) end
   if bit.band(want, 1) == 0 then want = 0 end
   holder = file.holders[mine]
   caching_changes(file)
   if not holder then
-    holder = { grantable(file, mine, want, true), -1, 0, (tonumber(ARGV[23]) + 1) % 65536, tonumber(ARGV[24]), ARGV[25], {}, 0, 0 }
+    holder = { grantable(file, mine, want, true), -1, 0, (tonumber(ARGV[13]) + 1) % 65536, tonumber(ARGV[14]), ARGV[15], {}, 0, 0 }
     file.holders[mine] = holder
   elseif holder[H_TO] < 0 and holder[H_WANTED] ~= 1 and want ~= holder[H_STATE] and bit.band(want, holder[H_STATE]) == holder[H_STATE]
     and grantable(file, mine, want, true) == want then
@@ -103,7 +122,7 @@ if asked == LEASE then
     holder[H_EPOCH] = (holder[H_EPOCH] + 1) % 65536
   end
   state = holder[H_STATE]
-elseif asked > 0 and ARGV[20] == '0' then
+elseif asked > 0 and ARGV[17] == '0' then
   state = grantable(file, nil, asked == 1 and 1 or asked == 2 and 5 or 7, false)
   if state > 0 then
     caching_changes(file)
@@ -115,15 +134,15 @@ elseif asked > 0 and ARGV[20] == '0' then
 else
   asked = OPLOCK_NONE
 end
-local durability = tonumber(ARGV[6])
+local durability = tonumber(ARGV[10])
 -- A durable open is one whose client can be asked to give its handle up (MS-SMB2 3.3.5.9.6, 3.3.5.9.10).
 if durability == DURABLE and (not holder or bit.band(state, 2) == 0) then durability = NOT_DURABLE end
 
-local index, new_name = name_index(file, ARGV[15], ARGV[16])
-local open = {
-  LAYOUT, self, 1, ACTIVE, access, share, durability, tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10], ARGV[11],
-  asked == LEASE and LEASE or holder and 1 or OPLOCK_NONE, ARGV[13], tonumber(ARGV[14]), index, 0, false, '', ARGV[17], ARGV[18],
-}
+local name = unpack_('\150' .. pack(LAYOUT, 0) .. ARGV[5])[M_NAMES][1]
+local index, new_name = name_index(file, name[1], name[2])
+open[O_DURABILITY] = durability
+open[O_OPLOCK] = asked == LEASE and LEASE or holder and 1 or OPLOCK_NONE
+open[O_NAME] = index
 count(file.counts, open, 1)
 local push = NONE
 local meta_changed = new_name or not file.exists or contended

@@ -1,0 +1,57 @@
+import { type Answer, type Call, Packer, packCall, unpack } from './packed.ts';
+
+/** The first number of an answer within a batch that says: the script failed, and how. */
+const FAILED = 106;
+/** Decisions in one call: enough to share its cost, few enough that Redis serves others in between. */
+const MOST_IN_BATCH = 32;
+
+/** Called once: with the answer, or with why there is none. */
+type Done = (answer: Answer | undefined, error?: unknown) => void;
+
+/** Gathers the decisions that one turn of the event loop asks for into calls of batch.lua. */
+export class Batches {
+  readonly #send: (packed: Buffer) => Promise<unknown>;
+  readonly #packer = new Packer();
+  #waiting: Done[] = [];
+
+  /** @param send makes one call of batch.lua */
+  constructor(send: (packed: Buffer) => Promise<unknown>) {
+    this.#send = send;
+  }
+
+  add(call: Call, done: Done): void {
+    if (this.#waiting.length === 0) process.nextTick(() => this.flush());
+    packCall(this.#packer, call);
+    this.#waiting.push(done);
+    if (this.#waiting.length === MOST_IN_BATCH) this.flush();
+  }
+
+  /** Sends what there is. */
+  flush(): void {
+    if (this.#waiting.length === 0) return;
+    const asked = this.#waiting;
+    this.#waiting = [];
+    this.#send(this.#packer.take()).then(
+      (packed) => answer(asked, packed),
+      (error: unknown) => {
+        for (const done of asked) done(undefined, error);
+      },
+    );
+  }
+}
+
+function answer(asked: readonly Done[], packed: unknown): void {
+  let answers: Answer;
+  try {
+    answers = unpack(packed as Buffer);
+  } catch (error) {
+    for (const done of asked) done(undefined, error);
+    return;
+  }
+  for (let i = 0; i < asked.length; i++) {
+    const one = answers[i];
+    if (!Array.isArray(one)) asked[i]?.(undefined, new Error('a batch of decisions was answered with something else'));
+    else if (one[0] === FAILED) asked[i]?.(undefined, new Error(String(one[1])));
+    else asked[i]?.(one);
+  }
+}

@@ -1,0 +1,164 @@
+import {
+  Durability,
+  type FileState,
+  type Lease,
+  type OpenRecord,
+  OpenState,
+  OplockLevel,
+} from '../../proto/generated/handles.ts';
+import { LeaseState } from '../constants.ts';
+import { type Identity, idBytes, identityText } from './keys.ts';
+import { Packer } from './packed.ts';
+import { bodyOf } from './records.ts';
+
+/**
+ * The commonest case by far: a file that nobody else has open. There is nothing to arbitrate then, so that what its record holds is
+ * known before the script runs, and the script (open.lua) only has to see that there is none; close.lua compares it, and removes it.
+ * All of it is packed byte for byte as the scripts pack it.
+ */
+export interface SoleRecord {
+  /** The open: field o of the file's record. */
+  open: Buffer;
+  /** Field m behind layout and version. */
+  meta: Buffer;
+  /** Field c. */
+  counts: Buffer;
+  /** Field h; empty: nothing may be cached. */
+  holders: Buffer;
+}
+
+/** Version of the layout: LAYOUT of common.lua. */
+const LAYOUT = 1;
+
+const { READ, HANDLE, WRITE } = LeaseState;
+
+/** What an oplock is kept as, by its level (common.lua, section holding). */
+const OPLOCK_STATES: Partial<Record<OplockLevel, number>> = {
+  [OplockLevel.OPLOCK_LEVEL_II]: READ,
+  [OplockLevel.OPLOCK_EXCLUSIVE]: READ | WRITE,
+  [OplockLevel.OPLOCK_BATCH]: READ | HANDLE | WRITE,
+};
+
+/** The open as it is granted where nobody else has the file open: what is asked for, as far as there is such a thing. */
+export function grantedAlone(asked: OpenRecord, me: Identity): OpenRecord {
+  const lease = asked.lease && leaseGranted(asked.lease, asked.isDirectory);
+  const oplock =
+    asked.isDirectory && asked.oplock !== OplockLevel.OPLOCK_LEASE ? OplockLevel.OPLOCK_NONE : asked.oplock;
+  // A durable open is one whose client can be asked to give its handle up (MS-SMB2 3.3.5.9.6, 3.3.5.9.10).
+  const isDurable = asked.durability !== Durability.DURABLE || (stateOf({ oplock, lease }) & HANDLE) !== 0;
+  return {
+    ...asked,
+    owner: { serverId: me.serverId, epoch: BigInt(me.epoch) },
+    ownershipVersion: 1n,
+    state: OpenState.ACTIVE,
+    oplock,
+    lease,
+    durability: isDurable ? asked.durability : Durability.NOT_DURABLE,
+    deletePending: false,
+    locks: [],
+    lockSequences: NO_BYTES,
+  };
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** MS-SMB2 3.3.5.9.8 and 3.3.5.9.11: no state without reading, none that writes on a directory. */
+function leaseGranted(asked: Lease, isDirectory: boolean): Lease {
+  const state = isDirectory ? asked.state & ~WRITE : asked.state;
+  return { ...asked, state: state & READ ? state : 0, epoch: (asked.epoch + 1) % 65_536, breaking: false };
+}
+
+/** What may be cached, as the state of a lease. */
+export function stateOf({ oplock, lease }: Pick<OpenRecord, 'oplock' | 'lease'>): number {
+  return oplock === OplockLevel.OPLOCK_LEASE ? (lease?.state ?? 0) : (OPLOCK_STATES[oplock] ?? 0);
+}
+
+/** The state of a file that only this open has: `file_state` of common.lua. */
+export function stateOfSole(granted: OpenRecord, version: bigint): FileState {
+  const state = stateOf(granted);
+  const { fileId, lease, clientGuid, openId } = granted;
+  const isHolder = (state & READ) !== 0 && (lease !== undefined || (state & WRITE) !== 0);
+  const cachedBy = !isHolder ? NO_BYTES : lease ? Buffer.concat([clientGuid, lease.key]) : idBytes(openId);
+  return { fileId, version, locks: [], readCached: (state & READ) !== 0, cachedBy, deletePending: false };
+}
+
+const packer = new Packer();
+
+/** @param granted an active open that nothing was changed of since it was granted */
+export function soleRecord(granted: OpenRecord, me: Identity): SoleRecord {
+  const owner = identityText(me);
+  return {
+    open: packOpen(granted, owner),
+    meta: packMeta(granted),
+    counts: packCounts(granted, owner),
+    holders: packHolders(granted, owner),
+  };
+}
+
+/** Fields O_ of common.lua. */
+function packOpen(record: OpenRecord, owner: string): Buffer {
+  const { lease, oplock } = record;
+  packer.list(21).number(LAYOUT).text(owner).number(Number(record.ownershipVersion)).number(OpenState.ACTIVE);
+  packer.number(record.access).number(record.shareAccess).number(record.durability).number(record.timeoutMs);
+  packer.bytes(record.createGuid).bytes(record.clientGuid).text(record.user).bytes(idBytes(record.sessionId));
+  packer.number(oplock === OplockLevel.OPLOCK_LEASE ? oplock : oplock > 0 ? 1 : 0).bytes(lease?.key ?? NO_BYTES);
+  packer.number(record.deleteOnClose ? 1 : 0).number(1); // the first of the names
+  packer.number(0).no().bytes(NO_BYTES); // no operation yet
+  return packer.bytes(record.attachment).bytes(bodyOf(record)).take();
+}
+
+/** Fields M_ of common.lua, from M_DELETE_PENDING on. */
+function packMeta({ share, path }: OpenRecord): Buffer {
+  return packer.number(0).no().list(1).list(2).text(share).text(path).no().take();
+}
+
+/** `count` of common.lua, for one open. */
+function packCounts({ access, shareAccess, durability }: OpenRecord, owner: string): Buffer {
+  const reads = (access & 0x21) !== 0;
+  const writes = (access & 0x6) !== 0;
+  const deletes = (access & 0x1_0000) !== 0;
+  const denies = (mode: number) => (reads || writes || deletes) && (shareAccess & mode) === 0;
+  packer
+    .map(1)
+    .text(owner)
+    .map(1)
+    .text(CLASSES[durability] ?? 'n')
+    .list(8)
+    .number(1);
+  for (const is of [reads, writes, deletes, denies(1), denies(2)]) packer.number(is ? 1 : 0);
+  packer.number((denies(4) ? 1 : 0) + ((access & KEEPS_FILE) !== 0 ? 1 : 0));
+  return packer.number(isPlain(access) ? 1 : 0).take();
+}
+
+/** Classes of active opens in the counts. */
+const CLASSES: Partial<Record<Durability, string>> = {
+  [Durability.DURABLE]: 'd',
+  [Durability.PERSISTENT]: 'p',
+  [Durability.RESILIENT]: 'r',
+};
+
+/** See common.lua, section counts. */
+const KEEPS_FILE = 0x80_0000;
+const isPlain = (access: number) => (access & ~0x90_0180) !== 0;
+
+/** Fields H_ of common.lua: a lease by ClientGuid and key, an oplock by its open. */
+function packHolders(record: OpenRecord, owner: string): Buffer {
+  const { oplock, lease, clientGuid, durability, access } = record;
+  if (oplock === OplockLevel.OPLOCK_NONE) return NO_BYTES;
+  const holder = lease ? Buffer.concat([clientGuid, lease.key]) : idBytes(record.openId);
+  packer.map(1).bytes(holder).list(9).number(stateOf(record)).negativeOne().number(0);
+  packer
+    .number(lease?.epoch ?? 0)
+    .number(lease?.version ?? 0)
+    .bytes(lease?.parentKey ?? NO_BYTES);
+  packer
+    .map(1)
+    .text(owner)
+    .map(1)
+    .text(CLASSES[durability] ?? 'n')
+    .number(1);
+  return packer
+    .number(0)
+    .number(isPlain(access) ? 1 : 0)
+    .take();
+}
