@@ -154,15 +154,14 @@ export class HandlesService {
               };
             })
           : this.#decide(member, request, pending);
-      decided
-        .catch((error: unknown) => this.#failed(request, error))
-        .then(({ outcome, body }) => {
-          pendings.delete(request.id);
-          this.#slow.delete(pending);
-          if (outcome === Outcome.FENCED && member && !member.over) void this.#checkFenced(member);
-          this.#count(request.body?.$case ?? 'none', outcome);
-          stream.reply({ id: request.id, outcome: outcome as Outcome, interim: false, body });
-        });
+      const answered = ({ outcome, body }: Decided): void => {
+        pendings.delete(request.id);
+        this.#slow.delete(pending);
+        if (outcome === Outcome.FENCED && member && !member.over) void this.#checkFenced(member);
+        this.#count(request.body?.$case ?? 'none', outcome);
+        stream.reply({ id: request.id, outcome: outcome as Outcome, interim: false, body });
+      };
+      decided.then(answered, (error: unknown) => answered(this.#failed(request, error)));
     };
     const portions = new Portions(REQUESTS_A_TURN, take);
     call.on('data', (frame: ServerFrame) => {
@@ -196,7 +195,7 @@ export class HandlesService {
     if (member.over) return { outcome: Outcome.FENCED };
     switch (body.$case) {
       case 'open':
-        if (body.value.record) await renames.mayOpen(body.value.record.share, body.value.record.path);
+        if (body.value.record && renames.holds) await renames.mayOpen(body.value.record.share, body.value.record.path);
         return openReply(await opens.open(member, body.value, pending));
       case 'close': {
         const { outcome, close } = await endings.close(member, body.value.fileId, body.value.openId);

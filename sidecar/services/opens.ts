@@ -4,7 +4,7 @@ import {
   type FindCreate,
   type Open,
   type OpenRecord,
-  OpenReply,
+  type OpenReply,
   OplockLevel,
   Outcome,
 } from '../../proto/generated/handles.ts';
@@ -36,11 +36,17 @@ export class Opens {
       const outcome = await this.#instances.takeOver(member, record);
       if (outcome !== Outcome.GRANTED) return { outcome };
     }
-    const openId = await this.#newId(member, record.fileId);
+    const shard = shardOf(record.fileId);
+    const openId = member.ids.next(shard) ?? (await this.#nextInAnotherBlock(member, shard));
     if (openId === undefined) return { outcome: Outcome.FENCED };
-    const asked = { ...record, openId };
+    record.openId = openId;
     member.asking.add(openId);
-    const decision = await this.#decide(member, asked, request, pending).finally(() => member.asking.delete(openId));
+    let decision: OpenDecision;
+    try {
+      decision = await this.#decide(member, record, request, pending);
+    } finally {
+      member.asking.delete(openId);
+    }
     if (decision.outcome !== Outcome.GRANTED || !decision.record || !decision.state)
       return { outcome: decision.outcome };
     const granted = decision.record;
@@ -56,7 +62,7 @@ export class Opens {
       }
     }
     if (request.drop) this.dropName(member, request.drop.directoryId, request.drop.name);
-    return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record: granted, fileState: state }) };
+    return { outcome: Outcome.GRANTED, reply: { record: granted, replayed: false, fileState: state } };
   }
 
   /** Is there an open with this CreateGuid already (MS-SMB2 3.3.5.9.10)? */
@@ -75,7 +81,7 @@ export class Opens {
     if (found.record?.user !== request.user) return { outcome: Outcome.ACCESS_DENIED };
     return {
       outcome: Outcome.GRANTED,
-      reply: OpenReply.create({ record: found.record, replayed: true, fileState: found.state }),
+      reply: { record: found.record, replayed: true, fileState: found.state },
     };
   }
 
@@ -106,7 +112,7 @@ export class Opens {
       .catch((error: unknown) => this.#is.log.warn({ err: error }, 'a name stays reserved until its server ends'));
   }
 
-  async #decide(member: Member, record: OpenRecord, request: Open, pending: Pending): Promise<OpenDecision> {
+  #decide(member: Member, record: OpenRecord, request: Open, pending: Pending): Promise<OpenDecision> {
     const { truncates, guidAgain = false } = request;
     const { table, breaks, log } = this.#is;
     return breaks.settled(member, record.fileId, pending, (again) =>
@@ -119,10 +125,7 @@ export class Opens {
     );
   }
 
-  async #newId(member: Member, fileId: Uint8Array): Promise<bigint | undefined> {
-    const shard = shardOf(fileId);
-    const id = member.ids.next(shard);
-    if (id !== undefined) return id;
+  async #nextInAnotherBlock(member: Member, shard: number): Promise<bigint | undefined> {
     return (await this.#anotherBlock(member)) ? member.ids.next(shard) : undefined;
   }
 

@@ -87,6 +87,11 @@ export class Renames {
     this.#held.delete(`${beneath.share}/${beneath.path}/`);
   }
 
+  /** Is any directory being renamed? */
+  get holds(): boolean {
+    return this.#held.size > 0;
+  }
+
   /** Returns when no rename of a directory above this path is being decided. */
   async mayOpen(share: string, path: string): Promise<void> {
     while (this.#held.size > 0) {
