@@ -102,6 +102,8 @@ export class LocalCluster {
         'appendonly yes',
         `appendfsync ${this.#options.durability === 'Always' ? 'always' : 'everysec'}`,
         'maxmemory-policy noeviction',
+        'hash-max-listpack-entries 16', // records of files in one piece, as operator/resources/redis.ts has it
+        'hash-max-listpack-value 1024',
         'save ""',
         'loglevel warning',
         '',

@@ -10,6 +10,9 @@ const CONFIGURATION_FOLDER = '/etc/redis';
 /** Whether this cluster's Redis is the operator's business. */
 export const hasEmbeddedStore = (cluster: FileServerCluster): boolean => cluster.spec.state.embedded !== undefined;
 
+/** A file's record has few fields, of up to some hundred bytes each: in one piece they need a quarter less memory. */
+const COMPACT_RECORDS = ['hash-max-listpack-entries 16', 'hash-max-listpack-value 1024'];
+
 /** Redis' configuration file: every change on disk before it is answered, and nothing ever thrown away. */
 export function redisConfiguration(cluster: FileServerCluster, password: string): string {
   const everySecond = cluster.spec.state.embedded?.durability.mode === 'EverySecond';
@@ -23,6 +26,7 @@ export function redisConfiguration(cluster: FileServerCluster, password: string)
     `appendfsync ${everySecond ? 'everysec' : 'always'}`,
     'save ""',
     'maxmemory-policy noeviction',
+    ...COMPACT_RECORDS,
     'tcp-keepalive 30',
     'logfile ""',
   ].join('\n')}\n`;

@@ -58,7 +58,8 @@ export class TestRedis {
     const port = this.#options.tls ? ['--port', '0', '--tls-port', String(this.port)] : ['--port', String(this.port)];
     const given = [...port, '--bind', '127.0.0.1', '--save', '', '--dir', this.folder];
     const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--loglevel', 'warning'];
-    const all = [...given, ...durable, ...(this.#options.settings ?? []), ...settings];
+    const compact = ['--hash-max-listpack-entries', '16', '--hash-max-listpack-value', '1024']; // as the operator's
+    const all = [...given, ...durable, ...compact, ...(this.#options.settings ?? []), ...settings];
     this.#process = spawn('redis-server', all, { stdio: 'ignore' });
     await until(() => this.#answers(), 10_000);
   }
