@@ -17,6 +17,9 @@ export interface BenchOptions {
   /** Nice value; undefined: as it is. */
   priority: number | undefined;
   profile: 'fileserver' | 'sidecar' | 'client' | undefined;
+  /** Opens that the full table holds, and handles that are moved (handles). */
+  held: number;
+  moved: number;
   /** Everything for a moment only: whether it runs, not how fast. */
   short: boolean;
 }

@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseDurationMs } from '../common/time.ts';
 import { connect } from './connect.ts';
+import { handles } from './handles.ts';
 import { pause } from './pause.ts';
 import { raisePriority } from './priority.ts';
 import { rates } from './rates.ts';
@@ -8,7 +9,7 @@ import type { BenchOptions } from './report.ts';
 import { smb } from './smb.ts';
 import { updateDocument } from './tables.ts';
 
-const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates, smb, pause, connect };
+const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates, smb, handles, pause, connect };
 
 await new Command('bench')
   .description(
@@ -25,7 +26,9 @@ await new Command('bench')
     'only the workload or event of that name, or those whose name contains it; no results are written',
   )
   .option('--against <names>', 'which servers rates and smb measure: holdfast, smbd', list, ['holdfast', 'smbd'])
-  .option('--short', 'smb: each work for a moment only, to see that it runs; no results are written', false)
+  .option('--held <n>', 'opens that the full table of handles holds', wholeNumber, 1_000_000)
+  .option('--moved <n>', 'handles that one server gives to others, for handles', wholeNumber, 100_000)
+  .option('--short', 'smb, handles: each work for a moment only, to see that it runs; no results are written', false)
   .option('--lease-duration <duration>', 'of the handle state, for pause', duration, 2000)
   .option('--priority <nice>', 'scheduling priority, for a machine that others use too (as root: -10)', Number)
   .addOption(

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type HandlesResult, judged } from './handles.ts';
 import { type Machine, machineText } from './machine.ts';
 import { figure } from './report.ts';
 import type { SideBySide } from './smb.ts';
@@ -87,6 +88,15 @@ const TABLES: Record<string, (results: Record<string, unknown>[]) => string[][]>
         .join(', '),
       figure(smbd?.serverUsPerRequest ?? Number.NaN),
       figure(holdfast?.clientUsPerRequest ?? Number.NaN),
+    ]),
+  ],
+  handles: (results) => [
+    ['what', 'value', 'aim', 'detail'],
+    ...(results as unknown as HandlesResult[]).map((result) => [
+      result.what,
+      `${figure(result.value)} ${result.unit}`,
+      judged(result),
+      result.detail,
     ]),
   ],
   pause: (results) => [

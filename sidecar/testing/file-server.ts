@@ -171,7 +171,13 @@ export class TestFileServer {
 
   async reclaim(
     record: OpenRecord,
-    fields: Partial<{ user: string; sessionId: bigint; createGuid: Buffer; persistent: boolean }> = {},
+    fields: Partial<{
+      user: string;
+      sessionId: bigint;
+      createGuid: Buffer;
+      persistent: boolean;
+      leaseKey: Buffer;
+    }> = {},
   ) {
     const reply = await this.ask({
       $case: 'reclaim',

@@ -1,10 +1,9 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import type { OpenRecord } from '../../proto/generated/handles.ts';
 import { TestCluster } from './cluster.ts';
 import { TestFileServer } from './file-server.ts';
-import { freePort, until } from './redis.ts';
+import { SidecarProcess } from './sidecar-process.ts';
 
 /**
  * What one open and its close cost in CPU time, of the sidecar and of Redis, 64 pairs in flight on one stream:
@@ -27,20 +26,8 @@ function cpuUs(pid: number): number {
 }
 
 const cluster = await TestCluster.start(0, 5000);
-const runDir = join(cluster.folder, 'pod');
-mkdirSync(runDir);
-const config = join(runDir, 'config.json');
-writeFileSync(config, JSON.stringify(cluster.config));
-const address = `127.0.0.1:${await freePort()}`;
-const main = new URL('../main.ts', import.meta.url).pathname;
-const places = ['--config', config, '--run-dir', runDir, '--tls-dir', cluster.tlsDir];
-const sidecar = spawn(
-  process.execPath,
-  [...nodeOptions, main, ...places, '--listen', address, '--advertise', address, '--new-store'],
-  { stdio: ['ignore', 'ignore', 'inherit'] },
-);
-await until(() => existsSync(join(runDir, 'server-id')), 30_000);
-const server = new TestFileServer(runDir);
+const sidecar = await SidecarProcess.start(cluster, 'pod', nodeOptions);
+const server = new TestFileServer(sidecar.runDir);
 await server.start();
 await server.session(1n);
 
@@ -53,7 +40,7 @@ for (const [name, fields] of [
   ['persistent', persistent],
 ] as const) {
   const count = name === 'warm-up' ? 3000 : Number(pairs);
-  const before = [cpuUs(sidecar.pid ?? 0), cpuUs(cluster.redis.pid)] as const;
+  const before = [cpuUs(sidecar.pid), cpuUs(cluster.redis.pid)] as const;
   const beganMs = performance.now();
   let next = 0;
   const worker = async () => {
@@ -68,7 +55,7 @@ for (const [name, fields] of [
   const perPair = (pid: number, earlier: number) => Math.round((cpuUs(pid) - earlier) / count);
   if (name === 'warm-up') continue;
   console.log(
-    `${name}: sidecar ${perPair(sidecar.pid ?? 0, before[0])} us, Redis ${perPair(cluster.redis.pid, before[1])} us a pair` +
+    `${name}: sidecar ${perPair(sidecar.pid, before[0])} us, Redis ${perPair(cluster.redis.pid, before[1])} us a pair` +
       ` (${Math.round(count / seconds)} pairs/s here)`,
   );
 }
@@ -78,7 +65,6 @@ const info = execFileSync('redis-cli', ['-p', String(cluster.redis.port), 'info'
 for (const line of info.matchAll(/cmdstat_(\w+):calls=(\d+),usec=\d+,usec_per_call=([\d.]+)/g)) {
   if (Number(line[2]) > Number(pairs)) console.log(`Redis: ${line[1]} ${line[2]} calls, ${line[3]} us each`);
 }
-sidecar.kill('SIGINT');
-await new Promise((resolve) => sidecar.once('exit', resolve));
+await sidecar.stop();
 server.detach();
 await cluster.stop();
