@@ -77,6 +77,11 @@ test-unit: build ## unit and property tests, beside the code
 	test/cluster/install-packages.sh redis
 	$(jest) --outputFile=out/tests/unit.json --json --roots smb common fileserver sidecar operator client serve crds test/history test/demo test/summary
 
+.PHONY: test-model
+test-model: node_modules/.package-lock.json ## the protocol of docs/model/, every state of it; each guard is needed (UPDATE=1: counterexamples anew)
+	test/cluster/install-packages.sh model
+	$(jest) --outputFile=out/tests/model.json --json --roots test/model
+
 .PHONY: test-integration
 test-integration: build ## parts against a real Redis, real clients, a real kube-apiserver
 	test/cluster/install-packages.sh redis clients cluster volumes metrics

@@ -13,11 +13,12 @@ packages_of() {
     workloads) echo git rsync sqlite3 ;;
     volumes) echo bindfs e2fsprogs mount perl-base ;;
     metrics) echo prometheus ;;
+    model) echo spin gcc libc6-dev ;;
     browser) echo chromium ;;
     *) return 1 ;;
   esac
 }
-groups='redis clients cluster linux-client workloads volumes metrics browser'
+groups='redis clients cluster linux-client workloads volumes metrics model browser'
 [ $# -ge 1 ] || { echo "usage: install-packages.sh GROUP..., of: $groups" >&2; exit 2; }
 wanted=()
 for group in "$@"; do
