@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { constants, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -113,6 +113,21 @@ export class Serving {
     const line = this.log.findLast((entry) => entry.process === name && entry.msg?.startsWith('started'));
     if (line?.childPid === undefined) throw new Error(`no process ${name} was started`);
     return line.childPid;
+  }
+
+  /** With what flags (O_*, as open(2) has them) a file server has a file of the share open to write it. */
+  writingFlags(server: number, path: string): number[] {
+    const pid = this.pid(`fileserver-${server}`);
+    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      try {
+        if (readlinkSync(`/proc/${pid}/fd/${fd}`) !== join(this.directory, path)) return [];
+        const info = readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8');
+        const flags = Number.parseInt(/^flags:\s*(\d+)/m.exec(info)?.[1] ?? '', 8);
+        return (flags & (constants.O_WRONLY | constants.O_RDWR)) === 0 ? [] : [flags];
+      } catch {
+        return []; // closed meanwhile
+      }
+    });
   }
 
   /** A field of the log line that last started a process, e.g. `address` or `metrics`. */

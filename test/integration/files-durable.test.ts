@@ -1,9 +1,18 @@
 import { randomBytes } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { setFileInfoRequest } from '../../client/file/requests.ts';
-import { Command, FileInfoClass, Fsctl, LeaseState, LockFlags, OplockLevel, ShareAccess } from '../../smb/constants.ts';
+import {
+  Command,
+  CreateOptions,
+  FileInfoClass,
+  Fsctl,
+  LeaseState,
+  LockFlags,
+  OplockLevel,
+  ShareAccess,
+} from '../../smb/constants.ts';
 import { fileBasicInformation } from '../../smb/fscc/file-info.ts';
 import {
   type CreateContext,
@@ -105,6 +114,26 @@ describe('durable opens on two file servers', () => {
       expect(again.oplockLevel).toBe(OplockLevel.BATCH);
       expect(await back.lock(again, 0, 10, LockFlags.UNLOCK)).toBe('STATUS_SUCCESS');
       expect(await back.closeFile(again)).toBe('STATUS_SUCCESS');
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    'that write through do so at the other server, too',
+    async () => {
+      const first = await clientAt(0);
+      const options = CreateOptions.NON_DIRECTORY_FILE | CreateOptions.WRITE_THROUGH;
+      const open = await granted(first, 'through.bin', { oplock: OplockLevel.BATCH, options, contexts: [durableV1()] });
+      const through = [constants.O_DSYNC];
+      const flagsAt = (server: number) =>
+        serving.writingFlags(server, 'through.bin').map((flags) => flags & constants.O_DSYNC);
+      expect(flagsAt(0)).toEqual(through);
+      first.close();
+
+      const back = await clientAt(1);
+      const again = await granted(back, 'through.bin', { contexts: [reconnectV1(open.fileId)] });
+      expect(flagsAt(1)).toEqual(through);
+      await back.closeFile(again);
     },
     TEST_TIMEOUT_MS,
   );

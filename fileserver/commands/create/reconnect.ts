@@ -1,9 +1,10 @@
 import { reasonOf } from '../../../common/errors.ts';
 import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
-import { CreateAction, DurableFlags } from '../../../smb/constants.ts';
+import { CreateAction, CreateOptions, DurableFlags } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
 import { type FoundBase, findRecorded, openForAccess } from '../../opens/adoption.ts';
+import { decodeAttachment } from '../../opens/attachment.ts';
 import { replayKeyOf } from '../../opens/creations.ts';
 import type { OpenFile, StreamBase } from '../../opens/open-file.ts';
 import { pinOf, release } from '../../opens/pins.ts';
@@ -137,7 +138,9 @@ async function adopt(
   const warm = opens.warm.take(record, folder);
   const found = warm === undefined ? await findRecorded(folder, record) : { fd: warm, base: undefined };
   const base = found.base && (await pinAgain(request, folder, record, { fd: found.fd, base: found.base }));
-  const writeThrough = tree.share.continuouslyAvailable;
+  // As it was asked for where it was opened first.
+  const { createOptions } = decodeAttachment(record.attachment);
+  const writeThrough = tree.share.continuouslyAvailable || (createOptions & CreateOptions.WRITE_THROUGH) !== 0;
   const want = { access: record.access, directory: record.isDirectory, writeThrough };
   let fd: number;
   try {
