@@ -17,6 +17,7 @@ import { Clock } from './fencing/clock.ts';
 import { isProvenDead } from './fencing/death.ts';
 import { Fencer } from './fencing/fencer.ts';
 import { Lease } from './fencing/lease.ts';
+import { Orphans } from './fencing/orphans.ts';
 import { Possession } from './fencing/possession.ts';
 import { Reconciler } from './fencing/reconciler.ts';
 import { Registry } from './fencing/registry.ts';
@@ -66,6 +67,7 @@ export class Sidecar {
   readonly metrics: SidecarMetrics = createSidecarMetrics();
   readonly components: Components;
   readonly handoff: Handoff;
+  readonly orphans = new Orphans();
   readonly #options: SidecarOptions;
   readonly #store: Store;
   readonly #lease: Lease;
@@ -106,7 +108,8 @@ export class Sidecar {
     this.components = { config, table, registry, cluster, peers, delivery, breaks, room, log, metrics };
     const endings = new Endings(this.components);
     this.#fencer = new Fencer(registry, table, writeSettleMs, serverId, log, metrics);
-    this.#clock = new Clock(table, cluster, endings, log, metrics);
+    const { orphans } = this;
+    this.#clock = new Clock(table, cluster, endings, orphans, log, metrics);
     this.#fencer.onBegun = (identity) => cluster.fencing(identity);
     this.#fencer.onFenced = (identity) => this.#clock.fenced(identity);
     this.#lease = new Lease({
@@ -114,6 +117,7 @@ export class Sidecar {
       store: this.#store,
       cluster,
       delivery,
+      orphans,
       fencer: this.#fencer,
       log,
       metrics,
@@ -129,6 +133,7 @@ export class Sidecar {
       table,
       registry,
       cluster,
+      orphans,
       possession: new Possession({
         store: this.#store,
         config: config.store,
@@ -140,6 +145,7 @@ export class Sidecar {
       log,
       metrics,
       leaseDurationMs,
+      persistentTimeoutMs: config.handles.persistentTimeoutMs,
       place: this.#place,
       newStore: options.newStore,
       fenced: (member, reason) => this.#lease.fenced(member, reason),

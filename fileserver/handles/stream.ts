@@ -72,6 +72,8 @@ export class HandlesStream {
   /** The log has it already. */
   #saidAway = false;
   #identity: ServerIdentity | undefined;
+  /** Until when this process may serve, as it was last told. */
+  #deadlineNs = 0n;
   #isFencing = false;
   #isStopped = false;
   #nextId = 1n;
@@ -183,6 +185,7 @@ export class HandlesStream {
         resume,
         opensFollow: BigInt(records.length),
         smbAddress,
+        deadlineNs: this.#deadlineNs,
       },
     });
     if (reply.outcome === Outcome.FENCED && resume) {
@@ -203,6 +206,7 @@ export class HandlesStream {
 
   #attached(hello: HelloReply & { identity: ServerIdentity }, resumed: boolean): void {
     this.#identity = hello.identity;
+    this.#deadlineNs = hello.deadlineNs;
     this.#isAttached = true;
     this.#saidAway = false;
     this.#reconnectMs = RECONNECT_FIRST_MS;
@@ -353,6 +357,7 @@ export class HandlesStream {
     const { body } = command;
     if (!body) return;
     if (body.$case === 'renewed') {
+      this.#deadlineNs = body.value.deadlineNs;
       this.#options.renewed(body.value.deadlineNs);
       return;
     }

@@ -230,6 +230,8 @@ export interface Hello {
   opensFollow: bigint;
   /** host:port at which clients reach this process */
   smbAddress: string;
+  /** with resume: until when this process may serve, absolute CLOCK_MONOTONIC */
+  deadlineNs: bigint;
 }
 
 export interface HelloReply {
@@ -1591,7 +1593,16 @@ export const ServerIdentity: MessageFns<ServerIdentity> = {
 };
 
 function createBaseHello(): Hello {
-  return { worker: "", pid: 0, lockPath: "", protocol: 0, resume: undefined, opensFollow: 0n, smbAddress: "" };
+  return {
+    worker: "",
+    pid: 0,
+    lockPath: "",
+    protocol: 0,
+    resume: undefined,
+    opensFollow: 0n,
+    smbAddress: "",
+    deadlineNs: 0n,
+  };
 }
 
 export const Hello: MessageFns<Hello> = {
@@ -1619,6 +1630,12 @@ export const Hello: MessageFns<Hello> = {
     }
     if (message.smbAddress !== "") {
       writer.uint32(58).string(message.smbAddress);
+    }
+    if (message.deadlineNs !== 0n) {
+      if (BigInt.asUintN(64, message.deadlineNs) !== message.deadlineNs) {
+        throw new globalThis.Error("value provided for field message.deadlineNs of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.deadlineNs);
     }
     return writer;
   },
@@ -1692,6 +1709,14 @@ export const Hello: MessageFns<Hello> = {
             message.smbAddress = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.deadlineNs = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1720,6 +1745,9 @@ export const Hello: MessageFns<Hello> = {
       ? BigInt(object.opensFollow)
       : 0n;
     message.smbAddress = object.smbAddress ?? "";
+    message.deadlineNs = (object.deadlineNs !== undefined && object.deadlineNs !== null)
+      ? BigInt(object.deadlineNs)
+      : 0n;
     return message;
   },
 };

@@ -5,10 +5,14 @@ import type { SidecarMetrics } from '../metrics.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Endings } from '../services/endings.ts';
 import type { Member } from '../services/member.ts';
+import { ownerOf } from '../table/records.ts';
 import { readMember, type Table } from '../table/table.ts';
+import type { Orphans } from './orphans.ts';
 
 const DUE_AT_ONCE = 200;
 const EXPIRING_AT_ONCE = 32;
+/** How soon a custodian forgets orphans that their clients have got back elsewhere. */
+const REFRESH_MS = 5000;
 
 /**
  * The clocks of the shards and what they bring: opens whose client stayed away, the orphans of fenced servers, files whose removal a dead
@@ -21,11 +25,22 @@ export class Clock {
   readonly #endings: Endings;
   readonly #log: Logger;
   readonly #metrics: SidecarMetrics;
+  readonly #kept: Orphans;
+  #refreshedMs = monotonicMs();
+  #isRefreshing = false;
   readonly #shards = Array.from({ length: SHARDS }, () => ({ tick: -1, seenMs: 0, busy: false }));
   readonly #orphans = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(table: Table, cluster: ClusterView, endings: Endings, log: Logger, metrics: SidecarMetrics) {
+  constructor(
+    table: Table,
+    cluster: ClusterView,
+    endings: Endings,
+    kept: Orphans,
+    log: Logger,
+    metrics: SidecarMetrics,
+  ) {
+    this.#kept = kept;
     this.#table = table;
     this.#cluster = cluster;
     this.#endings = endings;
@@ -73,6 +88,7 @@ export class Clock {
         });
     }
     this.#metrics.orphans.set(this.orphans);
+    if (nowMs - this.#refreshedMs > REFRESH_MS && !this.#isRefreshing) void this.#refresh();
   }
 
   async #advance(member: Member, shard: number, state: { tick: number; seenMs: number }): Promise<void> {
@@ -100,10 +116,46 @@ export class Clock {
     await this.#endings.expire(member, fileId, openId, 'due');
   }
 
+  async #remember(member: Member, identity: string, orphans: { openId: bigint; fileId: Buffer }[]): Promise<void> {
+    const unknown = orphans.filter(({ openId }) => !this.#kept.has(identity, openId));
+    for (let i = 0; i < unknown.length; i += EXPIRING_AT_ONCE) {
+      const found = await Promise.all(
+        unknown
+          .slice(i, i + EXPIRING_AT_ONCE)
+          .map(({ openId, fileId }) => this.#table.find(member.identity, fileId, Buffer.alloc(0), openId)),
+      );
+      this.#kept.keep(
+        identity,
+        found.flatMap(({ record }) => (record && ownerOf(record) === identity ? [record] : [])),
+      );
+    }
+  }
+
+  /** What is kept in memory is no more than what still waits: clients get their opens back at any server. */
+  async #refresh(): Promise<void> {
+    this.#isRefreshing = true;
+    try {
+      for (const [identity, shard] of [...this.#kept.places()]) {
+        const waiting = new Set<bigint>();
+        for await (const page of this.#table.owned(shard, identity)) {
+          for (const { openId } of page) waiting.add(openId);
+        }
+        await this.#table.confirm(shard);
+        this.#kept.retain(identity, shard, waiting);
+      }
+    } catch (error) {
+      this.#log.debug({ err: error }, 'orphans that were had back are still kept');
+    } finally {
+      this.#refreshedMs = monotonicMs();
+      this.#isRefreshing = false;
+    }
+  }
+
   /** The orphans of a fenced server in one shard: ends what has ended, and comes back when the next one's time is over. */
   async #server(member: Member, shard: number, entry: Buffer, identity: string): Promise<void> {
     let left = 0;
     let next = Number.POSITIVE_INFINITY;
+    const waiting = new Set<bigint>();
     for await (const page of this.#table.owned(shard, identity)) {
       for (let i = 0; i < page.length; i += EXPIRING_AT_ONCE) {
         const waits = await Promise.all(
@@ -111,16 +163,24 @@ export class Clock {
             .slice(i, i + EXPIRING_AT_ONCE)
             .map(({ openId, fileId }) => this.#endings.expire(member, fileId, openId, 'fenced')),
         );
-        for (const wait of waits) {
-          if (wait === 0) continue;
+        for (const [j, wait] of waits.entries()) {
+          const orphan = page[i + j];
+          if (wait === 0 || !orphan) continue;
           left++;
           next = Math.min(next, wait);
+          waiting.add(orphan.openId);
         }
       }
+      await this.#remember(
+        member,
+        identity,
+        page.filter(({ openId }) => waiting.has(openId)),
+      );
     }
     const key = `${identity} ${shard}`;
     if (left > 0) this.#orphans.set(key, left);
     else this.#orphans.delete(key);
     await this.#table.again(member.identity, shard, entry, left > 0 ? next : undefined);
+    this.#kept.retain(identity, shard, waiting);
   }
 }

@@ -10,6 +10,7 @@ import type { Member } from '../services/member.ts';
 import type { Store } from '../table/store.ts';
 import { isProvenDead } from './death.ts';
 import type { Fencer } from './fencer.ts';
+import type { Orphans } from './orphans.ts';
 import type { Registry, ServerRecord } from './registry.ts';
 import { SilenceWatch } from './silence.ts';
 
@@ -22,6 +23,7 @@ export interface LeaseParts {
   cluster: ClusterView;
   delivery: Delivery;
   fencer: Fencer;
+  orphans: Orphans;
   log: Logger;
   metrics: SidecarMetrics;
   leaseDurationMs: number;
@@ -106,6 +108,10 @@ export class Lease {
   /** Its process is proven dead: its opens are orphaned at once. */
   async died(member: Member): Promise<void> {
     member.end();
+    this.#is.orphans.keep(
+      member.owner,
+      [...member.opens.values()].map(({ record }) => record),
+    );
     if (this.#is.cluster.members.get(member.worker) === member) this.#is.cluster.members.delete(member.worker);
     while (!this.#stopped) {
       try {

@@ -8,11 +8,12 @@ import { SHARDS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
-import type { Keys } from '../table/keys.ts';
+import { type Keys, parseIdentity } from '../table/keys.ts';
 import { ownerOf } from '../table/records.ts';
 import type { Store } from '../table/store.ts';
 import type { StoreFacts } from '../table/store-checks.ts';
 import { shardOfOpen, type Table } from '../table/table.ts';
+import type { Orphans } from './orphans.ts';
 import type { Possession } from './possession.ts';
 import type { Registry, ServerRecord } from './registry.ts';
 
@@ -33,9 +34,11 @@ export interface ReconcilerParts {
   registry: Registry;
   cluster: ClusterView;
   possession: Possession;
+  orphans: Orphans;
   log: Logger;
   metrics: SidecarMetrics;
   leaseDurationMs: number;
+  persistentTimeoutMs: number;
   /** Where this sidecar is; the address is known for good once it listens. */
   place: { address: string; pod: string; node: string };
   /** The store is known to be new: there is nobody whose state could still come. */
@@ -168,8 +171,11 @@ export class Reconciler {
     metrics.storeReconciled.inc();
     const graceUntilMs = monotonicMs() + graceMs;
     const stale = new Set(tags.flatMap((tag, shard) => (stores[shard] === tag ? [] : [shard])));
-    await this.#putBack(life, stale);
-    while (!(await this.#allPutBack(life, stale)) || monotonicMs() < graceUntilMs) {
+    if (!life.isComplete) {
+      await this.#markFenced(stale);
+      await this.#putBackOrphans(stale);
+    }
+    while (!(await this.#allPutBack(life, stale, graceUntilMs)) || monotonicMs() < graceUntilMs) {
       const now = await store.whereabouts(keys.stores());
       if (tags.some((tag, shard) => tag !== `${now.runIds[shard]}:${generation}`)) {
         throw new Error('another Redis process answers');
@@ -271,36 +277,69 @@ export class Reconciler {
     return generation;
   }
 
-  async #putBack(life: Life, stale: ReadonlySet<number>): Promise<void> {
-    for (const member of [...this.#is.cluster.members.values()]) {
-      if (!member.over) await this.#putBackMember(member, life, stale);
+  /**
+   * Opens of fenced servers that only this sidecar may remember: orphans as they were. Their ownership version stays, so that whoever has
+   * got one back meanwhile, and has a higher one, keeps it.
+   */
+  async #putBackOrphans(stale: ReadonlySet<number>): Promise<void> {
+    const { orphans, registry, table, log } = this.#is;
+    for (const [owner, opens] of [...orphans.all]) {
+      const server = parseIdentity(owner);
+      if (!server) continue;
+      await registry.restore(server, { state: 'fenced', reconciled: '' });
+      await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
+      const records = [...opens.values()].filter((record) => stale.has(shardOfOpen(record)));
+      for (let i = 0; i < records.length; i += RESTORING_AT_ONCE) {
+        const some = records.slice(i, i + RESTORING_AT_ONCE);
+        await Promise.all(some.map((record) => table.restore(server, record, 0, 0n, true)));
+      }
+      log.info({ server: owner, opens: records.length }, 'put back what a fenced server had');
     }
   }
 
-  async #putBackMember(member: Member, life: Life, stale: ReadonlySet<number>): Promise<void> {
+  /** @param isListed whether the store knows it @param mayBeLate all others have put their state back */
+  async #putBackMember(
+    member: Member,
+    life: Life,
+    stale: ReadonlySet<number>,
+    isListed: boolean,
+    mayBeLate: boolean,
+  ): Promise<void> {
     const { registry, table, log } = this.#is;
     const { address, pod, node } = this.#is.place;
-    if (member.reportsExpected > 0) return; // what it holds is still coming
-    const lost = this.#generation !== undefined && this.#generation !== life.generation;
-    if (lost && monotonicNs() > member.deadlineNs) {
-      this.#is.fenced(member, 'the store lost its data and the lease had run out');
+    if (member.over || member.reportsExpected > 0) return; // what it holds is still coming
+    const lost = this.#generation === undefined ? !isListed : this.#generation !== life.generation;
+    const isLate = lost && monotonicNs() > member.deadlineNs;
+    if (isLate && this.#isTooLate(member)) {
+      this.#is.fenced(member, 'the store lost its data, and what it had may be over by now');
       return;
     }
+    // After all others, who know whether it was fenced.
+    if (isLate && !mayBeLate) return;
     const fields = { address, pod, node, smbAddress: member.smbAddress, counter: member.counter, reconciled: '' };
     const block = member.ids.number;
-    const restored = await registry.restore(member.identity, { ...fields, state: 'active', ...{ block } });
-    if (!restored) {
+    const replaced = await registry.restore(member.identity, { ...fields, state: 'active', ...{ block } });
+    if (replaced === undefined) {
       this.#is.fenced(member, 'the table knows it as fenced');
       return;
     }
-    await Promise.all([...stale].map((shard) => table.fence(shard, member.identity, 'enter', 'alive')));
-    const opens = [...member.opens.values()].filter(({ record }) => stale.has(shardOfOpen(record)));
+    await Promise.all([...stale].map((shard) => table.fence(shard, member.identity, 'enter', 'alive', replaced)));
+    // Others may have ended what is not persistent while it was silent. Persistent opens wait longer than it was.
+    const opens = [...member.opens.values()].filter(
+      ({ record }) => stale.has(shardOfOpen(record)) && (!isLate || record.durability === Durability.PERSISTENT),
+    );
     for (let i = 0; i < opens.length; i += RESTORING_AT_ONCE) {
       await Promise.all(
         opens
           .slice(i, i + RESTORING_AT_ONCE)
           .map((open) =>
-            table.restore(member.identity, open.record, open.operation, member.stateOf(open.fileHex)?.version ?? 0n),
+            table.restore(
+              member.identity,
+              open.record,
+              open.operation,
+              member.stateOf(open.fileHex)?.version ?? 0n,
+              !life.isComplete,
+            ),
           ),
       );
     }
@@ -325,15 +364,39 @@ export class Reconciler {
     }
   }
 
-  /** Have all servers that may live put their state back? Those of this pod that came meanwhile have nothing, and say so. */
-  async #allPutBack(life: Life, stale: ReadonlySet<number>): Promise<boolean> {
-    const { registry, cluster } = this.#is;
-    const missing = (await registry.list()).filter((server) => mayLive(server) && server.reconciled !== life.tag);
-    for (const server of missing) {
-      const member = cluster.memberOf(server.serverId);
-      if (member && member.identity.epoch === server.epoch) await this.#putBackMember(member, life, stale);
+  /** Those that were seen fenced are fenced in this life too. Said first: one that does not know of it asks last. */
+  async #markFenced(stale: ReadonlySet<number>): Promise<void> {
+    const { registry, table } = this.#is;
+    for (const server of registry.witness.over()) {
+      const isNew = (await registry.restore(server, { state: 'fenced', reconciled: '' })) !== undefined;
+      if (isNew) await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
     }
-    return missing.length === 0;
+  }
+
+  /** Longer past its deadline than a persistent open waits: its opens may have ended, and others been granted. */
+  #isTooLate(member: Member): boolean {
+    return monotonicNs() > member.deadlineNs + BigInt(this.#is.persistentTimeoutMs) * 1_000_000n;
+  }
+
+  /** Have all servers that may live put their state back? Those of this pod do so here, also those that the store has lost. */
+  async #allPutBack(life: Life, stale: ReadonlySet<number>, graceUntilMs: number): Promise<boolean> {
+    const { registry, cluster, leaseDurationMs } = this.#is;
+    const servers = await registry.list();
+    const isBack = ({ reconciled }: ServerRecord) => reconciled === life.tag;
+    const othersAre = servers.every((server) => !mayLive(server) || isBack(server));
+    const mayBeLate = othersAre && monotonicMs() > graceUntilMs;
+    const members = [...cluster.members.values()].filter(({ over }) => !over);
+    let all = othersAre;
+    for (const member of members) {
+      const { serverId, epoch } = member.identity;
+      const listed = servers.find((server) => server.serverId === serverId && server.epoch === epoch);
+      if (listed && isBack(listed)) continue;
+      all = false;
+      await this.#putBackMember(member, life, stale, listed !== undefined, mayBeLate);
+    }
+    // Some come late: a server that was seen alive gets another lease, if the store does not know it yet.
+    const missing = life.isComplete ? undefined : registry.witness.missing(servers);
+    return all && (missing === undefined || monotonicMs() > graceUntilMs + leaseDurationMs);
   }
 
   /** What needs open shards: sessions are stored anew, and what the table has for us beyond what we hold is ended. */

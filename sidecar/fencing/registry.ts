@@ -52,20 +52,26 @@ export class Registry {
     return { epoch: numberAt(answer, 1), replaced: numberAt(answer, 2) };
   }
 
-  /** Goes on under its epoch after a restart of the sidecar. @returns undefined when it was fenced */
-  async resume(me: Identity, fields: ServerFields): Promise<{ block: number; state: string } | undefined> {
+  /** Goes on under its epoch after a restart of the sidecar. @returns undefined when it was fenced, 'lost': the store does not know it */
+  async resume(me: Identity, fields: ServerFields): Promise<{ block: number; state: string } | 'lost' | undefined> {
     const answer = await this.#call(me.serverId, me.epoch, 'resume', fields);
+    if (answer[0] === 0) return 'lost';
     return answer[0] === 1 ? { block: numberAt(answer, 1), state: textAt(answer, 2) } : undefined;
   }
 
   /** Another block of open ids. @returns undefined when it was fenced */
   async nextBlock(me: Identity): Promise<number | undefined> {
-    return (await this.resume(me, {}))?.block;
+    const resumed = await this.resume(me, {});
+    return resumed === 'lost' ? undefined : resumed?.block;
   }
 
-  /** Puts a server back into a store that has lost it. @returns false when the store knows better: it was fenced */
-  async restore(me: Identity, fields: Partial<ServerRecord>): Promise<boolean> {
-    return (await this.#call(me.serverId, me.epoch, 'restore', { ...fields, epoch: me.epoch }))[0] === 1;
+  /**
+   * Puts a server back into a store that has lost it.
+   * @returns the epoch that it replaces there (0: none), or undefined when the store knows better: it was fenced
+   */
+  async restore(me: Identity, fields: Partial<ServerRecord>): Promise<number | undefined> {
+    const answer = await this.#call(me.serverId, me.epoch, 'restore', { ...fields, epoch: me.epoch });
+    return answer[0] === 1 ? numberAt(answer, 1) : undefined;
   }
 
   async renew(

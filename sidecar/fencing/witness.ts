@@ -57,6 +57,20 @@ export class Witness {
     return undefined;
   }
 
+  /** Servers that were seen fenced. */
+  over(): { serverId: string; epoch: number }[] {
+    return [...this.#seen].flatMap(([serverId, { epoch, isOver }]) => (isOver ? [{ serverId, epoch }] : []));
+  }
+
+  /** A server that was seen alive and that the store does not know, or undefined. */
+  missing(servers: readonly Sighting[]): string | undefined {
+    const known = new Map(servers.map(({ serverId, epoch }) => [serverId, epoch]));
+    for (const [serverId, { epoch, isOver }] of this.#seen) {
+      if (!isOver && (known.get(serverId) ?? -1) < epoch) return serverId;
+    }
+    return undefined;
+  }
+
   /** Another life of the data began: what was seen in the one before says nothing of it. */
   forget(): void {
     this.#seen.clear();

@@ -88,6 +88,7 @@ export class Registration {
     const { address, pod, node } = this.#place;
     const resumed = await registry.resume(identity, { address, pod, node, smbAddress: hello.smbAddress });
     if (!resumed) return undefined;
+    if (resumed === 'lost') return this.#resumeLost(hello, identity);
     const member = new Member(
       hello.worker,
       identity,
@@ -102,6 +103,30 @@ export class Registration {
     log.info(
       { server: member.owner, opens: member.reportsExpected },
       'a file server goes on after a restart of its sidecar',
+    );
+    return member;
+  }
+
+  /**
+   * The store lost its data while this sidecar was away. What the file server holds is put back as anybody's is, as long as its lease
+   * has not run out: longer nobody waits for it.
+   */
+  #resumeLost(hello: Hello, identity: Identity): Member | undefined {
+    if (monotonicNs() > hello.deadlineNs) return undefined;
+    // Which blocks it has used is lost too: one of the upper half, which are reached by counting only after 512 restarts.
+    const block = 512 + Math.floor(Math.random() * 256);
+    const member = new Member(
+      hello.worker,
+      identity,
+      hello.lockPath,
+      new OpenIds(identity.epoch, block),
+      hello.smbAddress,
+    );
+    member.deadlineNs = hello.deadlineNs;
+    member.expectReports(Number(hello.opensFollow));
+    this.#is.log.info(
+      { server: member.owner },
+      'the store does not know a file server that resumes: its state is put back',
     );
     return member;
   }

@@ -14,12 +14,13 @@ const GIVEN_UP_AFTER_MS = 3000;
 export class Predecessors {
   readonly #log: Logger;
   readonly #isCluster: boolean;
-  readonly #onReconnect: () => void;
+  readonly #onReconnect: (isOther: boolean) => void;
   /** The last connection to each address: its id is one of that Redis process alone. */
   readonly #last = new Map<string, { clientId: number; runId: string }>();
   readonly #barriers = new Map<string, { passed: Promise<void>; pass(): void }>();
 
-  constructor(connection: Connection, log: Logger, onReconnect: () => void) {
+  /** @param onReconnect whether another Redis process answers than before */
+  constructor(connection: Connection, log: Logger, onReconnect: (isOther: boolean) => void) {
     this.#log = log;
     this.#isCluster = 'nodes' in connection;
     this.#onReconnect = onReconnect;
@@ -65,7 +66,7 @@ export class Predecessors {
     const runId = parseInfo(info).get('run_id') ?? '';
     this.#last.set(address, { clientId, runId });
     if (!before) return;
-    this.#onReconnect();
+    this.#onReconnect(before.runId !== runId);
     // Another process counts its connections anew: the id is somebody else's there, and what was on its way ended with the old one.
     if (before.runId === runId && before.clientId !== clientId) await redis.client('KILL', 'ID', before.clientId);
   }

@@ -23,6 +23,7 @@ export const SCRIPT_NAMES = [
   'fence',
   'tick',
   'forget',
+  'hint',
   'registry',
   'where',
   'mark',

@@ -99,7 +99,11 @@ export class Store {
     this.#metrics = metrics;
     this.data = connect(config, password, 'holdfast-sidecar');
     this.lease = connect(config, password, 'holdfast-sidecar-lease');
-    this.#predecessors = new Predecessors(this.data, log, () => metrics.storeReconnects.inc());
+    this.#predecessors = new Predecessors(this.data, log, (isOther) => {
+      metrics.storeReconnects.inc();
+      // Also where nothing is asked just now: others may wait for what this sidecar remembers.
+      if (isOther) this.close();
+    });
     this.lease.on('error', (error: Error) => log.debug({ err: error }, 'store connection for renewals'));
     if (config.durability.mode === 'Replicated') {
       const connection = connect(config, password, 'holdfast-sidecar-wait');

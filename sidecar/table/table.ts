@@ -183,7 +183,15 @@ export class Table {
   /** Which file the persistent open with this CreateGuid, or the durable one with this id, may be an open of. */
   async hinted(open: { createGuid: Uint8Array } | { openId: bigint }): Promise<Buffer | undefined> {
     const key = 'createGuid' in open ? this.keys.create(open.createGuid) : this.keys.durable(open.openId);
-    return (await this.#store.read((connection) => connection.getBuffer(key), this.#waitMs)) ?? undefined;
+    const answer = await this.#store.run('hint', [storeOf(key), key], ['', ''], { waitMs: this.#waitMs });
+    const fileId = bytesAt(answer, 1);
+    return fileId.length > 0 ? fileId : undefined;
+  }
+
+  /** Resolves when what was read from a shard just now was read from the store that is in use. @throws StoreUnavailableError */
+  async confirm(shard: number): Promise<void> {
+    const key = this.keys.store(shard);
+    await this.#store.run('hint', [key, key], ['', ''], { waitMs: this.#waitMs });
   }
 
   /** @param known the open, where its owner knows it; the hint that leads to it goes with it */
@@ -355,8 +363,14 @@ export class Table {
     return opens.map((_, i) => numberAt(outcomes, i));
   }
 
-  /** Puts an open back while its shard is closed (restore.lua). */
-  async restore(me: Identity, record: OpenRecord, operation: number, fileVersion: bigint): Promise<number> {
+  /** Puts an open back while its shard is closed (restore.lua). @param isStale the store may be older than what is remembered */
+  async restore(
+    me: Identity,
+    record: OpenRecord,
+    operation: number,
+    fileVersion: bigint,
+    isStale: boolean,
+  ): Promise<number> {
     const locks: Argument[] = [];
     for (const lock of record.locks) locks.push(flag(lock.exclusive), ...(rangeArguments(lock) ?? [0, 0, 0, 0]));
     const args: Argument[] = [
@@ -388,6 +402,7 @@ export class Table {
       asBuffer(record.lease?.parentKey ?? NO_BYTES),
       record.locks.length,
       ...locks,
+      flag(isStale),
     ];
     return numberAt(
       await this.#file('restore', me, record.fileId, args, {
@@ -570,6 +585,11 @@ function readGrant(answer: Answer, me: Identity, asked: OpenRecord, alone: OpenR
 }
 
 const NO_BYTES = Buffer.alloc(0);
+
+/** The key that says under which store a shard's state was written, for any key of that shard. */
+function storeOf(key: string): string {
+  return `${key.slice(0, key.indexOf('}') + 1)}:store`;
+}
 const NO_BREAKS: Contention = { notices: [], awaited: [] };
 
 function readBreak(answer: Answer, fileId: Uint8Array): BreakDecision {

@@ -168,7 +168,12 @@ export class TestPod {
   /** Another process takes the place of the file server. */
   async replaceServer(): Promise<TestFileServer> {
     this.server = new TestFileServer(this.runDir);
-    await this.server.start();
+    try {
+      await this.server.start();
+    } catch (error) {
+      this.server.kill();
+      throw error;
+    }
     return this.server;
   }
 }

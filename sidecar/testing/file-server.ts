@@ -73,6 +73,7 @@ export class TestFileServer {
         resume,
         opensFollow: BigInt(opensFollow),
         smbAddress: '127.0.0.1:445',
+        deadlineNs: resume ? this.deadlineNs : 0n,
       },
     });
     if (reply.body?.$case !== 'hello') throw new Error(`Hello was answered ${reply.outcome}`);

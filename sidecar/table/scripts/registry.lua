@@ -3,8 +3,8 @@
 -- KEYS 1 servers 2 epoch 3 inbox of the caller
 -- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it
 --   'register' {fields}    a new incarnation: the next epoch. Returns {1, epoch, epoch replaced or 0}
---   'resume' {fields}      goes on under its epoch. Returns {1, block} or {FENCED}
---   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1} or {FENCED}
+--   'resume' {fields}      goes on under its epoch. Returns {1, block}, {FENCED}, or {0}: the store has never heard of this epoch
+--   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1, epoch replaced or 0} or {FENCED}
 --   'renew' {counter, reconciled} Returns {1, all servers, inbox} or {FENCED, all servers}
 --   'set' {fields}         changes fields of its own. Returns {1} or {FENCED}
 --   'fencing' {counter, by} sets fencing if the counter still is that one (or -1: whatever it is). Returns {1 or 0, state}
@@ -31,6 +31,7 @@ if what == 'register' then
   redis.call('DEL', KEYS[3])
   return { 1, epoch, old }
 elseif what == 'resume' then
+  if not server or server.epoch < tonumber(ARGV[2]) then return { 0 } end
   if not mine then return { FENCED } end
   local state = server.state
   server = merge(server)
@@ -39,12 +40,13 @@ elseif what == 'resume' then
   put(server)
   return { 1, server.block, server.state }
 elseif what == 'restore' then
-  if mine then return { 1 } end
-  if server then return { FENCED } end
+  -- That it was fenced is true whatever an older copy of the store says.
+  if mine and given.state ~= 'fenced' then return { 1, 0 } end
+  if server and server.epoch >= given.epoch and not mine then return { FENCED } end
   local highest = tonumber(redis.call('GET', KEYS[2]) or '0')
   if highest < given.epoch + 4096 then redis.call('SET', KEYS[2], given.epoch + 4096) end
   put(merge({}))
-  return { 1 }
+  return { 1, not mine and server and server.epoch or 0 }
 elseif what == 'renew' then
   local all = redis.call('HGETALL', KEYS[1])
   if not mine then return { FENCED, all } end

@@ -5,16 +5,22 @@
 -- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
 --      11 sessionId 12 state 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 version 20 operation number
 --      21 lock sequences 22 delete pending 23 file version 24 oplock (4: lease) 25 lease state 26 epoch 27 version
---      28 parent key 29 number of locks, then per lock: exclusive, start high, low, end high, low
+--      28 parent key 29 number of locks, then per lock: exclusive, start high, low, end high, low; at the end 1: the store may be older
+--      than what the caller remembers
 -- Returns {outcome}
 local lowest = redis.call('HGET', KEYS[2], ARGV[1])
-if not lowest or tonumber(ARGV[2]) < tonumber(lowest) then return { FENCED } end
+-- Of a fenced server its custodian puts back what waits there for its client; the server itself is refused by the registry.
+local is_fenced = not lowest or tonumber(ARGV[2]) < tonumber(lowest)
+if is_fenced and not redis.call('HGET', KEYS[2], self) then return { FENCED } end
 local id = ARGV[3]
 local file = load(KEYS[3], id)
 local known = file.open
 local version = tonumber(ARGV[19])
 if known then
-  if known[O_VERSION] > version or (known[O_VERSION] == version and known[O_OWNER] == self) then return { GRANTED } end
+  if known[O_VERSION] > version then return { GRANTED } end
+  -- Of its own opens the owner knows best. Where nothing can be lost they are as it left them.
+  local is_stale = ARGV[30 + 5 * tonumber(ARGV[29])] == '1'
+  if known[O_VERSION] == version and known[O_OWNER] == self and not is_stale then return { GRANTED } end
   count(file.counts, known, -1)
   leave(file, id, known)
   redis.call('SREM', own_key(known[O_OWNER]), member(id))

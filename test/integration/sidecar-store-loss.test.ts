@@ -1,0 +1,203 @@
+// A store that lost something: nothing is granted before all that is alive has put its state back, and no handle is lost.
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Outcome } from '../../proto/generated/handles.ts';
+import { TestCluster } from '../../sidecar/testing/cluster.ts';
+import { TestRedis, until } from '../../sidecar/testing/redis.ts';
+
+const LEASE_MS = 2000;
+let cluster: TestCluster;
+const ends: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  await cluster.stop();
+  for (const end of ends.splice(0)) await end();
+});
+
+async function pods(count: number): Promise<void> {
+  cluster = await TestCluster.start(count, LEASE_MS);
+  for (const [i, pod] of cluster.pods.entries()) await pod.server.session(BigInt(i + 1));
+}
+
+/** As a file server says hello: again, until it is heard. */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  let done: T | undefined;
+  await until(async () => {
+    done = await work().catch(() => undefined);
+    return done !== undefined;
+  }, 10_000);
+  return done as T;
+}
+
+const granted = async (asked: Promise<{ outcome: Outcome }>) => (await asked).outcome === Outcome.GRANTED;
+
+describe('a Redis that was restored from an old copy', () => {
+  test('is brought up to date by those who live, servers that it has never seen among them', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const [closed, moved] = [await one.open('closed', { shareAccess: 0 }), await one.open('moved')];
+    const unlocked = await one.open('unlocked');
+    await one.lock(unlocked.record, 0, 10);
+    const copy = cluster.redis.backUp();
+
+    // What happened since: opens, locks, a close, an unlock, a change of owner, a server that came.
+    const three = (await cluster.addPod()).server;
+    await three.session(3n);
+    const late = await three.open('late', { shareAccess: 1 });
+    await three.lock(late.record, 0, 10);
+    const after = await one.open('after', { shareAccess: 1 });
+    await one.close(closed.record);
+    await one.lock(unlocked.record, 0, 10, { unlock: true });
+    await one.disconnect(moved.record);
+    expect((await two.reclaim(moved.record)).outcome).toBe(Outcome.GRANTED);
+    // The others have heard of it: looks come ten times a lease.
+    const heardOf = ({ sidecar }: (typeof cluster.pods)[0]) => sidecar?.components.cluster.server('uid-pod-2/0');
+    await until(() => cluster.pods.every(heardOf));
+    await cluster.redis.restore(copy);
+
+    expect((await two.open('late')).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect((await one.open('after')).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect((await three.lock(late.record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+    expect((await two.reclaim(closed.record)).outcome).not.toBe(Outcome.GRANTED);
+    expect((await three.open('closed', { shareAccess: 0 })).outcome).toBe(Outcome.GRANTED);
+    const other = await three.open('unlocked');
+    expect((await three.lock(other.record, 0, 10)).outcome).toBe(Outcome.GRANTED);
+    expect((await two.close(moved.record)).outcome).toBe(Outcome.GRANTED);
+    expect((await one.close(after.record)).outcome).toBe(Outcome.GRANTED);
+    expect([one.fenced, two.fenced, three.fenced]).toEqual([false, false, false]);
+  }, 30_000);
+
+  test('does not bring back a server that was fenced, nor what it had', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('kept', { shareAccess: 0 });
+    const copy = cluster.redis.backUp();
+    one.kill();
+    expect((await two.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    await cluster.redis.restore(copy);
+
+    const other = await patiently(() => cluster.pod(0).replaceServer());
+    expect(other.epoch).toBeGreaterThan(one.epoch);
+    await other.session(11n);
+    expect((await other.open('kept')).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect((await two.close(record)).outcome).toBe(Outcome.GRANTED);
+    expect(await granted(other.open('kept'))).toBe(true);
+  }, 30_000);
+});
+
+describe('a Redis that comes back empty', () => {
+  test('while a sidecar is away too: its file server brings the handles', async () => {
+    await pods(2);
+    const [pod, two] = [cluster.pod(0), cluster.pod(1).server];
+    const { record } = await pod.server.open('kept', { shareAccess: 1 });
+    await pod.server.lock(record, 0, 10);
+    record.locks = [{ offset: 0n, length: 10n, exclusive: true, openId: record.openId }]; // as a file server remembers it
+    pod.sidecar?.halt();
+    pod.server.detach();
+    await cluster.redis.restartEmpty();
+    await pod.startSidecar();
+    await pod.server.resume();
+
+    expect((await two.open('kept')).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect((await pod.server.lock(record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+    expect((await pod.server.close(record)).outcome).toBe(Outcome.GRANTED);
+    expect(pod.server.fenced).toBe(false);
+  }, 30_000);
+
+  test('after longer than a lease: servers that had stopped by their clocks have not lost what they had', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('kept', { shareAccess: 1 });
+    await one.lock(record, 0, 10);
+    await cluster.redis.kill();
+    await until(() => !one.mayServe && !two.mayServe, 2 * LEASE_MS);
+    await cluster.redis.restartEmpty();
+
+    expect((await two.open('kept')).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect((await one.lock(record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+    expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+    expect([one.fenced, two.fenced]).toEqual([false, false]);
+  }, 30_000);
+
+  test('after a file server died: whoever looks after its handles still has them', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('orphan', { shareAccess: 1 });
+    await one.lock(record, 0, 10);
+    one.kill();
+    // Fenced, and its opens are known to who looks after them.
+    await until(() => cluster.pods.some(({ sidecar }) => sidecar?.orphans.count === 1));
+    await cluster.redis.restartEmpty();
+
+    const back = await two.reclaim(record);
+    expect(back).toMatchObject({ outcome: Outcome.GRANTED, record: { locks: [{ offset: 0n, length: 10n }] } });
+  }, 30_000);
+});
+
+describe('a Redis that threw keys away', () => {
+  test('is refused while it may, and put right before it is used again', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('kept', { shareAccess: 1 });
+    const { admin } = cluster.redis;
+    const used = Number(/used_memory:(\d+)/.exec(await admin.info('memory'))?.[1]);
+    await admin.config('SET', 'maxmemory-policy', 'allkeys-random', 'maxmemory', String(Math.floor(used / 2)));
+    await until(async () => /evicted_keys:[1-9]/.test(await admin.info('stats')));
+    await until(async () => (await cluster.storeMessage(cluster.pod(0))).includes('noeviction'), 10_000);
+    await admin.config('SET', 'maxmemory', '0', 'maxmemory-policy', 'noeviction');
+
+    expect((await two.open('kept')).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+  }, 30_000);
+});
+
+describe('a Redis without memory', () => {
+  test('opens nothing new, lets go of what is there, and loses no server', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('kept', { shareAccess: 1 });
+    const { admin } = cluster.redis;
+    await admin.config('SET', 'maxmemory', '100kb');
+
+    expect((await two.open('new')).outcome).toBe(Outcome.TOO_MANY);
+    expect(await cluster.storeMessage(cluster.pod(1))).toContain('out of memory');
+    const deadlines = [one.deadlineNs, two.deadlineNs];
+    await until(() => one.deadlineNs > (deadlines[0] ?? 0n) && two.deadlineNs > (deadlines[1] ?? 0n));
+    expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+    await admin.config('SET', 'maxmemory', '0');
+    expect(await granted(two.open('new'))).toBe(true);
+    await until(async () => (await cluster.storeMessage(cluster.pod(1))) === '', 15_000);
+  }, 30_000);
+});
+
+describe('a store that is not ours', () => {
+  test('because another cluster with the same id lives in it: refused until that has ended', async () => {
+    await pods(1);
+    const theirs = cluster;
+    const store = { config: theirs.config.store, clusterId: theirs.config.clusterId, newStore: false };
+    const ours = await TestCluster.start(0, LEASE_MS, store);
+    ends.push(() => ours.stop());
+    const pod = ours.newPod();
+    await pod.startSidecar();
+    await until(async () => (await ours.storeMessage(pod)).includes('another cluster with the same id'), 10_000);
+    await expect(pod.server.start()).rejects.toThrow(String(Outcome.STORE_UNAVAILABLE));
+    pod.server.detach();
+    expect(theirs.pod(0).server.fenced).toBe(false);
+    expect(await granted(theirs.pod(0).server.open('theirs'))).toBe(true);
+
+    theirs.pod(0).server.kill();
+    theirs.pod(0).sidecar?.halt();
+    await until(async () => (await ours.storeMessage(pod)) === '', 15_000);
+    await pod.server.start();
+    expect(await pod.server.session(5n)).toBe(Outcome.GRANTED);
+  }, 40_000);
+
+  test('because a newer version writes it', async () => {
+    const redis = await TestRedis.start();
+    ends.push(() => redis.stop());
+    const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
+    cluster = await TestCluster.start(0, LEASE_MS, { config });
+    await redis.admin.set(`hf:{${cluster.config.clusterId}}:schema`, '2');
+    const pod = cluster.newPod();
+    await pod.startSidecar();
+    await until(async () => (await cluster.storeMessage(pod)).includes('upgrade all file servers'));
+  }, 20_000);
+});
