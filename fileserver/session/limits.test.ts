@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { Command, CreateDisposition } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeCreateRequest } from '../../smb/wire/create.ts';
@@ -9,6 +9,8 @@ import { encodeTreeDisconnectRequest } from '../../smb/wire/tree-disconnect.ts';
 import { eventually } from '../testing/eventually.ts';
 import type { RawClient } from '../testing/raw-client.ts';
 import { ALICE, BOB, TestServer } from '../testing/test-server.ts';
+import { LOGGED_OFF_TIMEOUT_MS, LOGON_TIMEOUT_MS } from './limits.ts';
+import { FAILED_ANSWER_DELAY_MS } from './logon-throttle.ts';
 
 const MIB = 1024 * 1024;
 
@@ -120,5 +122,52 @@ describe('a server with little to give', () => {
     client.end();
     await eventually('nothing is in use', () => inUse().sessions === 0);
     expect(inUse()).toMatchObject({ trees: 0, pipes: 0 });
+  });
+
+  describe('and a clock that is put forward', () => {
+    afterEach(() => {
+      jest.useRealTimers();
+    });
+    /** Timeouts alone: everything else goes on as it is. */
+    const holdTime = () =>
+      jest.useFakeTimers({
+        doNotFake: ['Date', 'hrtime', 'nextTick', 'performance', 'queueMicrotask', 'setImmediate', 'setInterval'],
+      });
+
+    test('disconnects who has not logged on within 30 s, and nobody else', async () => {
+      server = await TestServer.start();
+      const user = await server.loggedOn(...ALICE);
+      holdTime();
+      const silent = await server.connected();
+      const half = await server.connected();
+      half.socket.write(Buffer.from([0, 0, 1]));
+      const negotiated = await server.negotiated();
+      const strangers = [silent, half, negotiated];
+      jest.advanceTimersByTime(LOGON_TIMEOUT_MS - 1);
+      expect(await echo(user)).toBe(Status.SUCCESS);
+      expect(strangers.map(({ isClosed }) => isClosed)).toEqual([false, false, false]);
+      jest.advanceTimersByTime(1);
+      for (const client of strangers) await client.closed();
+      expect(await echo(user)).toBe(Status.SUCCESS);
+    });
+
+    test('disconnects a connection 5 min after its last session ended', async () => {
+      server = await TestServer.start();
+      const client = await server.loggedOn(...ALICE);
+      holdTime();
+      await client.request(Command.LOGOFF, encodeLogoffRequest());
+      jest.advanceTimersByTime(LOGGED_OFF_TIMEOUT_MS - 1);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(client.isClosed).toBe(false);
+      jest.advanceTimersByTime(1);
+      await client.closed();
+    });
+  });
+
+  test('answers a wrong password later than a right one', async () => {
+    server = await TestServer.start();
+    const beganMs = performance.now();
+    expect(await (await server.negotiated()).logOn(ALICE[0], 'wrong')).toBe(Status.LOGON_FAILURE);
+    expect(performance.now() - beganMs).toBeGreaterThanOrEqual(FAILED_ANSWER_DELAY_MS);
   });
 });

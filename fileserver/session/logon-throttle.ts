@@ -7,7 +7,7 @@ const STEP_MS = 1000;
 /** How far ahead guesses may be queued; more are refused without a look. */
 const MAX_QUEUE_MS = 20_000;
 /** A wrong password is answered this much later. */
-const FAILED_ANSWER_DELAY_MS = 500;
+export const FAILED_ANSWER_DELAY_MS = 500;
 /** After so long without a failure they are forgotten. */
 const FORGET_MS = 15 * 60_000;
 /** So long a user is known at the address from which he last logged on. */
