@@ -52,6 +52,8 @@ const coherentTypes = new Set([
   0x47504653, // gpfs
 ]);
 
+const FUSE = 0x65735546;
+
 /** Those that set a file's change time with every change of its extended attributes (on ZFS that depends on its settings). */
 const changeTimeTypes = new Set([0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630]);
 
@@ -117,7 +119,7 @@ export class Volume {
       // statfs gives a signed number of the platform's width.
       const type = Number(BigInt.asUintN(32, BigInt(stats.type)));
       const posix = localTypes.has(type) ? new Posix({ blocking: false, slots, gate: services.gate }) : careful;
-      const identity = await identify(posix, rootFd, config.name);
+      const identity = await identify(posix, rootFd, config.name, type);
       const root = await statOf(posix, rootFd);
       const createdAt = root.birthTime === 0n ? root.changeTime : root.birthTime;
       const abilities = await abilitiesOf(posix, rootFd, type);
@@ -171,10 +173,13 @@ export function statted(stat: Stat | number): Stat {
   return stat;
 }
 
-async function identify(posix: Posix, rootFd: number, name: string): Promise<Identity> {
+async function identify(posix: Posix, rootFd: number, name: string, type: number): Promise<Identity> {
   const known = await readIdentity(posix, rootFd);
-  if (known) return known;
-  const fileIds: FileIdKind = typeof (await posix.handle(rootFd)) === 'number' ? 'inode' : 'handle';
+  // A handle of FUSE is a number that the daemon made up when it first saw the file: another at each mount, and of another file there.
+  const isFuse = type === FUSE;
+  if (known) return isFuse ? { ...known, fileIds: 'inode' } : known;
+  const hasHandles = !isFuse && typeof (await posix.handle(rootFd)) !== 'number';
+  const fileIds: FileIdKind = hasHandles ? 'handle' : 'inode';
   try {
     await writeIdentity(posix, rootFd, { id: randomBytes(8), fileIds });
   } catch (error) {
