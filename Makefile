@@ -64,7 +64,7 @@ demo: build ## the main job: writers go on while pods are drained, upgraded and 
 .PHONY: test
 test: ## all tests; what CI runs
 	@mkdir -p out/tests && rm -f out/tests/*.json
-	@failed=; outcomes=; for suite in lint test-unit test-integration test-faults test-conformance test-e2e; do \
+	@failed=; outcomes=; for suite in lint test-unit test-integration test-faults test-conformance test-linux-client test-e2e; do \
 	  echo "== $$suite, after $$SECONDS s"; \
 	  if $(MAKE) --no-print-directory $$suite; then outcomes="$$outcomes $$suite=ok"; else outcomes="$$outcomes $$suite=failed" failed="$$failed $$suite"; fi; \
 	done; \
@@ -99,9 +99,9 @@ test-faults: build ## faults at the processes, with histories that are checked (
 	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults
 
 .PHONY: test-linux-client
-test-linux-client: build ## what programs do on a mount of the Linux kernel, in a small machine; not part of `make test` (FILES=n)
+test-linux-client: build ## programs on a mount of the Linux kernel, in a small machine; its server moved and killed (FILES=3000 SEED=n WORKLOADS=git)
 	test/cluster/install-packages.sh redis linux-client workloads
-	$(jest) --runInBand --roots test/linux-client
+	$(jest) --outputFile=out/tests/linux-client.json --json --runInBand --roots test/linux-client
 
 .PHONY: test-limits
 test-limits: build ## a file server at all of its limits at once, in 512 MiB; `make test` has a sixteenth of it

@@ -10,7 +10,7 @@ packages_of() {
     cluster) echo etcd-server containerd runc containernetworking-plugins buildah debootstrap debian-archive-keyring nftables iptables \
       iproute2 conntrack procps kmod util-linux openssl curl ca-certificates jq ;;
     linux-client) echo qemu-system-x86 busybox-static cpio kmod ;;
-    workloads) echo git rsync sqlite3 ;;
+    workloads) echo git rsync sqlite3 gcc libc6-dev ;;
     volumes) echo bindfs e2fsprogs mount perl-base ;;
     metrics) echo prometheus ;;
     model) echo spin gcc libc6-dev ;;

@@ -80,7 +80,10 @@ prepare
 exec 8>&-
 
 work=$(mktemp -d /tmp/holdfast-linux-client.XXXXXX)
+machine=
 trap 'rm -rf "$work"' EXIT
+# The shell would end only when the machine does.
+trap '[ -z "$machine" ] || kill "$machine" 2>/dev/null; exit 143' TERM INT
 mkdir "$work/root" "$work/root/etc"
 cp "$commands" "$work/root/commands"
 printf 'nameserver %s\n' "$host_address" > "$work/root/etc/resolv.conf"
@@ -91,10 +94,16 @@ enter=()
 [ -z "$namespace" ] || enter=(nsenter "--net=/run/netns/$namespace")
 status=0
 # Emulation, never KVM: where machines are nested it hangs.
+mkfifo "$work/output"
+tee "$work/console" < "$work/output" &
+printer=$!
 timeout --foreground --kill-after=5 "${TIMEOUT_SECONDS:-600}" "${enter[@]}" qemu-system-x86_64 -accel tcg -cpu max -m "${MEMORY_MIB:-512}" \
   -nodefaults -display none -serial stdio -no-reboot \
   -kernel "$kept/vmlinuz" -initrd "$work/initramfs.gz" -append 'console=ttyS0 quiet panic=1' \
-  -netdev user,id=n -device e1000,netdev=n,romfile= < /dev/null | tee "$work/console" || status=$?
+  -netdev user,id=n -device e1000,netdev=n,romfile= < /dev/null > "$work/output" &
+machine=$!
+wait "$machine" || status=$?
+wait "$printer" || true
 [ "$status" != 124 ] || { complain "linux-client.sh: switched off after ${TIMEOUT_SECONDS:-600} s"; exit 124; }
 result=$(tr -d '\r' < "$work/console" | awk '/^linux-client: status [0-9]+$/ {status = $3} END {print status}')
 [ -n "$result" ] || fail "the machine ended before its commands did (status $status)"
