@@ -1,0 +1,68 @@
+import type { AddressInfo } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { parseAddress } from '../../client/connect/address.ts';
+
+/**
+ * What a Service is to a client: one address that leads to whichever server is ready. A connection stays where it began; a new one goes to
+ * the first server that is routed to.
+ */
+export class Service {
+  readonly #server: Server;
+  readonly #addresses: readonly string[];
+  readonly #cut = new Set<number>();
+  readonly #sockets = new Set<Socket>();
+  /** The server that the newest connection went to. */
+  newest = -1;
+
+  private constructor(server: Server, addresses: readonly string[]) {
+    this.#server = server;
+    this.#addresses = addresses;
+    server.on('connection', (client) => this.#route(client));
+  }
+
+  static async to(addresses: readonly string[]): Promise<Service> {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return new Service(server, addresses);
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** Routes new connections to no server but these. */
+  routeTo(servers: readonly number[]): void {
+    this.#cut.clear();
+    for (let i = 0; i < this.#addresses.length; i++) if (!servers.includes(i)) this.#cut.add(i);
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #route(client: Socket): void {
+    const chosen = this.#addresses.findIndex((_, i) => !this.#cut.has(i));
+    const address = this.#addresses[chosen];
+    if (address === undefined) {
+      client.resetAndDestroy();
+      return;
+    }
+    this.newest = chosen;
+    const server = connect({ ...parseAddress(address), noDelay: true });
+    client.setNoDelay(true);
+    const ends = [client, server];
+    for (const socket of ends) {
+      this.#sockets.add(socket);
+      socket.on('error', () => {});
+      // What one side lost, the other side must notice.
+      socket.on('close', () => {
+        for (const end of ends) {
+          end.destroy();
+          this.#sockets.delete(end);
+        }
+      });
+    }
+    client.pipe(server).pipe(client);
+  }
+}
