@@ -46,20 +46,25 @@ function writeTree(folder: string, files: number): void {
   }
 }
 
-describe("Samba's tools", () => {
+describe("Samba's tools, at two servers in turn", () => {
   let serving: Serving;
   let work: string;
   let credentials: string;
-  let port: string;
+  let ports: string[];
+  let turn = 0;
 
-  const smbclientArgs = (commands: string) => ['//127.0.0.1/share', '-p', port, '-A', credentials, '-c', commands];
+  /** Each time at the other server: what one has done, the other knows. */
+  const smbclientArgs = (commands: string) => {
+    const port = ports[turn++ % ports.length] ?? '';
+    return ['//127.0.0.1/share', '-p', port, '-A', credentials, '-c', commands];
+  };
   /** Runs smbclient in the work folder and gives what it prints. Throws CommandError. */
   const smbclient = (commands: string) => run('smbclient', smbclientArgs(commands), { cwd: work });
   const onShare = (path: string) => join(serving.directory, path);
 
   beforeAll(async () => {
-    serving = await Serving.start({ flags: ['--user', `${OTHER_USER}:${OTHER_PASSWORD}`] });
-    port = String(parseAddress(serving.addresses[0] ?? '').port);
+    serving = await Serving.start({ servers: 2, flags: ['--user', `${OTHER_USER}:${OTHER_PASSWORD}`] });
+    ports = serving.addresses.map((address) => String(parseAddress(address).port));
   }, 60_000);
 
   afterAll(() => serving?.stop(), 30_000);
