@@ -5,6 +5,7 @@ import { Status } from '../../smb/status.ts';
 import { decodeLockRequest, encodeLockResponse, type LockElement } from '../../smb/wire/lock.ts';
 import type { Waiter } from '../handles.ts';
 import type { OpenFile } from '../opens/open-file.ts';
+import { MAX_LOCKS } from '../session/limits.ts';
 import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
 import { changeStatusOf } from './change-status.ts';
 import { onVolume, openOf } from './open-of.ts';
@@ -88,6 +89,10 @@ async function decide(
   { sequenceIndex, sequenceNumber }: { sequenceIndex: number; sequenceNumber: number },
 ): Promise<Reply> {
   const { fileId, openId } = open.record;
+  const wanted = elements.filter(({ unlock }) => !unlock).length;
+  if (wanted > 0 && request.services.opens.lockCount.locks + wanted > MAX_LOCKS) {
+    return statusReply(Status.INSUFFICIENT_RESOURCES);
+  }
   await stableBeforeUnlock(open, elements);
   const { outcome, value } = await request.services.handles.lock(
     { fileId, openId, elements, sequenceIndex, sequenceNumber, processKey: 0 },

@@ -20,7 +20,7 @@ import { Creations } from './creations.ts';
 import { DirectoryLeases } from './directory-leases.ts';
 import { Leases } from './leases.ts';
 import { OpenFile, type StreamBase } from './open-file.ts';
-import { keyOf, SharedFile } from './shared-file.ts';
+import { keyOf, type LockCount, SharedFile } from './shared-file.ts';
 import { WarmDescriptors } from './warm-descriptors.ts';
 
 export interface OpensOptions {
@@ -53,6 +53,8 @@ export class Opens implements OpenTable {
   readonly leases = new Leases();
   readonly directoryLeases: DirectoryLeases;
   readonly creations = new Creations();
+  /** Of all files that are open here. */
+  readonly lockCount: LockCount = { locks: 0 };
   readonly #handles: Handles;
   readonly #shares: Shares;
   readonly #log: Logger;
@@ -145,7 +147,7 @@ export class Opens implements OpenTable {
     const key = keyOf(record.fileId);
     let file = this.#files.get(key);
     if (!file) {
-      file = new SharedFile(record.fileId, diskPathOf(record.path));
+      file = new SharedFile(record.fileId, diskPathOf(record.path), this.lockCount);
       this.#files.set(key, file);
     }
     return file;
@@ -175,6 +177,7 @@ export class Opens implements OpenTable {
     if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
     if (open.session) this.#leaveSession(open, open.session);
     if (--open.file.opens === 0) {
+      open.file.forget();
       const { key } = open.file;
       if (this.#files.get(key) === open.file) this.#files.delete(key);
     }

@@ -40,6 +40,20 @@ describe('the locks of a file', () => {
     expect(file.isLocked(10, 1, true, ME)).toBe(false);
   });
 
+  test('are counted with those of other files, until nobody has the file open', () => {
+    const together = { locks: 0 };
+    const [file, other] = [new SharedFile(fileId, 'f', together), new SharedFile(fileId, 'g', together)];
+    file.take(state(1n, [exclusive, { ...exclusive, offset: 30n }]));
+    other.take(state(1n, [exclusive]));
+    expect(together.locks).toBe(3);
+    file.take(state(2n, [exclusive]));
+    expect(together.locks).toBe(2);
+    file.forget();
+    // An answer that comes late.
+    file.take(state(3n, [exclusive]));
+    expect(together.locks).toBe(1);
+  });
+
   test('a new list has taken effect when the I/O that it forbids has ended', async () => {
     const file = new SharedFile(fileId, 'f');
     const forbidden = file.begin(15, 1, true, ME);

@@ -20,6 +20,11 @@ export interface PendingIo {
 /** A file id as a key of maps. */
 export const keyOf = (fileId: Buffer): string => fileId.toString('latin1');
 
+/** Byte-range locks that this process keeps, of all its files. */
+export interface LockCount {
+  locks: number;
+}
+
 /** What the opens of one file in this process share: its path, and what READ and WRITE check without asking anybody. */
 export class SharedFile {
   readonly fileId: Buffer;
@@ -37,22 +42,34 @@ export class SharedFile {
   deletePending = false;
   #version = -1n;
   #locks: Lock[] = [];
+  #isForgotten = false;
   readonly #pending = new Set<PendingIo>();
   readonly #waiters: (() => void)[] = [];
+  readonly #together: LockCount;
 
-  constructor(fileId: Buffer, path: DiskPath) {
+  /** `together`: counts the locks of this file with those of others. */
+  constructor(fileId: Buffer, path: DiskPath, together: LockCount = { locks: 0 }) {
+    this.#together = together;
     this.fileId = fileId;
     this.key = keyOf(fileId);
     this.path = path;
   }
 
+  /** Nobody here has it open any more. */
+  forget(): void {
+    this.#together.locks -= this.#locks.length;
+    this.#locks = [];
+    this.#isForgotten = true;
+  }
+
   /** Takes a newer state; older ones are dropped. */
   take(state: FileState): void {
-    if (state.version < this.#version) return;
+    if (state.version < this.#version || this.#isForgotten) return;
     this.#version = state.version;
     this.readCached = state.readCached;
     this.cachedBy = state.cachedBy.length > 0 ? keyOf(state.cachedBy) : '';
     if (state.locks.length === 0 && this.#locks.length === 0) return;
+    this.#together.locks += state.locks.length - this.#locks.length;
     this.#locks = state.locks.map(({ offset, length, exclusive, openId }) => ({
       start: Number(offset),
       end: Number(offset + length),

@@ -26,3 +26,5 @@ export const SMALL = 64 * 1024;
 export const MAX_ASYNC = 1024;
 /** Tree connects of one session. */
 export const MAX_TREES = 1024;
+/** Byte-range locks that a process keeps, of all files that are open in it; 80 bytes each. */
+export const MAX_LOCKS = 262_144;
