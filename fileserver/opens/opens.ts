@@ -1,6 +1,13 @@
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
-import { type Break, Durability, type FileState, type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
+import {
+  type Break,
+  Durability,
+  type FileState,
+  type OpenRecord,
+  OplockLevel,
+  Outcome,
+} from '../../proto/generated/handles.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
 import type { Handles } from '../handles.ts';
 import type { Changes } from '../notify/changes.ts';
@@ -30,6 +37,9 @@ export interface OpensOptions {
   changes: Changes;
   log: Logger;
 }
+
+/** So long the table waits for the acknowledgement of a break, ms (MS-SMB2 3.3.2.1). */
+const BREAK_TIMEOUT_MS = 35_000;
 
 /** What CREATE knows of a new Open. */
 export interface NewOpen {
@@ -415,13 +425,31 @@ export class Opens implements OpenTable {
     const opens = shared ? [...shared.opens] : one ? [one] : [];
     // A reader elsewhere must find what was written here.
     for (const open of opens) if (!open.folder.volume.coherent && open.unstable) await this.#settleOne(open);
-    const open = opens.find(({ session }) => session?.connection.isOpen);
     if (shared && lease) {
       Object.assign(shared.lease, { epoch: lease.epoch, breaking: wanted.ackRequired });
       if (!wanted.ackRequired) shared.lease.state = lease.state;
     } else if (one && !wanted.ackRequired) one.record.oplock = wanted.toLevel;
-    const session = lease ? this.leases.sessionOf(wanted.clientGuid) : open?.session;
-    return session?.sendBreak(breakBody(wanted, open?.fileId ?? NO_OPEN)) ?? false;
+    return this.#sendBreak(wanted, performance.now() + BREAK_TIMEOUT_MS);
+  }
+
+  /** One that is lost with its channel is sent on another as long as it is waited for. */
+  #sendBreak(wanted: Break, untilMs: number): boolean {
+    const open = this.#byPersistent.get(wanted.openId);
+    const session = wanted.lease ? this.leases.sessionOf(wanted.clientGuid) : open?.session;
+    const lost = () => {
+      if (performance.now() < untilMs && this.#isBreaking(wanted)) this.#sendBreak(wanted, untilMs);
+    };
+    return session?.sendBreak(breakBody(wanted, open?.fileId ?? NO_OPEN), lost) ?? false;
+  }
+
+  /** The client has not answered the break, and it has not been overtaken by another. */
+  #isBreaking({ lease, clientGuid, openId, ackRequired }: Break): boolean {
+    if (lease) {
+      const now = this.leases.find(clientGuid, lease.key)?.lease;
+      return now?.epoch === lease.epoch && now.breaking === ackRequired;
+    }
+    const oplock = this.#byPersistent.get(openId)?.record.oplock;
+    return !ackRequired || oplock === OplockLevel.OPLOCK_EXCLUSIVE || oplock === OplockLevel.OPLOCK_BATCH;
   }
 }
 

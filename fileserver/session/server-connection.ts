@@ -21,6 +21,7 @@ import {
 } from '../../smb/wire/header.ts';
 import { answerSmb1Negotiate, negotiate } from '../commands/negotiate.ts';
 import { sessionSetup } from '../commands/session-setup.ts';
+import { BreakDelivery } from './break-delivery.ts';
 import { Call, type CallHost, type Chain } from './call.ts';
 import { FencedError } from './deadline-gate.ts';
 import { dispatch, needsTree } from './dispatch.ts';
@@ -45,6 +46,7 @@ import { type Reply, type Services, StatusError, statusReply } from './request.t
 import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
 import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
 import type { Channel, Session } from './session.ts';
+import { unacknowledgedBytes } from './tcp.ts';
 import type { Accounts, Usage } from './usage.ts';
 import { weightOf } from './weight.ts';
 
@@ -106,6 +108,7 @@ export class ServerConnection implements CallHost {
   #waitsForRequests = false;
   #waitsForTurn = false;
   #waitsForRoom = false;
+  readonly #breaks: BreakDelivery;
   #logonTimer: NodeJS.Timeout | undefined;
   #arrivalTimer: NodeJS.Timeout | undefined;
 
@@ -119,6 +122,7 @@ export class ServerConnection implements CallHost {
       this.#drain();
     });
     this.#socket = socket;
+    this.#breaks = new BreakDelivery(this, () => this.close('a break does not reach the client', true));
     this.id = id;
     this.remoteAddress = socket.remoteAddress ?? '';
     this.remote = `${socket.remoteAddress}:${socket.remotePort}`;
@@ -159,13 +163,26 @@ export class ServerConnection implements CallHost {
     return this.negotiated?.maxIoSize ?? 0;
   }
 
+  /** Transport.written */
+  get written(): number | undefined {
+    return this.#out.length > 0 ? undefined : this.#socket.bytesWritten;
+  }
+
+  /** Transport.acknowledged */
+  get acknowledged(): number | undefined {
+    const unacknowledged = unacknowledgedBytes(this.#socket);
+    if (unacknowledged === undefined) return undefined;
+    return this.#socket.bytesWritten - this.#socket.writableLength - unacknowledged;
+  }
+
   /** Whether sessions of this connection can be encrypted. */
   get canEncrypt(): boolean {
     return this.negotiated?.cipherId !== undefined;
   }
 
-  sendBreak(session: Session, body: Buffer): void {
+  sendBreak(session: Session, body: Buffer, lost: () => void): void {
     if (!this.isOpen) return;
+    this.#breaks.sent(() => session.channels.some(({ connection }) => connection !== this && connection.isOpen), lost);
     const lead = 4 + TRANSFORM_HEADER_SIZE;
     const bytes = Buffer.allocUnsafe(lead + HEADER_SIZE + body.length);
     bytes.set(body, lead + HEADER_SIZE);
@@ -823,6 +840,7 @@ export class ServerConnection implements CallHost {
     for (const session of this.#retired) session.closeKeys();
     this.#retired = [];
     this.server.connectionClosed(this);
+    this.#breaks.ended();
   }
 }
 

@@ -30,8 +30,9 @@ export interface Connection {
   /**
    * Sends an OPLOCK_BREAK notification (oplock or lease break, `body` from its StructureSize on): unsolicited, MessageId all
    * ones, never signed, encrypted where the session is (MS-SMB2 3.3.4.6, 3.3.4.7).
+   * @param lost called where it was sent but the connection ended before it arrived
    */
-  sendBreak(session: Session, body: Buffer): void;
+  sendBreak(session: Session, body: Buffer, lost: () => void): void;
   /**
    * Ends a session of this connection (LOGOFF). Resolves when its opens are disconnected or closed and the sidecar knows.
    * @param own 1 when the request that asks for it belongs to the session itself
@@ -117,14 +118,13 @@ export class Session {
   }
 
   /**
-   * Sends an OPLOCK_BREAK notification by any channel that is there (MS-SMB2 3.3.4.6, 3.3.4.7).
-   * @param preferred the connection to take if it is one of them
+   * Sends an OPLOCK_BREAK notification by the first channel that is there (MS-SMB2 3.3.4.6, 3.3.4.7).
+   * @param lost called where the channel ended before it arrived: another may be left
    * @returns false: there is none
    */
-  sendBreak(body: Buffer, preferred?: Connection): boolean {
-    const open = this.channels.filter(({ connection }) => connection.isOpen);
-    const channel = open.find(({ connection }) => connection === preferred) ?? open[0];
-    channel?.connection.sendBreak(this, body);
+  sendBreak(body: Buffer, lost: () => void): boolean {
+    const channel = this.channels.find(({ connection }) => connection.isOpen);
+    channel?.connection.sendBreak(this, body, lost);
     return channel !== undefined;
   }
 

@@ -80,6 +80,7 @@ const SEEK_HOLE = 4;
 const FICLONERANGE = 0x4020_940d;
 const FS_IOC_GETFLAGS = 0x8008_6601;
 const FS_IOC_SETFLAGS = 0x4008_6602;
+const SIOCOUTQ = 0x5411;
 /** FS_*_FL of FS_IOC_GETFLAGS. */
 export const FileFlag = { compress: 0x4 } as const;
 
@@ -131,6 +132,12 @@ function addressOf(buffer: Buffer): bigint {
     addresses.set(memory, base);
   }
   return base + BigInt(buffer.byteOffset);
+}
+
+/** Bytes that the kernel has of a TCP socket and that the other side has not acknowledged; negative: they are not known. */
+export function unsentBytes(fd: number): number {
+  const bytes = Buffer.alloc(4);
+  return native.ioctl(fd, SIOCOUTQ, bytes) < 0 ? -1 : bytes.readInt32LE(0);
 }
 
 const EPOCH_TICKS = 116_444_736_000_000_000n;
