@@ -1,7 +1,7 @@
 import type { OpenRecord } from '../../proto/generated/handles.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
-import type { Session } from '../session/session.ts';
+import type { Connection, Session } from '../session/session.ts';
 import type { TreeConnect } from '../session/tree-connect.ts';
 import type { DirectoryScan } from '../volume/directory-scan.ts';
 import type { Folder } from '../volume/folder.ts';
@@ -53,6 +53,8 @@ export class OpenFile {
   /** Of its client; undefined while it is disconnected. */
   session: Session | undefined;
   tree: TreeConnect | undefined;
+  /** Open.Connection: that its client made it by, or came back by. */
+  connection: Connection | undefined;
   /** The state of QUERY_DIRECTORY. */
   scan: DirectoryScan | undefined;
   /** Its data was changed through this open while somebody wanted to know. */

@@ -302,6 +302,7 @@ export class Opens implements OpenTable {
     if (session) this.#leaveSession(open, session);
     open.session = undefined;
     open.tree = undefined;
+    open.connection = undefined;
     await open.drained();
     if (open.scan) {
       await open.scan.close();
@@ -415,7 +416,7 @@ export class Opens implements OpenTable {
   }
 
   /**
-   * Tells a client of a break: of an oplock by the session of its open (MS-SMB2 3.3.4.6), of a lease by the first connection of its
+   * Tells a client of a break: of an oplock by the connection, or else the session, of its open (MS-SMB2 3.3.4.6), of a lease by the first connection of its
    * client (3.3.4.7). Resolves with false where there is none: whoever asked finds that in the table soon.
    */
   async deliverBreak(wanted: Break): Promise<boolean> {
@@ -436,10 +437,11 @@ export class Opens implements OpenTable {
   #sendBreak(wanted: Break, untilMs: number): boolean {
     const open = this.#byPersistent.get(wanted.openId);
     const session = wanted.lease ? this.leases.sessionOf(wanted.clientGuid) : open?.session;
+    const body = breakBody(wanted, open?.fileId ?? NO_OPEN);
     const lost = () => {
       if (performance.now() < untilMs && this.#isBreaking(wanted)) this.#sendBreak(wanted, untilMs);
     };
-    return session?.sendBreak(breakBody(wanted, open?.fileId ?? NO_OPEN), lost) ?? false;
+    return session?.sendBreak(body, lost, open?.connection) ?? false;
   }
 
   /** The client has not answered the break, and it has not been overtaken by another. */

@@ -120,10 +120,12 @@ export class Session {
   /**
    * Sends an OPLOCK_BREAK notification by the first channel that is there (MS-SMB2 3.3.4.6, 3.3.4.7).
    * @param lost called where the channel ended before it arrived: another may be left
+   * @param preferred the connection to take if it is there
    * @returns false: there is none
    */
-  sendBreak(body: Buffer, lost: () => void): boolean {
-    const channel = this.channels.find(({ connection }) => connection.isOpen);
+  sendBreak(body: Buffer, lost: () => void, preferred?: Connection): boolean {
+    const open = this.channels.filter(({ connection }) => connection.isOpen);
+    const channel = open.find(({ connection }) => connection === preferred) ?? open[0];
     channel?.connection.sendBreak(this, body, lost);
     return channel !== undefined;
   }

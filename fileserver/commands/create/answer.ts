@@ -30,6 +30,7 @@ export interface AnswerFacts {
 /** The successful answer (MS-SMB2 3.3.5.9): the same for a new open, a replay and a reconnect. */
 export function answerCreate(request: Request, open: OpenFile, wishes: Wishes, about: AnswerFacts): Reply {
   request.setCompoundFileId(open.fileId);
+  open.connection = request.connection;
   return reply(
     encodeCreateResponse({
       ...about.facts,
