@@ -90,7 +90,7 @@ test-integration: build ## parts against a real Redis, real clients, a real kube
 
 .PHONY: test-conformance
 test-conformance: build ## smbtorture, compared with test/conformance/expected.tsv
-	test/cluster/install-packages.sh redis clients
+	test/cluster/install-packages.sh redis clients conformance
 	$(node) test/conformance/run.ts
 
 .PHONY: test-faults

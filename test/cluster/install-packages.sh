@@ -10,6 +10,7 @@ packages_of() {
     cluster) echo etcd-server containerd runc containernetworking-plugins buildah debootstrap debian-archive-keyring nftables iptables \
       iproute2 conntrack procps kmod util-linux openssl curl ca-certificates jq ;;
     linux-client) echo qemu-system-x86 busybox-static cpio kmod ;;
+    conformance) echo btrfs-progs iproute2 iptables mount util-linux ;;
     workloads) echo git rsync sqlite3 gcc libc6-dev ;;
     volumes) echo bindfs e2fsprogs mount perl-base ;;
     metrics) echo prometheus ;;
@@ -18,7 +19,7 @@ packages_of() {
     *) return 1 ;;
   esac
 }
-groups='redis clients cluster linux-client workloads volumes metrics model browser'
+groups='redis clients cluster linux-client workloads conformance volumes metrics model browser'
 [ $# -ge 1 ] || { echo "usage: install-packages.sh GROUP..., of: $groups" >&2; exit 2; }
 wanted=()
 for group in "$@"; do

@@ -1,7 +1,7 @@
 // smbtorture against `holdfast serve`, compared with a table of expected outcomes: a test that stops passing fails the run.
 //   run.ts              what CI runs: all tests that expected.tsv lists as passing, and of the other variants those that
 //                       they can make a difference to
-//   run.ts VARIANT      the tests that pass with --plain, --continuously-available, --servers 2 or --encrypted
+//   run.ts VARIANT      the tests that pass with --plain, --continuously-available, --servers 2, --encrypted, --btrfs, --network
 //   run.ts --all        every test; prints what differs       (of one variant; --plain if none is named)
 //   run.ts --write      every test; writes the table anew (reasons are kept)
 //   run.ts NAME...      the tests whose names begin so
@@ -10,8 +10,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Expectation, readExpectations, writeExpectations } from './expectations.ts';
 import { listTests, type Result, smbdSeconds } from './smbtorture.ts';
-import { UnderTest } from './under-test.ts';
-import { type Variant, variants } from './variants.ts';
+import { type Variant, type VariantName, variants } from './variants.ts';
+import { type Runner, startRunner, Unavailable } from './within.ts';
 
 const { values: flags, positionals: wanted } = parseArgs({
   allowPositionals: true,
@@ -20,6 +20,8 @@ const { values: flags, positionals: wanted } = parseArgs({
     'continuously-available': { type: 'boolean', default: false },
     servers: { type: 'string', default: '1' },
     encrypted: { type: 'boolean', default: false },
+    btrfs: { type: 'boolean', default: false },
+    network: { type: 'boolean', default: false },
     all: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
     jobs: { type: 'string', default: '4' },
@@ -35,15 +37,18 @@ interface Run {
   regressions: Result[];
 }
 
-function chosenVariant(): Variant | undefined {
-  if (flags['continuously-available']) return variants.continuouslyAvailable;
-  if (flags.servers === '2') return variants.twoServers;
-  if (flags.encrypted) return variants.encrypted;
-  return flags.plain || everyTest ? variants.plain : undefined;
+function chosenVariant(): VariantName | undefined {
+  if (flags['continuously-available']) return 'continuouslyAvailable';
+  if (flags.servers === '2') return 'twoServers';
+  if (flags.encrypted) return 'encrypted';
+  if (flags.btrfs) return 'btrfs';
+  if (flags.network) return 'network';
+  return flags.plain || everyTest ? 'plain' : undefined;
 }
 
 /** Runs the tests of a variant side by side; what fails but passed before is run once more, with nothing beside it. */
-async function runVariant(variant: Variant, names: readonly string[]): Promise<Run> {
+async function runVariant(variantName: VariantName, names: readonly string[]): Promise<Run> {
+  const variant: Variant = variants[variantName];
   const expected = readExpectations(variant.expected);
   // The longest first, so that none is left to run alone at the end.
   const queue = names.toSorted((a, b) => smbdSeconds(b) - smbdSeconds(a));
@@ -51,7 +56,7 @@ async function runVariant(variant: Variant, names: readonly string[]): Promise<R
   const repeated: string[] = [];
   const jobs = Math.min(Number(flags.jobs), names.length);
   const startedAt = performance.now();
-  const work = async (server: UnderTest) => {
+  const work = async (server: Runner) => {
     for (let test = queue.shift(); test !== undefined; test = queue.shift()) {
       const result = await server.run(test);
       results.set(test, result);
@@ -60,15 +65,19 @@ async function runVariant(variant: Variant, names: readonly string[]): Promise<R
       if (results.size % 100 === 0) console.log(`${variant.name}: ${results.size} of ${names.length} tests`);
     }
   };
-  const servers: UnderTest[] = [];
+  const servers: Runner[] = [];
   try {
-    for (let i = 0; i < jobs; i++) servers.push(await UnderTest.start(variant));
+    for (let i = 0; i < jobs; i++) servers.push(await startRunner(variantName, variant));
     await Promise.all(servers.map(work));
     for (const test of repeated) {
       const result = (await servers[0]?.run(test)) as Result;
       results.set(test, result);
       report(result, expected);
     }
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error;
+    console.log(`smbtorture, ${variant.name}: cannot be had on this machine, not run`);
+    return { variant, results: [], regressions: [] };
   } finally {
     await Promise.all(servers.map((server) => server.stop()));
   }
@@ -97,6 +106,7 @@ function report({ test, outcome, seconds, reason }: Result, expected: Map<string
 function testsOf(variant: Variant, inCi: boolean): string[] {
   const expected = readExpectations(variant.expected);
   return listTests().filter((test) => {
+    if (variant.about && !variant.about.test(test)) return false;
     if (wanted.length > 0) return wanted.some((prefix) => test.startsWith(prefix));
     if (everyTest) return true;
     if (expected.get(test)?.outcome !== 'success') return false;
@@ -106,9 +116,9 @@ function testsOf(variant: Variant, inCi: boolean): string[] {
 
 const chosen = chosenVariant();
 const runs: Run[] = [];
-for (const variant of chosen ? [chosen] : Object.values(variants)) {
-  const tests = testsOf(variant, chosen === undefined);
-  if (tests.length > 0) runs.push(await runVariant(variant, tests));
+for (const name of chosen ? [chosen] : (Object.keys(variants) as VariantName[])) {
+  const tests = testsOf(variants[name], chosen === undefined);
+  if (tests.length > 0) runs.push(await runVariant(name, tests));
 }
 
 const results = runs.flatMap(({ variant, results }) => results.map((result) => ({ variant: variant.name, ...result })));

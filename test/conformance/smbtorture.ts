@@ -16,7 +16,7 @@ export interface Result {
  * A test may take this long, ms, or a multiple of what it takes with smbd where that is more: some wait for time-outs, some make thousands
  * of files.
  */
-const LEAST_LIMIT_MS = 180_000;
+const LEAST_LIMIT_MS = 300_000;
 const TIMES_SMBD = 4;
 
 /** The tests that need no hand work, each as one that can be run alone, with the seconds that Samba's own server took. */

@@ -10,6 +10,10 @@ export interface Variant {
   serveFlags: readonly string[];
   /** Of smbtorture. */
   tortureFlags: readonly string[];
+  /** The tests that it is about; all, where it does not say. */
+  about?: RegExp;
+  /** A script of this folder that makes the surroundings that servers and tests need, and runs a command in them. */
+  within?: string;
   /** Which of the tests that pass are run when CI runs all variants; what the variant changes nothing about is left out. */
   inCi: (test: string, smbdSeconds: number) => boolean;
 }
@@ -53,4 +57,26 @@ export const variants = {
     tortureFlags: ['--client-protection=encrypt'],
     inCi: (test) => /^smb2\.(connect|compound\.|rw|read|session\.(reconnect1|encryption))/.test(test),
   },
+  btrfs: {
+    name: 'btrfs',
+    expected: 'expected-btrfs.tsv',
+    servers: 1,
+    serveFlags: [],
+    tortureFlags: [],
+    about: /^smb2\.ioctl\.(compress_|dup_extents_|sparse_compressed$)/,
+    within: 'with-btrfs.sh',
+    inCi: () => true,
+  },
+  network: {
+    name: 'a network of its own',
+    expected: 'expected-network.tsv',
+    servers: 1,
+    serveFlags: ['--port', '445'],
+    tortureFlags: ['--option=torture:use_iptables=yes', '--option=torture:iptables_command=/usr/sbin/iptables'],
+    about: /^smb2\.(multichannel\.|oplock\.batch22b$|replay\.dhv2-pending3.*-sane$)/,
+    within: 'with-network.sh',
+    inCi: (test) => /^smb2\.(multichannel\.(bugs|\w+\.test2$)|replay\.dhv2-pending3n-vs-lease)/.test(test),
+  },
 } satisfies Record<string, Variant>;
+
+export type VariantName = keyof typeof variants;
