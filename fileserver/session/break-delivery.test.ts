@@ -38,14 +38,38 @@ describe('the notifications of breaks on their way', () => {
     expect(lost).toHaveBeenCalledTimes(1);
   });
 
-  test('a client that has no other channel is left to TCP, until it has one', () => {
+  test('a client that has no other channel gets more time, until it has one', () => {
     let hasOther = false;
     delivery.sent(() => hasOther, lost);
-    jest.advanceTimersByTime(20_000);
+    jest.advanceTimersByTime(19_000);
     expect(giveUp).not.toHaveBeenCalled();
     hasOther = true;
     jest.advanceTimersByTime(500);
     expect(giveUp).toHaveBeenCalled();
+  });
+
+  test('a client that cannot be reached by its only channel is taken for gone', () => {
+    delivery.sent(() => false, lost);
+    jest.advanceTimersByTime(21_000);
+    expect(giveUp).toHaveBeenCalled();
+  });
+
+  test('a client that takes in what lies before it gets more time', () => {
+    delivery.sent(() => true, lost);
+    for (let i = 0; i < 90; i++) {
+      jest.advanceTimersByTime(1_000);
+      transport.acknowledged = i;
+    }
+    expect(giveUp).not.toHaveBeenCalled();
+    jest.advanceTimersByTime(5_000);
+    expect(giveUp).toHaveBeenCalled();
+  });
+
+  test('where TCP does not say what has arrived, nothing is given up', () => {
+    transport.acknowledged = undefined;
+    delivery.sent(() => true, lost);
+    jest.advanceTimersByTime(60_000);
+    expect(giveUp).not.toHaveBeenCalled();
   });
 
   test('what is acknowledged of later bytes does not count, nor do bytes that were not handed over', () => {

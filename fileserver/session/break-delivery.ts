@@ -1,5 +1,7 @@
-/** TCP has to bring a notification to its client within so long, ms, where the client can be told on another channel. */
+/** With a notification on its way, TCP may bring nothing to the client for so long, ms, where it can be told on another channel. */
 const DELIVERY_MS = 3000;
+/** And so long where it has no other: about what Windows' TCP waits before it takes a connection for lost. */
+const ONLY_CHANNEL_MS = 20_000;
 const CHECK_MS = 500;
 
 /** What is known of a connection's bytes, counted from its beginning. */
@@ -22,13 +24,16 @@ interface OnItsWay {
 /**
  * The notifications of breaks that a connection has not brought to its client yet. Unlike a response nobody asks for them again: one that is
  * lost with its connection, or that TCP cannot deliver while others wait for the client, is sent on another channel (MS-SMB2 3.3.4.6,
- * 3.3.4.7).
+ * 3.3.4.7). A client that cannot be reached at all is taken for gone (3.3.7.1).
  */
 export class BreakDelivery {
   readonly #transport: Transport;
   /** Ends the connection: its channels are taken for lost. */
   readonly #giveUp: () => void;
   #onTheirWay: OnItsWay[] = [];
+  /** What was acknowledged last, and when it was less. */
+  #acknowledged: number | undefined;
+  #progressMs = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(transport: Transport, giveUp: () => void) {
@@ -54,11 +59,17 @@ export class BreakDelivery {
     this.#onTheirWay = this.#onTheirWay.filter(
       ({ end }) => end === undefined || (acknowledged !== undefined && acknowledged < end),
     );
-    const lateMs = performance.now() - DELIVERY_MS;
+    const nowMs = performance.now();
+    // A slow network is not a dead one.
+    if (acknowledged !== this.#acknowledged) this.#progressMs = nowMs;
+    this.#acknowledged = acknowledged;
+    const isLate = ({ sinceMs, hasOther }: OnItsWay) =>
+      nowMs - Math.max(sinceMs, this.#progressMs) >= (hasOther() ? DELIVERY_MS : ONLY_CHANNEL_MS) &&
+      acknowledged !== undefined;
     if (this.#onTheirWay.length === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
-    } else if (this.#onTheirWay.some(({ sinceMs, hasOther }) => sinceMs <= lateMs && hasOther())) {
+    } else if (this.#onTheirWay.some(isLate)) {
       this.#giveUp();
     }
   }
