@@ -104,6 +104,7 @@ export class LocalCluster {
         'maxmemory-policy noeviction',
         'hash-max-listpack-entries 16', // records of files in one piece, as operator/resources/redis.ts has it
         'hash-max-listpack-value 1024',
+        'latency-tracking no',
         'save ""',
         'loglevel warning',
         '',

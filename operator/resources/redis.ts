@@ -27,6 +27,7 @@ export function redisConfiguration(cluster: FileServerCluster, password: string)
     'save ""',
     'maxmemory-policy noeviction',
     ...COMPACT_RECORDS,
+    'latency-tracking no', // a clock and a histogram for each command within a script; the sidecar measures scripts itself
     'tcp-keepalive 30',
     'logfile ""',
   ].join('\n')}\n`;

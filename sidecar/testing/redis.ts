@@ -58,8 +58,10 @@ export class TestRedis {
     const port = this.#options.tls ? ['--port', '0', '--tls-port', String(this.port)] : ['--port', String(this.port)];
     const given = [...port, '--bind', '127.0.0.1', '--save', '', '--dir', this.folder];
     const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--loglevel', 'warning'];
-    const compact = ['--hash-max-listpack-entries', '16', '--hash-max-listpack-value', '1024']; // as the operator's
-    const all = [...given, ...durable, ...compact, ...(this.#options.settings ?? []), ...settings];
+    const asOperators = '--hash-max-listpack-entries 16 --hash-max-listpack-value 1024 --latency-tracking no'.split(
+      ' ',
+    );
+    const all = [...given, ...durable, ...asOperators, ...(this.#options.settings ?? []), ...settings];
     this.#process = spawn('redis-server', all, { stdio: 'ignore' });
     await until(() => this.#answers(), 10_000);
   }
