@@ -7,6 +7,7 @@
 set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 64; }
 command -v mkfs.btrfs >/dev/null || { echo "with-btrfs.sh: mkfs.btrfs is missing: apt-get install btrfs-progs" >&2; exit 69; }
+unshare --mount true || { echo "with-btrfs.sh: no mount namespace can be made here" >&2; exit 69; }
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 truncate -s 4G "$folder/image"

@@ -5,6 +5,7 @@
 # Needs root, ip and iptables. Ends with 69 where that cannot be had.
 set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+unshare --net true || { echo "with-network.sh: no network namespace can be made here" >&2; exit 69; }
 exec unshare --net bash -c '
   ip link set lo up && /usr/sbin/iptables -L >/dev/null || { echo "with-network.sh: no loopback interface or no iptables" >&2; exit 69; }
   exec "$@"
