@@ -166,6 +166,20 @@ export function checkClusterConfig(input: unknown): ClusterConfig {
   };
 }
 
+/**
+ * Reads and checks a file that holds the part `store` of a configuration alone.
+ * @throws HoldfastError with code CONFIG
+ */
+export function readStoreConfig(path: string): StoreConfig {
+  try {
+    return storeConfig(object(JSON.parse(readFileSync(path, 'utf8')), 'the file'));
+  } catch (error) {
+    throw new HoldfastError('CONFIG', `the store's configuration ${path} cannot be used: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
 function limitsConfig(l: Record<string, unknown>): LimitsConfig {
   const limits: LimitsConfig = counts(l, SERVER_LIMITS, 'limits');
   if (l.perUser !== undefined)

@@ -5,7 +5,7 @@ import { connect, createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createAuthority, issueCertificate } from '../common/certificates.ts';
-import type { ClusterConfig } from '../common/config.ts';
+import type { ClusterConfig, StoreConfig } from '../common/config.ts';
 import { HoldfastError } from '../common/errors.ts';
 import type { Logger } from '../common/logging.ts';
 import { delay } from '../common/time.ts';
@@ -34,6 +34,8 @@ export interface LocalClusterOptions {
   anonymousIpc: boolean;
   leaseDurationMs: number;
   durability: 'Always' | 'EverySecond';
+  /** A store that somebody else runs, and the file with its password; undefined: a private Redis is started. */
+  store?: { config: StoreConfig; passwordFile: string | undefined };
   /** Folder for the store, sockets and keys; private to this cluster. */
   stateDirectory: string;
 }
@@ -61,8 +63,9 @@ export class LocalCluster {
    * @throws HoldfastError REDIS_MISSING, PORT_IN_USE, NOT_READY
    */
   async start(signal: AbortSignal, readyWithinMs: number): Promise<void> {
-    const redisServer = findProgram('redis-server');
-    if (!redisServer) {
+    const { store } = this.#options;
+    const redisServer = store ? undefined : findProgram('redis-server');
+    if (!store && !redisServer) {
       throw new HoldfastError(
         'REDIS_MISSING',
         'no redis-server is installed, and the handle state lives in one: install it (Debian, Ubuntu: apt-get install redis-server)',
@@ -70,9 +73,12 @@ export class LocalCluster {
     }
     const { port, servers } = this.#options;
     for (let i = 0; i < servers; i++) await assertPortFree(port + i);
-    const redisPort = await freePort();
-    this.#startRedis(redisServer, redisPort);
-    await this.#writeShared(redisPort);
+    if (redisServer) {
+      const redisPort = await freePort();
+      this.#startRedis(redisServer, redisPort);
+      const durability = { mode: this.#options.durability };
+      await this.#writeShared({ mode: 'Standalone', addresses: [`${HOST}:${redisPort}`], durability });
+    } else if (store) await this.#writeShared(store.config);
     for (let i = 0; i < servers; i++) await this.#startServer(i, port + i);
     await Promise.all(this.#fileServers.map((server) => this.#ready(server, signal, readyWithinMs)));
   }
@@ -115,7 +121,7 @@ export class LocalCluster {
     this.#redis.push(redis);
   }
 
-  async #writeShared(redisPort: number): Promise<void> {
+  async #writeShared(store: StoreConfig): Promise<void> {
     const options = this.#options;
     const config: ClusterConfig = {
       clusterId: clusterIdOf(options.directory),
@@ -139,11 +145,7 @@ export class LocalCluster {
       },
       handles: { persistentTimeoutMs: 300_000, durableTimeoutMs: 60_000 },
       failover: { leaseDurationMs: options.leaseDurationMs, writeSettleMs: 1000 },
-      store: {
-        mode: 'Standalone',
-        addresses: [`${HOST}:${redisPort}`],
-        durability: { mode: options.durability },
-      },
+      store,
     };
     writeFileSync(this.#path('config.json'), `${JSON.stringify(config, null, 2)}\n`);
     mkdirSync(this.#path('users'), { recursive: true, mode: 0o700 });
@@ -163,18 +165,21 @@ export class LocalCluster {
     const sidecarMetricsPort = await freePort();
     const metricsPort = await freePort();
     const shared = ['--config', this.#path('config.json'), '--run-dir', runDirectory];
+    const { store } = this.#options;
+    const passwordFile = store ? store.passwordFile : this.#path('store-password');
     const sidecar = this.#part(
       `sidecar-${index}`,
       'sidecar',
       [
         ...shared,
         ...['--listen', `${HOST}:${peerPort}`, '--advertise', `${HOST}:${peerPort}`],
-        ...['--tls-dir', this.#path('tls'), '--store-password-file', this.#path('store-password')],
+        ...['--tls-dir', this.#path('tls'), ...(passwordFile ? ['--store-password-file', passwordFile] : [])],
         ...['--server-id', randomUUID(), '--pod', `local-${index}`, '--metrics', `${HOST}:${sidecarMetricsPort}`],
       ],
       { address: `${HOST}:${peerPort}`, metrics: `${HOST}:${sidecarMetricsPort}`, runDirectory },
-      // This cluster's id is new, so there is nobody whose state could still come. A sidecar that is started again does not know that.
-      ['--new-store'],
+      // In a Redis that was started just now there is nobody whose state could still come. A sidecar that is started again does not know
+      // that, and of a Redis that was there before nobody does.
+      store ? [] : ['--new-store'],
     );
     const fileServer = this.#part(
       `fileserver-${index}`,

@@ -3,10 +3,11 @@ import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { readStoreConfig } from '../common/config.ts';
 import { HoldfastError, reasonOf } from '../common/errors.ts';
 import { createLogger } from '../common/logging.ts';
 import { parseDurationMs } from '../common/time.ts';
-import { LocalCluster } from './local-cluster.ts';
+import { LocalCluster, type LocalClusterOptions } from './local-cluster.ts';
 
 const READY_WITHIN_MS = 60_000;
 const MAX_SERVERS = 32;
@@ -24,6 +25,8 @@ interface Flags {
   anonymousIpc: boolean;
   leaseDuration: number;
   durability: 'Always' | 'EverySecond';
+  store?: string;
+  storePasswordFile?: string;
   stateDir?: string;
 }
 
@@ -67,6 +70,11 @@ const program = new Command('holdfast serve')
   .addOption(
     new Option('--durability <mode>', 'of the handle state').choices(['Always', 'EverySecond']).default('Always'),
   )
+  .option(
+    '--store <file>',
+    'JSON that names a Redis which is there already, instead of a private one: {"mode": "Standalone", "Sentinel" or "Cluster", "addresses": ["HOST:PORT"], "durability": {"mode": "Always"}}; docs/store.md has all of it',
+  )
+  .option('--store-password-file <file>', 'file with the password of that Redis')
   .option('--state-dir <dir>', 'where store, sockets and keys are kept (default: a folder that is removed at the end)')
   .action(run);
 
@@ -88,9 +96,11 @@ async function run(directory: string, flags: Flags): Promise<void> {
     }
     state = flags.stateDir ? resolve(flags.stateDir) : mkdtempSync(join(tmpdir(), 'holdfast-'));
     mkdirSync(state, { recursive: true, mode: 0o700 });
+    const { store: _file, storePasswordFile: _passwordFile, ...plain } = flags;
     cluster = new LocalCluster(
       {
-        ...flags,
+        ...plain,
+        ...storeOf(flags),
         directory: shared,
         shareName: flags.share,
         users,
@@ -119,6 +129,12 @@ async function run(directory: string, flags: Flags): Promise<void> {
   }
   // Signal handlers and timers of libraries must not keep a finished process alive.
   process.exit();
+}
+
+function storeOf({ store, storePasswordFile }: Flags): Pick<LocalClusterOptions, 'store'> {
+  if (store === undefined) return {};
+  const passwordFile = storePasswordFile === undefined ? undefined : resolve(storePasswordFile);
+  return { store: { config: readStoreConfig(store), passwordFile } };
 }
 
 function assertFolder(path: string): void {

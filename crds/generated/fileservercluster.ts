@@ -217,6 +217,15 @@ export interface FileServerClusterSpec {
           key: string;
         };
         /**
+         * A kubernetes.io/tls Secret of the same namespace (tls.crt and tls.key), where Redis asks its clients for certificates.
+         */
+        clientSecretRef?: {
+          /**
+           * The Secret's name.
+           */
+          name: string;
+        };
+        /**
          * The name that the certificate must carry, where it differs from the address.
          */
         serverName?: string;

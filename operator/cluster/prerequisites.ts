@@ -56,7 +56,9 @@ export class Prerequisites {
     const users = await this.#find<V1Secret>(SECRETS, namespace, spec.users.secretRef.name);
     problems.push(...usersProblems(spec.users.secretRef.name, users));
     const { external } = spec.state;
-    for (const ref of [external?.secretRef, external?.tls?.caSecretRef]) {
+    const client = external?.tls?.clientSecretRef;
+    const certificate = client && ['tls.crt', 'tls.key'].map((key) => ({ name: client.name, key }));
+    for (const ref of [external?.secretRef, external?.tls?.caSecretRef, ...(certificate ?? [])]) {
       if (!ref) continue;
       const secret = await this.#find<V1Secret>(SECRETS, namespace, ref.name);
       if (secret === undefined || secret.data?.[ref.key] === undefined) {

@@ -11,6 +11,9 @@ export const volumePath = (volume: string): string => `/volumes/${volume}`;
 /** Where the authority of an external store is mounted in the sidecar's container. */
 export const STORE_CA_FOLDER = '/etc/holdfast/store-ca';
 
+/** Where the certificate is mounted there by which an external store knows its clients. */
+export const STORE_CLIENT_FOLDER = '/etc/holdfast/store-client';
+
 /** What file servers and sidecars of the cluster share (common/config.ts). */
 export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
   const { spec } = cluster;
@@ -66,6 +69,9 @@ function storeConfig(cluster: FileServerCluster): StoreConfig {
         : {
             tls: {
               ...(tls.caSecretRef ? { caFile: `${STORE_CA_FOLDER}/ca.crt` } : {}),
+              ...(tls.clientSecretRef
+                ? { certFile: `${STORE_CLIENT_FOLDER}/tls.crt`, keyFile: `${STORE_CLIENT_FOLDER}/tls.key` }
+                : {}),
               ...(tls.serverName ? { serverName: tls.serverName } : {}),
             },
           }),

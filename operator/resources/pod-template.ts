@@ -8,7 +8,7 @@ import type {
 } from '@kubernetes/client-node';
 import { parseDurationMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
-import { restartHash, STORE_CA_FOLDER, shortHash, volumePath } from './cluster-config.ts';
+import { restartHash, STORE_CA_FOLDER, STORE_CLIENT_FOLDER, shortHash, volumePath } from './cluster-config.ts';
 import { LABELS, labelsOf, nameOf, namesOf, PORTS, REDIS_PASSWORD_KEY, selectorOf } from './names.ts';
 
 const RUN_FOLDER = '/run/holdfast';
@@ -189,6 +189,7 @@ function sidecar(cluster: FileServerCluster, image: string): V1Container {
       mount('tmp', '/tmp'),
       ...(hasPassword ? [mount('store', STORE_FOLDER, true)] : []),
       ...(state.external?.tls?.caSecretRef ? [mount('store-ca', STORE_CA_FOLDER, true)] : []),
+      ...(state.external?.tls?.clientSecretRef ? [mount('store-client', STORE_CLIENT_FOLDER, true)] : []),
     ],
   };
 }
@@ -225,6 +226,9 @@ function volumes(cluster: FileServerCluster): V1Volume[] {
             secret: { secretName: authority.name, defaultMode, items: [{ key: authority.key, path: 'ca.crt' }] },
           },
         ]
+      : []),
+    ...(external?.tls?.clientSecretRef
+      ? [{ name: 'store-client', secret: { secretName: external.tls.clientSecretRef.name, defaultMode } }]
       : []),
     { name: 'run', emptyDir: { medium: 'Memory', sizeLimit: '16Mi' } },
     { name: 'tmp', emptyDir: { sizeLimit: '64Mi' } },

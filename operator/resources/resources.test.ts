@@ -35,7 +35,7 @@ describe('config.json', () => {
       addresses: ['s:26379'],
       masterName: 'main',
       username: 'holdfast',
-      tls: { caSecretRef: { name: 'ca', key: 'ca.crt' } },
+      tls: { caSecretRef: { name: 'ca', key: 'ca.crt' }, clientSecretRef: { name: 'client' } },
       durability: { mode: 'Replicated' as const, replicas: 1 },
     };
     expect(
@@ -45,7 +45,11 @@ describe('config.json', () => {
       addresses: ['s:26379'],
       masterName: 'main',
       username: 'holdfast',
-      tls: { caFile: '/etc/holdfast/store-ca/ca.crt' },
+      tls: {
+        caFile: '/etc/holdfast/store-ca/ca.crt',
+        certFile: '/etc/holdfast/store-client/tls.crt',
+        keyFile: '/etc/holdfast/store-client/tls.key',
+      },
       durability: { mode: 'Replicated', replicas: 1 },
     });
   });
@@ -98,6 +102,22 @@ describe('the pod', () => {
         .sort();
     expect(mounts('sidecar')).toEqual(['config', 'run', 'store', 'tls', 'tmp']);
     expect(mounts('fileserver')).toEqual(['config', 'run', 'tmp', 'users', 'volume-data']);
+  });
+
+  test("an external store's secrets are files of the sidecar alone", () => {
+    const external = {
+      mode: 'Cluster' as const,
+      addresses: ['redis:6379'],
+      secretRef: { name: 'redis-password', key: 'password' },
+      tls: { caSecretRef: { name: 'ca', key: 'ca.crt' }, clientSecretRef: { name: 'client' } },
+      durability: { mode: 'Always' as const },
+    };
+    const spec = { state: { external } };
+    const mounts = (name: string) => container(name, spec)?.volumeMounts?.map((mount) => mount.name) ?? [];
+    expect(mounts('sidecar')).toEqual(expect.arrayContaining(['store', 'store-ca', 'store-client']));
+    expect(mounts('fileserver').filter((name) => name.startsWith('store'))).toEqual([]);
+    expect(container('sidecar', spec)?.args).toContain('--store-password-file');
+    expect(JSON.stringify(container('sidecar', spec)?.env)).not.toContain('redis-password');
   });
 
   test('an external store without a password needs no file for it', () => {

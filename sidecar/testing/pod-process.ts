@@ -5,8 +5,7 @@ import { createInterface } from 'node:readline';
 import type { TestCluster } from './cluster.ts';
 import { freePort, until } from './redis.ts';
 
-const MAIN = new URL('../main.ts', import.meta.url).pathname;
-const FILE_SERVER = new URL('./file-server-main.ts', import.meta.url).pathname;
+const ROOT = new URL('../../', import.meta.url).pathname;
 
 /** A pod whose sidecar and file server are processes of their own: they can be stopped, and have a share of the machine like others. */
 export class PodProcess {
@@ -17,7 +16,11 @@ export class PodProcess {
   readonly #cluster: TestCluster;
   readonly #processes: ChildProcess[] = [];
 
-  constructor(cluster: TestCluster, name: string) {
+  readonly #root: string;
+
+  /** @param root the source tree that its programs are from */
+  constructor(cluster: TestCluster, name: string, root = ROOT) {
+    this.#root = root;
     this.#cluster = cluster;
     this.name = name;
     this.runDir = join(cluster.folder, name);
@@ -31,9 +34,15 @@ export class PodProcess {
     const address = `127.0.0.1:${await freePort()}`;
     const places = ['--config', config, '--run-dir', this.runDir, '--tls-dir', this.#cluster.tlsDir];
     const names = ['--listen', address, '--advertise', address, '--server-id', `uid-${this.name}`, '--pod', this.name];
-    this.#spawn([MAIN, ...places, ...names, '--new-store']);
+    const sidecar = this.#spawn([join(this.#root, 'sidecar/main.ts'), ...places, ...names, '--new-store']);
+    sidecar.stdout?.resume();
     await until(() => existsSync(join(this.runDir, 'server-id')), 30_000); // written when it listens
-    const server = this.#spawn([FILE_SERVER, this.runDir, String(sessionId), ...files]);
+    const server = this.#spawn([
+      join(this.#root, 'sidecar/testing/file-server-main.ts'),
+      this.runDir,
+      String(sessionId),
+      ...files,
+    ]);
     const lines = createInterface({ input: server.stdout as NodeJS.ReadableStream });
     await new Promise<void>((resolve, reject) => {
       lines.on('line', (line) => {
@@ -52,7 +61,6 @@ export class PodProcess {
   #spawn(args: string[]): ChildProcess {
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#processes.push(child);
-    if (args[0] === MAIN) child.stdout?.resume();
     return child;
   }
 }

@@ -1,5 +1,11 @@
-import { describe, expect, test } from '@jest/globals';
+import { cpSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from '@jest/globals';
+import type { StoreConfig } from '../../common/config.ts';
 import { delay } from '../../common/time.ts';
+import type { TestRedis } from '../../sidecar/testing/redis.ts';
+import { SentinelSet } from '../../sidecar/testing/redis-sets.ts';
 import { eventually } from '../cluster/shell.ts';
 import { History } from '../history/history.ts';
 import { expectSound, RecordedFile, recordVolume } from './recorded.ts';
@@ -7,8 +13,11 @@ import { onStage, SOON_MS, type Stage } from './stage.ts';
 
 const FILES = 6;
 const SLOTS = 4;
-const PAUSE_MS = 10_000;
+/** With HOLDFAST_LONG_FAULTS as long as peers ever promise one another not to fence. */
+const PAUSE_MS = process.env.HOLDFAST_LONG_FAULTS ? 30_000 : 10_000;
 const WRITES = 5;
+/** What the private Redis has on its disk. It is read once, when Redis starts. */
+const appendOnly = (stage: Stage) => join(stage.stateDirectory, 'redis', 'appendonlydir');
 
 /** Two clients at two servers, each writing through several handles one block after another. */
 class Writers {
@@ -66,7 +75,7 @@ async function expectAllHeld(stage: Stage, writers: Writers): Promise<void> {
 }
 
 describe('Redis', () => {
-  test('stands still for 10 s while clients write: they wait, nothing fails, no handle is lost', async () => {
+  test('stands still while clients write: they wait, nothing fails, no handle is lost', async () => {
     await onStage(2, async (stage) => {
       const writers = new Writers();
       await writers.start(stage);
@@ -109,5 +118,80 @@ describe('Redis', () => {
       await writers.end();
       await expectAllHeld(stage, writers);
     });
+  }, 150_000);
+
+  test('is killed and comes back empty: nothing is lost', async () => {
+    await onStage(2, async (stage) => {
+      const writers = new Writers();
+      await writers.start(stage);
+      await writers.goOn();
+
+      rmSync(appendOnly(stage), { recursive: true });
+      await stage.serving.kill('redis');
+      await writers.goOn(SOON_MS * 2);
+      await writers.end();
+      await expectAllHeld(stage, writers);
+    });
+  }, 150_000);
+
+  test('comes back with an old copy of its data: opens and locks that are newer are kept, what was closed since is not back', async () => {
+    await onStage(2, async (stage) => {
+      const closing = await stage.raw(0);
+      const closed = await closing.open('closed-since', { shareAccess: 0 });
+      const copy = `${appendOnly(stage)}-copy`;
+      cpSync(appendOnly(stage), copy, { recursive: true });
+      await closing.closeFile(closed);
+      const writers = new Writers();
+      await writers.start(stage);
+      await writers.goOn();
+
+      rmSync(appendOnly(stage), { recursive: true });
+      renameSync(copy, appendOnly(stage));
+      await stage.serving.kill('redis');
+      await writers.goOn(SOON_MS * 2);
+      await writers.end();
+      await expectAllHeld(stage, writers);
+      await (await stage.raw(1)).open('closed-since', { shareAccess: 0 });
+    });
+  }, 150_000);
+});
+
+describe('a Redis that somebody else runs', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-store-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** Flags that name it. */
+  function at(config: StoreConfig, password?: string): string[] {
+    writeFileSync(join(folder, 'store.json'), JSON.stringify(config));
+    const flags = ['--store', join(folder, 'store.json')];
+    if (password === undefined) return flags;
+    writeFileSync(join(folder, 'password'), password);
+    return [...flags, '--store-password-file', join(folder, 'password')];
+  }
+
+  test('fails over to a replica without the last writes: nothing is lost', async () => {
+    const set = await SentinelSet.start(1);
+    try {
+      const { sentinels, masterName, password } = set;
+      const durability = { mode: 'Always' } as const;
+      const flags = at({ mode: 'Sentinel', addresses: sentinels, masterName, durability }, password);
+      await onStage(
+        2,
+        async (stage) => {
+          const [replica] = await set.replicas();
+          await set.cutReplication(replica as TestRedis);
+          const writers = new Writers();
+          await writers.start(stage); // opens and locks that the replica never hears of
+          await writers.goOn();
+          await set.failOver();
+          await writers.goOn(SOON_MS * 2);
+          await writers.end();
+          await expectAllHeld(stage, writers);
+        },
+        flags,
+      );
+    } finally {
+      await set.stop();
+    }
   }, 150_000);
 });
