@@ -7,11 +7,12 @@ import { parseWirePath, type WirePath } from '../volume/names.ts';
 import { wishesOf } from './create/contexts.ts';
 import type { CreateAsk } from './create/create-ask.ts';
 import { createNew, type Missing } from './create/create-new.ts';
-import { expectedIoFlags, LookAgain, openExisting } from './create/open-existing.ts';
+import { expectedIoFlags, openExisting } from './create/open-existing.ts';
 import { openStream } from './create/open-stream.ts';
 import { checkParameters, createsMissing } from './create/parameters.ts';
 import { claimOf, reclaim } from './create/reconnect.ts';
 import { onceForGuid } from './create/replay.ts';
+import { LookAgain } from './look-again.ts';
 import { onVolume } from './open-of.ts';
 import { statusOfPathProblem } from './path-status.ts';
 

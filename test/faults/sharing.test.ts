@@ -1,6 +1,7 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { SmbError } from '../../client/errors.ts';
 import {
   CreateDisposition,
   CreateOptions,
@@ -16,6 +17,8 @@ import { SOON_MS, Stage } from './stage.ts';
 const CALM_LEASE = ['--lease-duration', '5s'];
 const READ = FileAccess.FILE_GENERIC_READ;
 const SHARED_LOCK = LockFlags.SHARED_LOCK | LockFlags.FAIL_IMMEDIATELY;
+/** How often two servers are let at the same thing at once. */
+const RACES = 20;
 let stage: Stage;
 
 beforeAll(async () => {
@@ -172,6 +175,76 @@ describe('two clients at two servers', () => {
       );
       const refused = opened.filter((one) => typeof one === 'string');
       expect(refused).toEqual(['STATUS_OBJECT_NAME_COLLISION']);
+    }
+  }, 60_000);
+
+  test('two servers that give files names that differ in case at once: one of them is told that the name is taken', async () => {
+    await stage.ready();
+    const clients = [await stage.client(0), await stage.client(1)];
+    for (let i = 0; i < RACES; i++) {
+      const goals = [`Goal-${i}`, `gOAL-${i}`];
+      for (const [k, client] of clients.entries()) {
+        await (await client.open(`mover-${i}-${k}`, { access: 'write', disposition: 'create' })).close();
+      }
+      const moved = await Promise.allSettled(
+        clients.map((client, k) => client.rename(`mover-${i}-${k}`, goals[k] as string)),
+      );
+      const refused = moved.flatMap((one) => (one.status === 'rejected' ? [(one.reason as SmbError).code] : []));
+      expect(refused).toEqual(['STATUS_OBJECT_NAME_COLLISION']);
+      const found = readdirSync(stage.serving.directory).filter((name) => name.toLowerCase() === `goal-${i}`);
+      expect(found).toHaveLength(1);
+    }
+  }, 60_000);
+
+  test('a file that one server removes while the other opens it: whoever has it open has one that is there', async () => {
+    await stage.ready();
+    const [here, there] = [await stage.raw(0), await stage.raw(1)];
+    const seen = new Set<string>();
+    for (let i = 0; i < RACES; i++) {
+      const path = `removed-${i}`;
+      const mine = await here.open(path, { access: READ_WRITE | FileAccess.DELETE });
+      expect(await here.setDeletePending(mine)).toBe('STATUS_SUCCESS');
+      const [closed, theirs] = await Promise.all([here.closeFile(mine), there.tryOpen(path)]);
+      expect(closed).toBe('STATUS_SUCCESS');
+      if (typeof theirs === 'string') {
+        expect(theirs).toBe('STATUS_DELETE_PENDING');
+        expect(existsSync(join(stage.serving.directory, path))).toBe(false);
+        seen.add('refused');
+        continue;
+      }
+      // It came after the removal, and made a new file.
+      expect(await there.write(theirs, 0, Buffer.from('new'))).toBe('STATUS_SUCCESS');
+      expect(readFileSync(join(stage.serving.directory, path), 'utf8')).toBe('new');
+      expect(await there.closeFile(theirs)).toBe('STATUS_SUCCESS');
+      seen.add('made anew');
+    }
+    process.stdout.write(`opens of a file that is being removed: ${[...seen].join(', ')}\n`);
+  }, 60_000);
+
+  test('a directory that one server renames while the other opens a file beneath it: one of the two is refused', async () => {
+    await stage.ready();
+    const [mover, opener] = [await stage.client(0), await stage.raw(1)];
+    for (let i = 0; i < RACES; i++) {
+      const [from, to] = [`directory-${i}`, `directory-${i}-moved`];
+      await mover.mkdir(from);
+      await (await mover.open(`${from}\\file`, { access: 'write', disposition: 'create' })).close();
+      const [moved, opened] = await Promise.all([
+        mover.rename(from, to).then(
+          () => 'moved',
+          (error: SmbError) => error.code,
+        ),
+        opener.tryOpen(`${from}\\file`, { disposition: CreateDisposition.OPEN }),
+      ]);
+      if (moved === 'moved') {
+        expect(opened).toBe('STATUS_OBJECT_PATH_NOT_FOUND');
+        expect(existsSync(join(stage.serving.directory, to, 'file'))).toBe(true);
+        continue;
+      }
+      expect(moved).toBe('STATUS_ACCESS_DENIED');
+      if (typeof opened === 'string') throw new Error(`both were refused: ${opened}`);
+      expect(await opener.write(opened, 0, Buffer.from('here'))).toBe('STATUS_SUCCESS');
+      expect(readFileSync(join(stage.serving.directory, from, 'file'), 'utf8')).toBe('here');
+      expect(await opener.closeFile(opened)).toBe('STATUS_SUCCESS');
     }
   }, 60_000);
 });

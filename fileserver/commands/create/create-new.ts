@@ -19,12 +19,13 @@ import { foldedName } from '../../volume/names.ts';
 import { checked, Errno, O, type Stat } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { compress } from '../ioctl/compression.ts';
+import { LookAgain } from '../look-again.ts';
 import { type AnswerFacts, answerCreate } from './answer.ts';
 import { newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { Wishes } from './contexts.ts';
 import type { CreateAsk } from './create-ask.ts';
 import { lacksEaKnowledge } from './ea-knowledge.ts';
-import { LookAgain, reserveSpace } from './open-existing.ts';
+import { reserveSpace } from './open-existing.ts';
 import { grantedAccess } from './parameters.ts';
 
 /** A name that is free, in a directory that is there. */

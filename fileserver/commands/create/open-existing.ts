@@ -24,17 +24,13 @@ import {
   type Stat,
 } from '../../volume/posix.ts';
 import { statOf, statted } from '../../volume/volume.ts';
+import { LookAgain } from '../look-again.ts';
 import { type DecidedAccess, decideAccess } from './access.ts';
 import { answerCreate } from './answer.ts';
 import { newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { CreateAsk } from './create-ask.ts';
 import { lacksEaKnowledge, refuseNeededEas } from './ea-knowledge.ts';
 import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
-
-/** The name does not lead to the file that was found any more: look it up again. */
-export class LookAgain extends Error {
-  readonly code = 'LOOK_AGAIN';
-}
 
 /** What NTFS says of the index of quotas. */
 const quotaIndexFacts: FileFacts = {

@@ -21,12 +21,13 @@ import { foldedName, streamPath } from '../../volume/names.ts';
 import { checked, Errno, isDirectory, isRegular, O } from '../../volume/posix.ts';
 import type { FoundStream } from '../../volume/streams.ts';
 import { statOf } from '../../volume/volume.ts';
+import { LookAgain } from '../look-again.ts';
 import { decideAccess } from './access.ts';
 import { answerCreate } from './answer.ts';
 import { recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { CreateAsk } from './create-ask.ts';
 import { createOpen, type Missing } from './create-new.ts';
-import { actionOf, LookAgain, reserveSpace } from './open-existing.ts';
+import { actionOf, reserveSpace } from './open-existing.ts';
 import { createsMissing, overwrites } from './parameters.ts';
 
 /** A stream that is wanted, of a file that is there. */

@@ -11,18 +11,17 @@ import { foldedName } from '../../volume/names.ts';
 import { checked } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeStatusOf } from '../change-status.ts';
-import { type RenameOptions, type Target, targetOf, withReserved } from './rename.ts';
+import { expectUnchanged, lookingAgain, type RenameOptions, type Target, targetOf, withReserved } from './rename.ts';
 
 /**
  * FileLinkInformation (MS-FSA 2.1.5.15.6): one more name for a file. The name is reserved in the cluster; a file that it would
  * replace must not be open. Gives the status; throws PosixError and StatusError.
  */
-export async function link(
-  request: Request,
-  open: OpenFile,
-  wireName: string,
-  options: RenameOptions,
-): Promise<number> {
+export function link(request: Request, open: OpenFile, wireName: string, options: RenameOptions): Promise<number> {
+  return lookingAgain(() => linkOnce(request, open, wireName, options));
+}
+
+async function linkOnce(request: Request, open: OpenFile, wireName: string, options: RenameOptions): Promise<number> {
   if (open.isDirectory) return Status.FILE_IS_A_DIRECTORY;
   if (open.base || wireName.startsWith(':')) return Status.INVALID_PARAMETER;
   if (open.file.deletePending) return Status.ACCESS_DENIED;
@@ -34,9 +33,10 @@ export async function link(
     if ((rights & Access.addFile) === 0) return Status.ACCESS_DENIED;
     const directoryId = await folder.fileId(target.parentFd, await statOf(folder.posix, target.parentFd));
     const name = { directoryId, name: foldedName(lastNameOf(target.path)) };
-    return await withReserved(request, [name], () =>
-      target.replaces.length > 0 ? replaceBy(request, open, target) : create(request, open, target, false),
-    );
+    return await withReserved(request, [name], async () => {
+      await expectUnchanged(open, { from: open.path, target, wireName, options });
+      return target.replaces.length > 0 ? replaceBy(request, open, target) : create(request, open, target, false);
+    });
   } finally {
     await folder.posix.close(target.parentFd);
   }

@@ -15,6 +15,7 @@ import { foldedName, splitWirePath } from '../../volume/names.ts';
 import { checked, isDirectory, O } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeStatusOf } from '../change-status.ts';
+import { LookAgain } from '../look-again.ts';
 import { statusOfPathProblem } from '../path-status.ts';
 
 export interface RenameOptions {
@@ -36,18 +37,19 @@ export interface Target {
 const replacingNothing = <T>(act: () => Promise<T>): Promise<T> => act();
 
 const NOTHING = Buffer.alloc(0);
+/** How often names are looked up again that other servers change at the same time. */
+const ATTEMPTS = 8;
 
 /**
  * FileRenameInformation (MS-FSA 2.1.5.15.12): both names are reserved in the cluster, the table decides, then the volume renames.
  * Gives the status; throws PosixError and StatusError.
  */
-export async function rename(
-  request: Request,
-  open: OpenFile,
-  wireName: string,
-  options: RenameOptions,
-): Promise<number> {
-  if (!open.may(Access.delete)) return Status.ACCESS_DENIED;
+export function rename(request: Request, open: OpenFile, wireName: string, options: RenameOptions): Promise<number> {
+  if (!open.may(Access.delete)) return Promise.resolve(Status.ACCESS_DENIED);
+  return lookingAgain(() => renameOnce(request, open, wireName, options));
+}
+
+async function renameOnce(request: Request, open: OpenFile, wireName: string, options: RenameOptions): Promise<number> {
   const { folder } = open;
   const from = await currentPath(open);
   if (from === '.') return Status.ACCESS_DENIED;
@@ -57,9 +59,13 @@ export async function rename(
     const fromParent = await folder.openParent(from);
     try {
       const names = await reservations(folder, fromParent, from, target);
-      return await withReserved(request, names, () =>
-        withParentOpen(request, open, target, () => decideAndRename(request, open, { fromParent, from, target })),
-      );
+      return await withReserved(request, names, async () => {
+        if ((await currentPath(open)) !== from) throw new LookAgain('the file was renamed meanwhile');
+        await expectUnchanged(open, { from, target, wireName, options });
+        return withParentOpen(request, open, target, () =>
+          decideAndRename(request, open, { fromParent, from, target }),
+        );
+      });
     } finally {
       await folder.posix.close(fromParent);
     }
@@ -121,6 +127,35 @@ export async function targetOf(
     };
   } finally {
     await folder.posix.close(found.fd);
+  }
+}
+
+/** Runs what looks names up and reserves them, anew as long as another server was quicker. */
+export async function lookingAgain(act: () => Promise<number>): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!(error instanceof LookAgain)) throw error;
+      if (attempt === ATTEMPTS) return Status.SHARING_VIOLATION;
+    }
+  }
+}
+
+/**
+ * Where a name led was looked up before it was reserved. Now that it is, nobody changes it: what another server did to it in between,
+ * under a name that differs in case too, shows here.
+ * @throws LookAgain it leads elsewhere; StatusError as targetOf
+ */
+export async function expectUnchanged(
+  open: OpenFile,
+  looked: { from: DiskPath; target: Target; wireName: string; options: RenameOptions },
+): Promise<void> {
+  const { from, target, wireName, options } = looked;
+  const now = await targetOf(open, from, wireName, options);
+  if (now !== 'same') await open.folder.posix.close(now.parentFd);
+  if (now === 'same' || now.path !== target.path || !now.replaces.equals(target.replaces)) {
+    throw new LookAgain('the name leads elsewhere by now');
   }
 }
 
