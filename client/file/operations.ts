@@ -125,6 +125,7 @@ export class Operations {
     const opening = encodeCreateRequest(openingRequest(parameters));
     let body = opening;
     let replay = false;
+    let refusal: number | undefined;
     const backoff = new Backoff();
     for (;;) {
       const link = await this.#failover.linked(deadline.signal);
@@ -159,8 +160,12 @@ export class Operations {
       else if (reaction === 'retry') await backoff.wait(deadline.signal);
       else if (replay && !reclaiming && ANSWERS_TO_OWN_OPEN.has(status)) {
         // Our own open of before the loss may be what is in the way: ask for it by its CreateGuid (MS-SMB2 3.3.5.9.12).
+        refusal = status;
         const held = { fileId: NO_FILE_ID, durability: parameters.durability, oplockLevel: 0 };
         body = encodeCreateRequest(reclaimingRequest(parameters, held));
+      } else if (reclaiming && status === Status.OBJECT_NAME_NOT_FOUND && refusal !== undefined) {
+        // It is not there: what was in the way is somebody else's, and that was the answer.
+        throw SmbError.fromStatus(refusal, 'CREATE');
       } else throw SmbError.fromStatus(status, 'CREATE');
     }
   }

@@ -8,11 +8,15 @@ const COMMAND_AT = PREFIX + 12;
 const STATUS_AT = PREFIX + 8;
 const SMB2 = 0x424d53fe;
 
-/** A TCP proxy that can lose the answer to a request that its server has carried out, and the connection with it. */
+/**
+ * A TCP proxy that can lose the answer to a request that its server has carried out, or the request before the server sees it, and the
+ * connection with it. Messages must not be encrypted, and not be sent in parts.
+ */
 export class LossyProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #loses: number | undefined;
+  #losesRequest: number | undefined;
   /** Answers that were lost. */
   lost = 0;
 
@@ -38,6 +42,11 @@ export class LossyProxy {
     this.#loses = command;
   }
 
+  /** The next request of this command is not passed on; the connection is cut instead. */
+  loseRequest(command: number): void {
+    this.#losesRequest = command;
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
@@ -55,7 +64,10 @@ export class LossyProxy {
       socket.on('error', cut);
       socket.on('close', cut);
     }
-    client.on('data', (bytes: Buffer) => server.write(bytes));
+    client.on('data', (bytes: Buffer) => {
+      if (this.#isLostRequest(bytes)) cut();
+      else server.write(bytes);
+    });
     let rest: Buffer = Buffer.alloc(0);
     server.on('data', (bytes: Buffer) => {
       rest = Buffer.concat([rest, bytes]);
@@ -71,6 +83,15 @@ export class LossyProxy {
         client.write(frame);
       }
     });
+  }
+
+  #isLostRequest(frame: Buffer): boolean {
+    if (this.#losesRequest === undefined || frame.length < PREFIX + 64 || frame.readUInt32LE(PREFIX) !== SMB2)
+      return false;
+    if (frame.readUInt16LE(COMMAND_AT) !== this.#losesRequest) return false;
+    this.#losesRequest = undefined;
+    this.lost++;
+    return true;
   }
 
   #isLost(frame: Buffer): boolean {

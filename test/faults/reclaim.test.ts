@@ -270,3 +270,27 @@ describe.each(['the same server', 'another server'])(
     );
   },
 );
+
+test('a CREATE that was lost before its server saw it, replayed where somebody else has the file: the answer is theirs', async () => {
+  await stage.ready();
+  const proxy = await LossyProxy.to(stage.address(0));
+  try {
+    const path = 'lost-request';
+    const client = await eventually('the client is at the proxy', SOON_MS, async () => {
+      const addresses = [proxy.address, stage.address(1)];
+      const connected = await stage.client(0, { addresses, anywhere: true });
+      return connected.address === proxy.address ? connected : undefined;
+    });
+    const owner = await stage.raw(1);
+    const held = await owner.open(path, { shareAccess: 0 });
+    proxy.loseRequest(Command.CREATE);
+    await expect(client.open(path, { access: 'readwrite', disposition: 'openIf' })).rejects.toMatchObject({
+      code: 'STATUS_SHARING_VIOLATION',
+    });
+    expect(proxy.lost).toBe(1);
+    expect(await owner.closeFile(held)).toBe('STATUS_SUCCESS');
+    await client.close();
+  } finally {
+    await proxy.close();
+  }
+}, 60_000);
