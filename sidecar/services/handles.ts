@@ -215,9 +215,7 @@ export class HandlesService {
       case 'reclaim':
         return openReply(await ownership.reclaim(member, body.value, pending));
       case 'reserve':
-        return {
-          outcome: await opens.reserveName(member, body.value.directoryId, body.value.name, String(request.id)),
-        };
+        return { outcome: await opens.reserveName(member, body.value, String(request.id), pending) };
       case 'dropReservation':
         opens.dropName(member, body.value.directoryId, body.value.name);
         return { outcome: Outcome.GRANTED };

@@ -1,4 +1,4 @@
-import { delay } from '../../common/time.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
 import {
   Durability,
   type FindCreate,
@@ -7,8 +7,9 @@ import {
   type OpenReply,
   OplockLevel,
   Outcome,
+  type Reserve,
 } from '../../proto/generated/handles.ts';
-import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES } from '../constants.ts';
+import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES, RETRY_MS } from '../constants.ts';
 import { shardOf } from '../table/keys.ts';
 import type { OpenDecision } from '../table/table.ts';
 import type { AppInstances } from './app-instances.ts';
@@ -22,11 +23,15 @@ export class Opens {
   readonly #is: Components;
   readonly #endings: Endings;
   readonly #instances: AppInstances;
+  /** How long a name may stay reserved by a server that is neither there nor fenced yet. */
+  readonly #patienceMs: number;
 
   constructor(components: Components, endings: Endings, instances: AppInstances) {
     this.#is = components;
     this.#endings = endings;
     this.#instances = instances;
+    const { leaseDurationMs, writeSettleMs } = components.config.failover;
+    this.#patienceMs = 2 * leaseDurationMs + writeSettleMs + 2000;
   }
 
   async open(member: Member, request: Open, pending: Pending): Promise<{ outcome: number; reply?: OpenReply }> {
@@ -96,13 +101,15 @@ export class Opens {
     return outcome;
   }
 
-  async reserveName(member: Member, directoryId: Uint8Array, name: string, token: string): Promise<number> {
+  /** Whoever holds the name is in the middle of a few system calls, or its server stands still or is cut off: then it is fenced soon. */
+  async reserveName(member: Member, { directoryId, name }: Reserve, token: string, pending: Pending): Promise<number> {
     if (!isId(directoryId) || name.length === 0) return Outcome.INVALID;
-    // Whoever holds it is in the middle of one system call; a short wait saves the file server a round.
-    for (let attempt = 0; ; attempt++) {
+    const untilMs = monotonicMs() + this.#patienceMs;
+    for (let waitMs = 5; ; waitMs = Math.min(2 * waitMs, RETRY_MS)) {
       const outcome = await this.#is.table.name(member.identity, 'reserve', directoryId, name, token);
-      if (outcome !== Outcome.NAME_BUSY || attempt === 5) return outcome;
-      await delay(5 << attempt);
+      if (outcome !== Outcome.NAME_BUSY || pending.cancelled || monotonicMs() > untilMs) return outcome;
+      if (waitMs === RETRY_MS) pending.interim();
+      await delay(waitMs);
     }
   }
 
