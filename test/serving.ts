@@ -76,7 +76,7 @@ export class Serving {
     const servers = options.servers ?? 1;
     const port = await Serving.ports(servers);
     const command = [
-      ...serveProgram(),
+      ...partProgram('serve'),
       ...[directory, '--share', 'share', '--user', `${USER}:${PASSWORD}`],
       ...['--servers', String(servers), '--port', String(port), ...(options.flags ?? [])],
     ];
@@ -170,17 +170,14 @@ export class Serving {
   }
 }
 
-/** `holdfast serve` as it was built, or from its sources where those are newer. */
-function serveProgram(): string[] {
+/** One of the parts' programs as it was built, or from its sources where those are newer. */
+export function partProgram(part: 'serve' | 'sidecar' | 'fileserver'): string[] {
+  const node = join(ROOT, 'node_modules/node/bin/node');
   const built = statSync(join(ROOT, 'dist/.built'), { throwIfNoEntry: false });
-  if (built && PARTS.every((part) => newestMs(join(ROOT, part)) <= built.mtimeMs)) {
-    return [join(ROOT, 'bin/holdfast'), 'serve'];
+  if (built && PARTS.every((one) => newestMs(join(ROOT, one)) <= built.mtimeMs)) {
+    return [node, '--enable-source-maps', join(ROOT, 'dist', part, 'main.js')];
   }
-  return [
-    join(ROOT, 'node_modules/node/bin/node'),
-    '--disable-warning=ExperimentalWarning',
-    join(ROOT, 'serve/main.ts'),
-  ];
+  return [node, '--disable-warning=ExperimentalWarning', join(ROOT, part, 'main.ts')];
 }
 
 function newestMs(folder: string): number {

@@ -23,7 +23,11 @@ export class SidecarControl {
     const { credentials, options } = sidecarChannel(readTlsMaterial(join(stateDirectory, 'tls')));
     const client = new ControlClient(address, credentials, options);
     await new Promise<void>((resolve, reject) => {
-      client.waitForReady(Date.now() + CONNECT_WITHIN_MS, (error) => (error ? reject(error) : resolve()));
+      client.waitForReady(Date.now() + CONNECT_WITHIN_MS, (error) => {
+        if (!error) return resolve();
+        client.close();
+        reject(error);
+      });
     });
     return new SidecarControl(client);
   }

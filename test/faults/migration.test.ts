@@ -116,6 +116,8 @@ describe('a planned migration', () => {
       ['Preparing', 'Transferring'].map((phase) => ({ who, parts, phase })),
     ),
   );
+  // After the transfer, and while its clients get their handles back there.
+  cases.push({ who: 'target', parts: ['fileserver', 'sidecar'], phase: 'Releasing' });
   test.each(cases)(
     'survives kill -9 of the $who ($parts) while $phase',
     async ({ who, parts, phase }) => {

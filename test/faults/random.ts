@@ -27,8 +27,13 @@ export class Random {
   }
 }
 
-/** The seed to repeat (SEED=n), or SCHEDULES=n new ones (default 1). They stand in the names of the tests. */
-export function seeds(): number[] {
-  if (process.env.SEED) return [Number(process.env.SEED)];
-  return Array.from({ length: Number(process.env.SCHEDULES ?? 1) }, () => randomInt(1, 1_000_000));
+/**
+ * `count` seeds, or SCHEDULES=n of them where that is set: from SEED=n on, to repeat what it began, or from a new one. Each stands in
+ * what is said of its schedule.
+ */
+export function seeds(count: number): number[] {
+  const { SEED, SCHEDULES } = process.env;
+  const first = SEED ? Number(SEED) : randomInt(1, 1_000_000_000);
+  const many = SCHEDULES ? Number(SCHEDULES) : SEED ? 1 : count;
+  return Array.from({ length: many }, (_, i) => first + i);
 }

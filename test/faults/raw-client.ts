@@ -39,6 +39,8 @@ export interface RawOptions {
   share: string;
   clientGuid: Buffer;
   previousSessionId: bigint;
+  /** A server that is silent for too long is given up, as other clients do. */
+  isWatched: boolean;
 }
 
 export interface RawCreate {
@@ -64,6 +66,8 @@ export interface RawOpen extends CreateResponse {
 
 /** A silent server is not given up: tests say themselves when a connection is of no more use. */
 const NEVER_MS = 600_000;
+/** A watched server is asked so soon whether it is there, although nothing is outstanding. */
+const WATCHED_IDLE_MS = 200;
 export const READ_WRITE = FileAccess.FILE_GENERIC_READ | FileAccess.FILE_GENERIC_WRITE;
 export const SHARE_ALL = ShareAccess.READ | ShareAccess.WRITE | ShareAccess.DELETE;
 const ESTABLISH_WITHIN_MS = 15_000;
@@ -94,9 +98,9 @@ export class RawClient {
     address: string,
     options: Pick<RawOptions, 'user' | 'password' | 'share'> & Partial<RawOptions>,
   ): Promise<RawClient> {
-    const { user, password, share, clientGuid = randomBytes(16), previousSessionId = 0n } = options;
+    const { user, password, share, clientGuid = randomBytes(16), previousSessionId = 0n, isWatched = false } = options;
     const signal = AbortSignal.timeout(ESTABLISH_WITHIN_MS);
-    const liveness = { probeAfterMs: NEVER_MS, probeIdleMs: NEVER_MS };
+    const liveness = isWatched ? { probeIdleMs: WATCHED_IDLE_MS } : { probeAfterMs: NEVER_MS, probeIdleMs: NEVER_MS };
     const where = parseAddress(address);
     const connection = await Connection.open(where, { clientGuid, serverName: where.host, liveness }, signal);
     try {

@@ -111,7 +111,7 @@ export class RecordedFile {
 
 /** What the volume itself holds, read past all servers. */
 export function volumeValues(directory: string, path: string, slots: number): string[] {
-  const fd = openSync(join(directory, path), 'r');
+  const fd = openSync(join(directory, path.replaceAll('\\', '/')), 'r');
   try {
     return Array.from({ length: slots }, (_, slot) => {
       const bytes = Buffer.alloc(BLOCK_BYTES);

@@ -1,0 +1,86 @@
+// A volume as NFS is one: every node has its own mount, whose caches know nothing of what other nodes do.
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { run } from '../cluster/shell.ts';
+import { Network } from './network.ts';
+import { Pods } from './pods.ts';
+import { seeds } from './random.ts';
+import { runSchedule } from './run-schedule.ts';
+import { schedule, textOf } from './schedule.ts';
+
+const LEASE_MS = 1500;
+const PODS = 3;
+const ROUNDS = 20;
+const SCHEDULES = 3;
+/** How long a mount believes what it knows of a file's size and times, s: NFS' shortest by default. */
+const BELIEVES_S = 3;
+
+let network: Network;
+let pods: Pods;
+const folder = mkdtempSync(join(tmpdir(), 'holdfast-mounts-'));
+const shared = join(folder, 'shared');
+const mounts = Array.from({ length: PODS + 1 }, (_, pod) => join(folder, `mount-${pod}`));
+
+beforeAll(async () => {
+  mkdirSync(shared);
+  for (const mount of mounts) {
+    mkdirSync(mount);
+    await run('bindfs', ['-o', `attr_timeout=${BELIEVES_S},ac_attr_timeout=${BELIEVES_S}`, shared, mount]);
+  }
+  network = await Network.enter();
+  const at = (pod: number) => mounts[pod] ?? '';
+  pods = await Pods.start(network, PODS, { leaseMs: LEASE_MS, coherent: false, mounts: { of: shared, at } });
+}, 90_000);
+afterAll(async () => {
+  await pods?.stop();
+  network?.leave();
+  for (const mount of mounts) await run('umount', ['--lazy', mount]).catch(() => undefined);
+  rmSync(folder, { recursive: true, force: true });
+}, 60_000);
+
+test('what was written under a lock at one pod is read under the next lock at another, through handles that stay open', async () => {
+  const clients = [await pods.client(pods.pod(0)), await pods.client(pods.pod(1))];
+  const files = await Promise.all(
+    clients.map((client) => client.open('passed', { access: 'readwrite', disposition: 'openIf' })),
+  );
+  for (let i = 0; i < ROUNDS; i++) {
+    const [writer, reader] = i % 2 === 0 ? files : files.toReversed();
+    if (!writer || !reader) throw new Error('both were opened');
+    const said = `round ${i}`.padEnd(16);
+    await writer.lock(1 << 20, 1, { wait: true });
+    await writer.write(0, Buffer.from(said));
+    await writer.unlock(1 << 20, 1);
+    await reader.lock(1 << 20, 1, { wait: true });
+    expect((await reader.read(0, said.length)).toString()).toBe(said);
+    await reader.unlock(1 << 20, 1);
+  }
+  for (const file of files) await file.close();
+}, 60_000);
+
+test('what was written and closed at one pod is read by who opens the file at another', async () => {
+  const clients = [await pods.client(pods.pod(0)), await pods.client(pods.pod(1))];
+  for (let i = 0; i < ROUNDS; i++) {
+    const [writer, reader] = i % 2 === 0 ? clients : clients.toReversed();
+    if (!writer || !reader) throw new Error('both are there');
+    const said = `round ${i}`.repeat(i + 1);
+    const written = await writer.open('closed', { access: 'write', disposition: 'openIf' });
+    await written.write(0, Buffer.from(said));
+    await written.close();
+    const read = await reader.open('closed');
+    expect((await read.read(0, 4096)).toString()).toBe(said);
+    await read.close();
+  }
+}, 60_000);
+
+test.each(seeds(SCHEDULES).slice(0, SCHEDULES))(
+  'random faults (SEED=%i)',
+  async (seed) => {
+    const planned = schedule(seed, PODS, LEASE_MS);
+    const faults = planned.faults.filter(({ kind }) => kind !== 'join'); // a node that comes would need a mount
+    process.stdout.write(`SEED=${seed}: ${faults.map(textOf).join('; ')}\n`);
+    await runSchedule(pods, { seed, faults }, false);
+  },
+  150_000,
+);

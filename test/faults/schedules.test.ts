@@ -1,0 +1,76 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { Network } from './network.ts';
+import { Pods } from './pods.ts';
+import { seeds } from './random.ts';
+import { runSchedule } from './run-schedule.ts';
+import { schedule, textOf } from './schedule.ts';
+
+const LEASE_MS = 1200;
+const PODS = 3;
+/** `make test` runs so many; SCHEDULES=1000 is what a release has to pass. */
+const SCHEDULES = 40;
+/** Side by side: one leaves two cores idle most of the time. */
+const LANES = Number(process.env.LANES ?? 2);
+/** The same pods go from schedule to schedule, as pods do; after so many they are made anew. */
+const SCHEDULES_A_LIFE = 20;
+const LOGS = join(import.meta.dirname, '../../out/faults');
+
+let network: Network;
+beforeAll(async () => {
+  network = await Network.enter();
+});
+afterAll(() => network?.leave());
+
+const all = seeds(SCHEDULES);
+
+test(
+  `${all.length} schedules of random faults, from SEED=${all[0]} on`,
+  async () => {
+    const failed: string[] = [];
+    const left = [...all];
+    const lane = async (number: number) => {
+      let pods: Pods | undefined;
+      for (let served = 0; left.length > 0; served++) {
+        if (served % SCHEDULES_A_LIFE === 0) {
+          await pods?.stop();
+          pods = undefined;
+        }
+        pods ??= await Pods.start(network, PODS, { leaseMs: LEASE_MS, storePort: 6379 + number });
+        const seed = left.shift();
+        if (seed === undefined) break;
+        if (await passes(pods, seed, failed)) continue;
+        await pods.stop();
+        pods = undefined;
+      }
+      await pods?.stop();
+    };
+    await Promise.all(Array.from({ length: Math.min(LANES, all.length) }, (_, i) => lane(i)));
+    expect(failed).toEqual([]);
+  },
+  60_000 + all.length * 120_000,
+);
+
+/** Says how it went; what the parts said while it failed is kept in out/faults. */
+async function passes(pods: Pods, seed: number, failed: string[]): Promise<boolean> {
+  const planned = schedule(seed, PODS, LEASE_MS);
+  const what = planned.faults.map(textOf).join('; ');
+  const since = pods.log.length;
+  const beganMs = performance.now();
+  try {
+    const { events, rounds, reclaimed, recoveredMs } = await runSchedule(pods, planned);
+    const seconds = ((performance.now() - beganMs) / 1000).toFixed(1);
+    process.stdout.write(
+      `SEED=${seed} passed in ${seconds} s: ${rounds} rounds, ${events} events, ${reclaimed} reclaimed, all went on after ${Math.round(recoveredMs)} ms; ${what}\n`,
+    );
+    return true;
+  } catch (error) {
+    const { message } = error as Error;
+    mkdirSync(LOGS, { recursive: true });
+    writeFileSync(join(LOGS, `${seed}.log`), `${what}\n${message}\n\n${pods.said(since)}\n`);
+    process.stdout.write(`SEED=${seed} FAILED: ${what}\n${message}\n`);
+    failed.push(`SEED=${seed}: ${what}: ${message}`);
+    return false;
+  }
+}
