@@ -43,6 +43,9 @@ import { Keys } from './table/keys.ts';
 import { Store } from './table/store.ts';
 import { Table } from './table/table.ts';
 
+/** How long a sidecar that ends goes on fencing file servers that are dead. */
+const STOP_FENCING_MS = 2000;
+
 export interface SidecarOptions {
   config: ClusterConfig;
   runDir: string;
@@ -241,16 +244,13 @@ export class Sidecar {
     this.#lease.stop();
     this.#clock.stop();
     this.#reconciler.stop();
-    for (const member of [...cluster.members.values()]) {
-      if (!isProvenDead(member.lockPath)) {
-        log.warn({ server: member.owner }, 'the sidecar ends before its file server: its lease will run out');
-        continue;
-      }
-      await Promise.race([
-        this.#fencer.fenceDead(member.identity, 'process_ended').catch(() => false),
-        new Promise((resolve) => setTimeout(resolve, 2000)),
-      ]);
+    for (const member of cluster.members.values()) {
+      if (isProvenDead(member.lockPath)) {
+        this.#fencer.fenceDead(member.identity, 'process_ended').catch(() => false);
+      } else log.warn({ server: member.owner }, 'the sidecar ends before its file server: its lease will run out');
     }
+    // Also what began when a file server ended a moment ago: left half done, it would take others a lease to finish.
+    await Promise.race([this.#fencer.idle(), new Promise((resolve) => setTimeout(resolve, STOP_FENCING_MS))]);
     this.halt();
   }
 

@@ -55,6 +55,11 @@ export class Fencer {
     return this.#once(server, () => this.#fence(server, -1, server.silent, 'finished'));
   }
 
+  /** Resolves when no fencing runs here any more, complete or not. */
+  async idle(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled(this.#running.values());
+  }
+
   #once(server: Identity, run: () => Promise<boolean>): Promise<boolean> {
     const key = identityText(server);
     let running = this.#running.get(key);

@@ -78,6 +78,19 @@ describe('a file server process', () => {
 });
 
 describe('a sidecar', () => {
+  test('that ends a moment after its file server has fenced it: nobody has to wait for a lease', async () => {
+    const pod = cluster.pod(0);
+    const { record } = await pod.server.open('left behind');
+    pod.server.kill();
+    const { sidecar } = pod;
+    await until(() => sidecar?.components.cluster.members.size === 0, 5000);
+    await sidecar?.stop();
+    const { registry } = cluster.pod(1).sidecar?.components ?? {};
+    const servers = await registry?.list();
+    expect(servers?.find(({ pod: name }) => name === pod.name)).toMatchObject({ state: 'fenced', silent: false });
+    expect((await cluster.pod(1).server.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+  }, 20_000);
+
   test('that is killed and started again goes on for its file server', async () => {
     const pod = cluster.pod(0);
     const { record } = await pod.server.open('through');
