@@ -22,6 +22,8 @@ const METRICS_PORT = 9445;
 /** What is kept of the logs for whoever has to find out what happened. */
 const MOST_LOG_LINES = 20_000;
 const POLL_MS = 20;
+/** Processes that start side by side on a machine that is busy with other things. */
+const STARTED_WITHIN_MS = 120_000;
 
 export interface PodsOptions {
   leaseMs: number;
@@ -82,7 +84,7 @@ export class Pod {
     const url = `http://${this.network.address('clients')}:${METRICS_PORT}/readyz`;
     await eventually(
       `${this.name} serves`,
-      SOON_MS,
+      STARTED_WITHIN_MS,
       async () => {
         const answer = await fetch(url, { signal: AbortSignal.timeout(1000) });
         const text = await answer.text();

@@ -32,21 +32,25 @@ test(
     const left = [...all];
     const lane = async (number: number) => {
       let pods: Pods | undefined;
-      for (let served = 0; left.length > 0; served++) {
-        if (served % SCHEDULES_A_LIFE === 0) {
-          await pods?.stop();
+      try {
+        for (let served = 0; left.length > 0; served++) {
+          if (served % SCHEDULES_A_LIFE === 0) {
+            await pods?.stop();
+            pods = undefined;
+          }
+          pods ??= await Pods.start(network, PODS, { leaseMs: LEASE_MS, storePort: 6379 + number });
+          const seed = left.shift();
+          if (seed === undefined || (await passes(pods, seed, failed))) continue;
+          await pods.stop();
           pods = undefined;
         }
-        pods ??= await Pods.start(network, PODS, { leaseMs: LEASE_MS, storePort: 6379 + number });
-        const seed = left.shift();
-        if (seed === undefined) break;
-        if (await passes(pods, seed, failed)) continue;
-        await pods.stop();
-        pods = undefined;
+      } finally {
+        await pods?.stop();
       }
-      await pods?.stop();
     };
-    await Promise.all(Array.from({ length: Math.min(LANES, all.length) }, (_, i) => lane(i)));
+    const lanes = Array.from({ length: Math.min(LANES, all.length) }, (_, i) => lane(i));
+    for (const ended of await Promise.allSettled(lanes))
+      if (ended.status === 'rejected') failed.push(String(ended.reason));
     expect(failed).toEqual([]);
   },
   60_000 + all.length * 120_000,
