@@ -103,6 +103,7 @@ async function decide(
     return statusReply(Status.RANGE_NOT_LOCKED);
   if (outcome !== Outcome.GRANTED) return statusReply(changeStatusOf(outcome));
   if (value) open.file.take(value);
+  if (!open.folder.volume.coherent && elements.some(({ unlock }) => !unlock)) await open.revalidate();
   return reply(encodeLockResponse());
 }
 

@@ -5,7 +5,7 @@ import type { Connection, Session } from '../session/session.ts';
 import type { TreeConnect } from '../session/tree-connect.ts';
 import type { DirectoryScan } from '../volume/directory-scan.ts';
 import type { Folder } from '../volume/folder.ts';
-import { checked } from '../volume/posix.ts';
+import { checked, O } from '../volume/posix.ts';
 import { type Attachment, decodeAttachment } from './attachment.ts';
 import { ChannelSequence } from './channel-sequence.ts';
 import { leaseNameOf } from './lease-name.ts';
@@ -127,6 +127,16 @@ export class OpenFile {
     const result = await this.folder.posix.sync(this.fd);
     if (result < 0) this.lostWrites = result;
     return result >= 0;
+  }
+
+  /**
+   * Has this node drop what it cached of the file where another node has changed it since: that is what opening a file does on volumes
+   * whose nodes cache on their own. The descriptor that operations use stays: caches are the file's.
+   */
+  async revalidate(): Promise<void> {
+    const { posix } = this.folder;
+    const fd = checked(await posix.reopen(this.fd, this.isReadable ? O.RDONLY : O.WRONLY), 'open');
+    await posix.close(fd);
   }
 
   /** Throws PosixError where writes of before were lost, once. */
