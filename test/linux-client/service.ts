@@ -2,6 +2,9 @@ import type { AddressInfo } from 'node:net';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { parseAddress } from '../../client/connect/address.ts';
 
+/** So long a client may go on sending to a server that is gone. */
+const LINGER_MS = 5000;
+
 /**
  * What a Service is to a client: one address that leads to whichever server is ready. A connection stays where it began; a new one goes to
  * the first server that is routed to.
@@ -21,7 +24,7 @@ export class Service {
   }
 
   static async to(addresses: readonly string[]): Promise<Service> {
-    const server = createServer();
+    const server = createServer({ allowHalfOpen: true });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return new Service(server, addresses);
   }
@@ -51,18 +54,21 @@ export class Service {
     this.newest = chosen;
     const server = connect({ ...parseAddress(address), noDelay: true });
     client.setNoDelay(true);
-    const ends = [client, server];
-    for (const socket of ends) {
+    for (const socket of [client, server]) {
       this.#sockets.add(socket);
       socket.on('error', () => {});
-      // What one side lost, the other side must notice.
-      socket.on('close', () => {
-        for (const end of ends) {
-          end.destroy();
-          this.#sockets.delete(end);
-        }
-      });
+      socket.on('close', () => this.#sockets.delete(socket));
     }
+    client.on('close', () => server.destroy());
+    // What the server lost, the client must notice: by an orderly end, behind which it may still send. To a reset the kernel says EPIPE when
+    // it happens to send just then, and its program gets ECONNABORTED (docs/limits.md).
+    server.on('close', () => {
+      client.unpipe(server);
+      client.resume();
+      client.end();
+      const linger = setTimeout(() => client.destroy(), LINGER_MS);
+      client.once('close', () => clearTimeout(linger));
+    });
     client.pipe(server).pipe(client);
   }
 }
