@@ -125,6 +125,7 @@ export class Sidecar {
       log,
       metrics,
       leaseDurationMs,
+      isOpenedStore: (runId, generation) => this.#reconciler.isOpened(runId, generation),
       fenceSilent: config.volumes.every((volume) => volume.fencing === 'Deadline'),
     });
     this.#registration = new Registration(this.components, this.#lease, this.#place);
@@ -152,6 +153,7 @@ export class Sidecar {
       place: this.#place,
       newStore: options.newStore,
       fenced: (member, reason) => this.#lease.fenced(member, reason),
+      opened: () => this.#lease.storeOpened(),
     });
     const locks = new Locks(this.components);
     const ownership = new Ownership(this.components, endings, (member) => this.#lease.confirmAlive(member));

@@ -27,6 +27,8 @@ export interface LeaseParts {
   log: Logger;
   metrics: SidecarMetrics;
   leaseDurationMs: number;
+  /** Whether this is the Redis process, and the life of its data, whose shards are open here. */
+  isOpenedStore(runId: string, generation: string): boolean;
   /** Whether a server that merely went silent may be fenced: not where a volume's `fencing` asks for proof. */
   fenceSilent: boolean;
 }
@@ -142,21 +144,30 @@ export class Lease {
     const sentNs = monotonicNs();
     member.renewedMs = Number(sentNs / 1_000_000n);
     try {
-      const { valid, servers, inbox } = await registry.renew(member.identity, { counter: ++member.counter });
+      const renewal = await registry.renew(member.identity, { counter: ++member.counter });
+      const { valid, servers, inbox } = renewal;
       this.#looked(servers, member.renewedMs);
       if (!valid) {
         metrics.renewals.labels('fenced').inc();
         const known = cluster.server(member.identity.serverId);
-        // An empty store knows nobody: the reconciler puts this server back, nobody has fenced it.
-        if (known) this.fenced(member, `the table has it as ${known.state}, epoch ${known.epoch}`);
+        // A store that lost data knows nobody, or an earlier life of this server: the reconciler puts it back, nobody has fenced it.
+        if (known && known.epoch >= member.identity.epoch) this.fenced(member, `the table has it as ${known.state}, epoch ${known.epoch}`);
         else this.#is.store.close();
+        return false;
+      }
+      for (const message of inbox) this.#take(member, message);
+      // Past its deadline it may have been fenced, and only the store that it was fenced in says so: another one is asked who it is first.
+      if (monotonicNs() > member.deadlineNs && !this.#is.isOpenedStore(renewal.runId, renewal.generation)) {
+        metrics.renewals.labels('late').inc();
+        log.warn({ server: member.owner }, 'a renewal past the deadline does not count before the store is known');
+        member.alive = true;
+        this.#is.store.close();
         return false;
       }
       metrics.renewals.labels('renewed').inc();
       const deadlineNs = this.deadlineNs(sentNs);
       if (deadlineNs > member.deadlineNs) member.deadlineNs = deadlineNs;
       member.stream?.tell({ $case: 'renewed', value: { deadlineNs: member.deadlineNs } });
-      for (const message of inbox) this.#take(member, message);
       return true;
     } catch (error) {
       metrics.renewals.labels('failed').inc();
@@ -165,6 +176,13 @@ export class Lease {
       return false;
     } finally {
       this.#renewing.delete(member);
+    }
+  }
+
+  /** The store is open: who had to wait for that is renewed now. */
+  storeOpened(): void {
+    for (const member of this.#is.cluster.members.values()) {
+      if (member.alive && monotonicNs() > member.deadlineNs) void this.renew(member);
     }
   }
 

@@ -44,6 +44,8 @@ export interface ReconcilerParts {
   /** The store is known to be new: there is nobody whose state could still come. */
   newStore: boolean;
   fenced(member: Member, reason: string): void;
+  /** The shards are open. */
+  opened(): void;
 }
 
 /** One life of the store's data in the Redis processes that serve it now. */
@@ -67,6 +69,8 @@ export class Reconciler {
   #running: Promise<void> | undefined;
   #stopped = false;
   #generation: string | undefined;
+  /** Of the Redis processes whose shards were opened last. */
+  #runIds: ReadonlySet<string> = new Set();
   #problem = 'the store has not answered yet';
   /** What Redis refuses though it is open. */
   #trouble: { message: string; atMs: number } | undefined;
@@ -86,6 +90,11 @@ export class Reconciler {
   get message(): string {
     if (this.#problem !== '') return this.#problem;
     return this.#trouble?.message ?? '';
+  }
+
+  /** Whether the shards are open, and in this Redis process and life of its data. */
+  isOpened(runId: string, generation: string): boolean {
+    return this.#is.store.open && this.#runIds.has(runId) && this.#generation === generation;
   }
 
   stop(): void {
@@ -138,10 +147,12 @@ export class Reconciler {
     await this.#dropForgotten();
     if (this.#generation !== generation) this.#is.registry.witness.forget();
     this.#generation = generation;
+    this.#runIds = new Set(runIds);
     this.#evicted = new Map(facts.map(({ runId, evictedKeys }) => [runId, evictedKeys]));
     this.#tellFull(facts);
     store.openWith(scripts);
     this.#problem = '';
+    this.#is.opened();
     log.info({ store: life.tag }, 'the store is open');
     this.#checkTimer = setTimeout(() => void this.#check(), CHECK_MS);
     void this.#sinceOpened();
@@ -297,25 +308,32 @@ export class Reconciler {
     }
   }
 
-  /** @param isListed whether the store knows it @param mayBeLate all others have put their state back */
+  /**
+   * @param listed what the store knows of it, or of an earlier life of it
+   * @param mayBeLate all others have put their state back, but for those that were late themselves
+   */
   async #putBackMember(
     member: Member,
     life: Life,
     stale: ReadonlySet<number>,
-    isListed: boolean,
+    listed: ServerRecord | undefined,
     mayBeLate: boolean,
   ): Promise<void> {
     const { registry, table, log } = this.#is;
     const { address, pod, node } = this.#is.place;
     if (member.over || member.reportsExpected > 0) return; // what it holds is still coming
-    const lost = this.#generation === undefined ? !isListed : this.#generation !== life.generation;
+    // A sidecar that was started anew cannot tell what the store had before.
+    const lost = this.#generation !== life.generation;
     const isLate = lost && monotonicNs() > member.deadlineNs;
     if (isLate && this.#isTooLate(member)) {
       this.#is.fenced(member, 'the store lost its data, and what it had may be over by now');
       return;
     }
     // After all others, who know whether it was fenced.
-    if (isLate && !mayBeLate) return;
+    if (isLate && !mayBeLate) {
+      if (listed && listed.late !== life.tag) await registry.set(listed, { late: life.tag });
+      return;
+    }
     const fields = { address, pod, node, smbAddress: member.smbAddress, counter: member.counter, reconciled: '' };
     const block = member.ids.number;
     const replaced = await registry.restore(member.identity, { ...fields, state: 'active', ...{ block } });
@@ -383,16 +401,16 @@ export class Reconciler {
     const { registry, cluster, leaseDurationMs } = this.#is;
     const servers = await registry.list();
     const isBack = ({ reconciled }: ServerRecord) => reconciled === life.tag;
-    const othersAre = servers.every((server) => !mayLive(server) || isBack(server));
-    const mayBeLate = othersAre && monotonicMs() > graceUntilMs;
+    const notBack = servers.filter((server) => mayLive(server) && !isBack(server));
+    const mayBeLate = notBack.every(({ late }) => late === life.tag) && monotonicMs() > graceUntilMs;
     const members = [...cluster.members.values()].filter(({ over }) => !over);
-    let all = othersAre;
+    let all = notBack.length === 0;
     for (const member of members) {
       const { serverId, epoch } = member.identity;
-      const listed = servers.find((server) => server.serverId === serverId && server.epoch === epoch);
-      if (listed && isBack(listed)) continue;
+      const listed = servers.find((server) => server.serverId === serverId);
+      if (listed?.epoch === epoch && isBack(listed)) continue;
       all = false;
-      await this.#putBackMember(member, life, stale, listed !== undefined, mayBeLate);
+      await this.#putBackMember(member, life, stale, listed, mayBeLate);
     }
     // Some come late: a server that was seen alive gets another lease, if the store does not know it yet.
     const missing = life.isComplete ? undefined : registry.witness.missing(servers);

@@ -6,6 +6,9 @@ import { scriptsFor } from '../table/scripts.ts';
 import type { Store } from '../table/store.ts';
 import { Witness } from './witness.ts';
 
+/** Keys of registry.lua. */
+const KEYS = 4;
+
 export type ServerState = 'active' | 'draining' | 'fencing' | 'fenced' | 'gone';
 
 /** A server as the cluster knows it. */
@@ -22,6 +25,8 @@ export interface ServerRecord {
   node: string;
   /** Store ("run_id:generation") that it has put its state back into. */
   reconciled: string;
+  /** The store that it puts its state back into last: its lease had run out, and others may know that it was fenced. */
+  late: string;
   /** Who fences it, and whether it merely went silent. */
   by: string;
   silent: boolean;
@@ -30,8 +35,16 @@ export interface ServerRecord {
 }
 
 export type ServerFields = Partial<
-  Pick<ServerRecord, 'address' | 'smbAddress' | 'pod' | 'node' | 'reconciled' | 'state' | 'counter' | 'leaving'>
+  Pick<ServerRecord, 'address' | 'smbAddress' | 'pod' | 'node' | 'reconciled' | 'late' | 'state' | 'counter' | 'leaving'>
 >;
+
+export interface Renewal {
+  valid: boolean;
+  servers: ServerRecord[];
+  inbox: Buffer[];
+  runId: string;
+  generation: string;
+}
 
 /** The hash of servers, over the connection for renewals. It works while the shards are closed. */
 export class Registry {
@@ -74,14 +87,13 @@ export class Registry {
     return answer[0] === 1 ? numberAt(answer, 1) : undefined;
   }
 
-  async renew(
-    me: Identity,
-    fields: ServerFields,
-  ): Promise<{ valid: boolean; servers: ServerRecord[]; inbox: Buffer[] }> {
+  /** @returns with the Redis process that renewed it, and the life of the data in it */
+  async renew(me: Identity, fields: ServerFields): Promise<Renewal> {
     const answer = await this.#call(me.serverId, me.epoch, 'renew', fields);
     const servers = readServers(listAt(answer, 1));
     this.witness.observe(servers);
-    return { valid: answer[0] === 1, servers, inbox: listAt(answer, 2) as Buffer[] };
+    const [runId, generation] = [textAt(answer, 3), textAt(answer, 4)];
+    return { valid: answer[0] === 1, servers, inbox: listAt(answer, 2) as Buffer[], runId, generation };
   }
 
   async set(me: Identity, fields: ServerFields): Promise<boolean> {
@@ -137,6 +149,7 @@ export class Registry {
       this.#keys.servers,
       this.#keys.epoch,
       this.#keys.inbox(serverId),
+      this.#keys.generation,
       serverId,
       epoch,
       what,
@@ -146,10 +159,10 @@ export class Registry {
     if (changes) await this.#store.accepted();
     let answer: Answer;
     try {
-      answer = await connection.evalshaBuffer(this.#script.sha, 3, ...rest);
+      answer = await connection.evalshaBuffer(this.#script.sha, KEYS, ...rest);
     } catch (error) {
       if (!reasonOf(error).includes('NOSCRIPT')) throw error;
-      answer = await connection.evalBuffer(this.#script.text, 3, ...rest);
+      answer = await connection.evalBuffer(this.#script.text, KEYS, ...rest);
     }
     if (changes) await this.#store.settled(this.#keys.servers);
     return answer;
@@ -170,6 +183,7 @@ function readServers(flat: Answer): ServerRecord[] {
         pod: '',
         node: '',
         reconciled: '',
+        late: '',
         by: '',
         silent: false,
         leaving: false,

@@ -16,6 +16,7 @@ function server(counter: number, fields: Partial<ServerRecord> = {}): ServerReco
     pod: '',
     node: '',
     reconciled: '',
+    late: '',
     by: '',
     silent: false,
     leaving: false,

@@ -58,6 +58,7 @@ export class Registration {
     member.stream = stream;
     before?.end();
     member.draining ||= this.leaving;
+    if (monotonicNs() > member.deadlineNs) void this.#lease.renew(member);
     const { leaseDurationMs } = this.#is.config.failover;
     return {
       outcome: Outcome.GRANTED,
@@ -96,7 +97,9 @@ export class Registration {
       new OpenIds(identity.epoch, resumed.block),
       hello.smbAddress,
     );
-    member.deadlineNs = this.#lease.deadlineNs(sentNs);
+    // Past its deadline it is renewed when the store is known to be the one that it served with.
+    const isLate = hello.deadlineNs > 0n && monotonicNs() > hello.deadlineNs;
+    member.deadlineNs = isLate ? hello.deadlineNs : this.#lease.deadlineNs(sentNs);
     member.draining = resumed.state === 'draining';
     member.expectReports(Number(hello.opensFollow));
     member.counter = await this.#counterOf(identity);

@@ -1,11 +1,11 @@
 -- The servers of the cluster. One hash: serverId -> JSON {epoch, state, counter, ...}; states: active, draining, fencing, fenced, gone.
 --
--- KEYS 1 servers 2 epoch 3 inbox of the caller
+-- KEYS 1 servers 2 epoch 3 inbox of the caller 4 generation
 -- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it
 --   'register' {fields}    a new incarnation: the next epoch. Returns {1, epoch, epoch replaced or 0}
 --   'resume' {fields}      goes on under its epoch. Returns {1, block}, {FENCED}, or {0}: the store has never heard of this epoch
 --   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1, epoch replaced or 0} or {FENCED}
---   'renew' {counter, reconciled} Returns {1, all servers, inbox} or {FENCED, all servers}
+--   'renew' {counter, reconciled} Returns {1, all servers, inbox, run_id, generation} or {FENCED, all servers}
 --   'set' {fields}         changes fields of its own. Returns {1} or {FENCED}
 --   'fencing' {counter, by} sets fencing if the counter still is that one (or -1: whatever it is). Returns {1 or 0, state}
 --   'fenced'               sets fenced. Returns {1}
@@ -54,7 +54,8 @@ elseif what == 'renew' then
   put(server)
   local inbox = redis.call('LRANGE', KEYS[3], 0, 63)
   if #inbox > 0 then redis.call('LTRIM', KEYS[3], #inbox, -1) end
-  return { 1, all, inbox }
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+  return { 1, all, inbox, run_id, redis.call('GET', KEYS[4]) or '' }
 elseif what == 'set' then
   if not mine then return { FENCED } end
   put(merge(server))
