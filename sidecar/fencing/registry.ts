@@ -53,6 +53,8 @@ export class Registry {
   readonly #script = scriptsFor('registry').registry;
   /** What was seen of all servers. */
   readonly witness = new Witness();
+  /** The highest epoch seen. Unlike what the witness knows it outlives each life of the data. */
+  #highest = 0;
 
   constructor(store: Store, keys: Keys) {
     this.#store = store;
@@ -61,8 +63,15 @@ export class Registry {
 
   /** A new incarnation: the next epoch. @returns it, and the epoch that it replaces (0: none) */
   async register(serverId: string, fields: ServerFields): Promise<{ epoch: number; replaced: number }> {
-    const answer = await this.#call(serverId, 0, 'register', fields);
-    return { epoch: numberAt(answer, 1), replaced: numberAt(answer, 2) };
+    const answer = await this.#call(serverId, 0, 'register', fields, this.#highest);
+    const epoch = numberAt(answer, 1);
+    this.saw(epoch);
+    return { epoch, replaced: numberAt(answer, 2) };
+  }
+
+  /** An epoch was handed out, by this store or by what it was before: never again, whatever the store has lost. */
+  saw(epoch: number): void {
+    this.#highest = Math.max(this.#highest, epoch);
   }
 
   /** Goes on under its epoch after a restart of the sidecar. @returns undefined when it was fenced, 'lost': the store does not know it */
@@ -90,8 +99,7 @@ export class Registry {
   /** @returns with the Redis process that renewed it, and the life of the data in it */
   async renew(me: Identity, fields: ServerFields): Promise<Renewal> {
     const answer = await this.#call(me.serverId, me.epoch, 'renew', fields);
-    const servers = readServers(listAt(answer, 1));
-    this.witness.observe(servers);
+    const servers = this.#observe(listAt(answer, 1));
     const [runId, generation] = [textAt(answer, 3), textAt(answer, 4)];
     return { valid: answer[0] === 1, servers, inbox: listAt(answer, 2) as Buffer[], runId, generation };
   }
@@ -120,9 +128,7 @@ export class Registry {
   }
 
   async list(): Promise<ServerRecord[]> {
-    const servers = readServers(listAt(await this.#call('', 0, 'list', {}), 1));
-    this.witness.observe(servers);
-    return servers;
+    return this.#observe(listAt(await this.#call('', 0, 'list', {}), 1));
   }
 
   /**
@@ -140,7 +146,14 @@ export class Registry {
     await this.#store.lease.rpush(this.#keys.inbox(serverId), Buffer.from(message));
   }
 
-  async #call(serverId: string, epoch: number, what: string, fields: object): Promise<Answer> {
+  #observe(flat: Answer): ServerRecord[] {
+    const servers = readServers(flat);
+    this.witness.observe(servers);
+    for (const { epoch } of servers) this.saw(epoch);
+    return servers;
+  }
+
+  async #call(serverId: string, epoch: number, what: string, fields: object, more: Argument = ''): Promise<Answer> {
     const connection = this.#store.lease as unknown as {
       evalshaBuffer(sha: string, keys: number, ...rest: Argument[]): Promise<Answer>;
       evalBuffer(text: string, keys: number, ...rest: Argument[]): Promise<Answer>;
@@ -154,6 +167,7 @@ export class Registry {
       epoch,
       what,
       JSON.stringify(fields),
+      more,
     ];
     const changes = what !== 'list';
     if (changes) await this.#store.accepted();

@@ -78,6 +78,7 @@ export class Registration {
   async #resume(hello: Hello, identity: Identity, serverId: string): Promise<Member | undefined> {
     const { registry, cluster, log } = this.#is;
     if (identity.serverId !== serverId) return undefined;
+    registry.saw(identity.epoch);
     const known = cluster.members.get(hello.worker);
     if (known?.identity.epoch === identity.epoch && !known.over) {
       known.alive = true;

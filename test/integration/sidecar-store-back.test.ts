@@ -114,3 +114,23 @@ describe('a renewal', () => {
     expect(member.over).toBe(false);
   }, 30_000);
 });
+
+describe('a new epoch', () => {
+  test('is above all that the sidecar knows of, where the store has lost them', async () => {
+    const before = [await registered('a'), await registered('b')].map(({ epoch }) => epoch);
+    await redis.restartEmpty();
+    await until(() => registry.list().then(
+      () => true,
+      () => false,
+    ), 20_000);
+    const { epoch } = await registered('a');
+    expect(epoch).toBeGreaterThan(Math.max(...before) + 4096);
+    // Where nothing is lost it is the next one.
+    expect((await registered('b')).epoch).toBe(epoch + 1);
+  }, 30_000);
+
+  test('is above the one that a file server had with a sidecar which was started anew', async () => {
+    registry.saw(70_000);
+    expect((await registered('a')).epoch).toBeGreaterThan(70_000 + 4096);
+  }, 30_000);
+});

@@ -1,8 +1,8 @@
 -- The servers of the cluster. One hash: serverId -> JSON {epoch, state, counter, ...}; states: active, draining, fencing, fenced, gone.
 --
 -- KEYS 1 servers 2 epoch 3 inbox of the caller 4 generation
--- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it
---   'register' {fields}    a new incarnation: the next epoch. Returns {1, epoch, epoch replaced or 0}
+-- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it 5 of 'register': the highest epoch that the caller knows of
+--   'register' {fields}    a new incarnation: the next epoch, of which nobody has heard. Returns {1, epoch, epoch replaced or 0}
 --   'resume' {fields}      goes on under its epoch. Returns {1, block}, {FENCED}, or {0}: the store has never heard of this epoch
 --   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1, epoch replaced or 0} or {FENCED}
 --   'renew' {counter, reconciled} Returns {1, all servers, inbox, run_id, generation} or {FENCED, all servers}
@@ -23,6 +23,8 @@ end
 local mine = server and tostring(server.epoch) == ARGV[2] and (server.state == 'active' or server.state == 'draining')
 
 if what == 'register' then
+  -- Handed out by a store that has lost it: live servers may have others that nobody has told this one of.
+  if tonumber(ARGV[5]) > tonumber(redis.call('GET', KEYS[2]) or '0') then redis.call('SET', KEYS[2], tonumber(ARGV[5]) + 4096) end
   local epoch = redis.call('INCR', KEYS[2])
   local old = server and server.epoch or 0
   local s = merge({ state = 'active' })
