@@ -183,6 +183,22 @@ describe('the opens of a server that went silent', () => {
   });
 });
 
+describe('the opens of a server whose next life died before it had come to the shard', () => {
+  const { serverId } = fenced;
+  test.each([
+    ['are seen to when another life comes', 'enter', 9],
+    ['are seen to when the one that never came is fenced', 'fence', 8],
+  ] as const)('%s', async (_name, what, epoch) => {
+    const { openId } = await open();
+    await table.fence(SHARD, { serverId, epoch }, what, 'alive');
+    const { tick } = await table.tick(other, SHARD, -1, 10);
+    const { due } = await table.tick(other, SHARD, tick, 10);
+    expect(due.map(String)).toContain(`server:${serverId}@${fenced.epoch}`);
+    // Counted from then on, its time comes to an end.
+    expect((await table.expire(other, FILE, openId, 'fenced')).mayWaitTicks).toBeLessThan(400);
+  });
+});
+
 describe('the registry', () => {
   let registry: Registry;
   beforeEach(() => {

@@ -15,6 +15,8 @@ local function orphan(old, phase)
   redis.call('HSET', KEYS[1], id, phase .. at .. ARGV[4])
   redis.call('ZADD', KEYS[2], 'NX', now, 'server:' .. id)
 end
+-- The epoch that entered this shard last is over by that: also where who replaced it died before it had come here.
+if lowest > 0 and epoch > lowest then orphan(lowest, 'F') end
 if ARGV[3] == 'enter' then
   if epoch > lowest then redis.call('HSET', KEYS[1], ARGV[1], epoch) end
   if tonumber(ARGV[5]) > 0 then orphan(ARGV[5], 'F') end
