@@ -151,7 +151,8 @@ export class Lease {
         metrics.renewals.labels('fenced').inc();
         const known = cluster.server(member.identity.serverId);
         // A store that lost data knows nobody, or an earlier life of this server: the reconciler puts it back, nobody has fenced it.
-        if (known && known.epoch >= member.identity.epoch) this.fenced(member, `the table has it as ${known.state}, epoch ${known.epoch}`);
+        if (known && known.epoch >= member.identity.epoch)
+          this.fenced(member, `the table has it as ${known.state}, epoch ${known.epoch}`);
         else this.#is.store.close();
         return false;
       }

@@ -167,13 +167,22 @@ export class Reconciler {
 
   /** Waits until all state is back that the shards may lack, and opens them for everybody. */
   async #rebuild(life: Life, stores: readonly string[], isKnown: boolean): Promise<void> {
-    const { registry, log, metrics, leaseDurationMs, newStore, store, keys } = this.#is;
+    const { registry, store, keys } = this.#is;
     const { generation, tags } = life;
     const lost = isKnown ? registry.witness.contradicts(await registry.list()) : undefined;
     if (lost !== undefined) {
       await this.#beginLife(generation);
       throw new Error(`the store went back in time: ${lost}; its state is put back`);
     }
+    // One that died while it opened them is helped out: nobody may put anything back any more.
+    if ((await store.data.get(keys.opened)) !== life.tag) await this.#putAllBack(life, stores, isKnown);
+    if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
+    await Promise.all(tags.map((tag, shard) => store.data.set(keys.store(shard), tag)));
+  }
+
+  async #putAllBack(life: Life, stores: readonly string[], isKnown: boolean): Promise<void> {
+    const { registry, log, metrics, leaseDurationMs, newStore, store, keys } = this.#is;
+    const { generation, tags } = life;
     // Nobody wrote under this generation, or this sidecar cannot tell whether the registry is complete: servers that it does not name
     // may still live, and get a lease to put their state back. After it they have, or have stopped by their own clocks.
     const isFirst = newStore && this.#generation === undefined;
@@ -183,19 +192,22 @@ export class Reconciler {
     const graceUntilMs = monotonicMs() + graceMs;
     const stale = new Set(tags.flatMap((tag, shard) => (stores[shard] === tag ? [] : [shard])));
     if (!life.isComplete) {
-      await this.#markFenced(stale);
-      await this.#putBackOrphans(stale);
+      await this.#markFenced(life, stale);
+      await this.#putBackOrphans(life, stale);
     }
-    while (!(await this.#allPutBack(life, stale, graceUntilMs)) || monotonicMs() < graceUntilMs) {
+    const isAllBack = async () =>
+      (await this.#allPutBack(life, stale, graceUntilMs)) &&
+      monotonicMs() >= graceUntilMs &&
+      registry.mayOpen(life.tag, generation);
+    while (!(await isAllBack())) {
       const now = await store.whereabouts(keys.stores());
       if (tags.some((tag, shard) => tag !== `${now.runIds[shard]}:${generation}`)) {
         throw new Error('another Redis process answers');
       }
       if (isOpen(life, now.stores)) return; // another sidecar opened it
+      if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
       await delay(LOOK_MS);
     }
-    if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
-    await Promise.all(tags.map((tag, shard) => store.data.set(keys.store(shard), tag)));
   }
 
   /** What the store has may be older than what somebody remembers: all shards close, for everybody, until all is put back. */
@@ -292,12 +304,12 @@ export class Reconciler {
    * Opens of fenced servers that only this sidecar may remember: orphans as they were. Their ownership version stays, so that whoever has
    * got one back meanwhile, and has a higher one, keeps it.
    */
-  async #putBackOrphans(stale: ReadonlySet<number>): Promise<void> {
+  async #putBackOrphans(life: Life, stale: ReadonlySet<number>): Promise<void> {
     const { orphans, registry, table, log } = this.#is;
     for (const [owner, opens] of [...orphans.all]) {
       const server = parseIdentity(owner);
       if (!server) continue;
-      await registry.restore(server, { state: 'fenced', reconciled: '' });
+      await registry.restore(server, { state: 'fenced', reconciled: '' }, life.tag);
       await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
       const records = [...opens.values()].filter((record) => stale.has(shardOfOpen(record)));
       for (let i = 0; i < records.length; i += RESTORING_AT_ONCE) {
@@ -336,7 +348,7 @@ export class Reconciler {
     }
     const fields = { address, pod, node, smbAddress: member.smbAddress, counter: member.counter, reconciled: '' };
     const block = member.ids.number;
-    const replaced = await registry.restore(member.identity, { ...fields, state: 'active', ...{ block } });
+    const replaced = await registry.restore(member.identity, { ...fields, state: 'active', ...{ block } }, life.tag);
     if (replaced === undefined) {
       this.#is.fenced(member, 'the table knows it as fenced');
       return;
@@ -383,10 +395,10 @@ export class Reconciler {
   }
 
   /** Those that were seen fenced are fenced in this life too. Said first: one that does not know of it asks last. */
-  async #markFenced(stale: ReadonlySet<number>): Promise<void> {
+  async #markFenced(life: Life, stale: ReadonlySet<number>): Promise<void> {
     const { registry, table } = this.#is;
     for (const server of registry.witness.over()) {
-      const isNew = (await registry.restore(server, { state: 'fenced', reconciled: '' })) !== undefined;
+      const isNew = (await registry.restore(server, { state: 'fenced', reconciled: '' }, life.tag)) !== undefined;
       if (isNew) await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
     }
   }

@@ -3,11 +3,13 @@ import type { Identity, Keys } from '../table/keys.ts';
 import type { Answer, Argument } from '../table/packed.ts';
 import { listAt, numberAt, textAt } from '../table/records.ts';
 import { scriptsFor } from '../table/scripts.ts';
-import type { Store } from '../table/store.ts';
+import { type Store, StoreUnavailableError } from '../table/store.ts';
 import { Witness } from './witness.ts';
 
 /** Keys of registry.lua. */
-const KEYS = 4;
+const KEYS = 5;
+/** An answer: too late for that, the shards were opened. */
+const CLOSED = 100;
 
 export type ServerState = 'active' | 'draining' | 'fencing' | 'fenced' | 'gone';
 
@@ -35,7 +37,10 @@ export interface ServerRecord {
 }
 
 export type ServerFields = Partial<
-  Pick<ServerRecord, 'address' | 'smbAddress' | 'pod' | 'node' | 'reconciled' | 'late' | 'state' | 'counter' | 'leaving'>
+  Pick<
+    ServerRecord,
+    'address' | 'smbAddress' | 'pod' | 'node' | 'reconciled' | 'late' | 'state' | 'counter' | 'leaving'
+  >
 >;
 
 export interface Renewal {
@@ -88,12 +93,23 @@ export class Registry {
   }
 
   /**
-   * Puts a server back into a store that has lost it.
+   * Puts a server back into a store that has lost it, while its shards are closed.
+   * @param life the tag of the life of the data that it is put back into
    * @returns the epoch that it replaces there (0: none), or undefined when the store knows better: it was fenced
+   * @throws StoreUnavailableError when it comes too late: the shards were opened
    */
-  async restore(me: Identity, fields: Partial<ServerRecord>): Promise<number | undefined> {
-    const answer = await this.#call(me.serverId, me.epoch, 'restore', { ...fields, epoch: me.epoch });
+  async restore(me: Identity, fields: Partial<ServerRecord>, life: string): Promise<number | undefined> {
+    const answer = await this.#call(me.serverId, me.epoch, 'restore', { ...fields, epoch: me.epoch }, life);
+    if (answer[0] === CLOSED) throw new StoreUnavailableError('restore', 'the shards were opened meanwhile');
     return answer[0] === 1 ? numberAt(answer, 1) : undefined;
+  }
+
+  /**
+   * All that may live have put their state back into this life of the data, and nobody may from now on: its shards can be opened, by
+   * whoever asks. @returns false: somebody's is missing
+   */
+  async mayOpen(life: string, generation: string): Promise<boolean> {
+    return (await this.#call('', 0, 'open', { generation }, life))[0] === 1;
   }
 
   /** @returns with the Redis process that renewed it, and the life of the data in it */
@@ -163,6 +179,7 @@ export class Registry {
       this.#keys.epoch,
       this.#keys.inbox(serverId),
       this.#keys.generation,
+      this.#keys.opened,
       serverId,
       epoch,
       what,

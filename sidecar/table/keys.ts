@@ -9,6 +9,8 @@ export class Keys {
   readonly servers: string;
   readonly epoch: string;
   readonly generation: string;
+  /** The life of the data that was opened last: nobody puts anything back into it any more. */
+  readonly opened: string;
   /** Fingerprints of the authorities that the sidecars trust each other by: whose store this is. */
   readonly authorities: string;
   /** Version of what is written, and the oldest that can read it. */
@@ -21,6 +23,7 @@ export class Keys {
     this.servers = `hf:{${clusterId}}:servers`;
     this.epoch = `hf:{${clusterId}}:epoch`;
     this.generation = `hf:{${clusterId}}:generation`;
+    this.opened = `hf:{${clusterId}}:opened`;
     this.authorities = `hf:{${clusterId}}:authorities`;
     this.schema = `hf:{${clusterId}}:schema`;
     for (let shard = 0; shard < SHARDS; shard++) this.#shards.push(`hf:{${clusterId}:${shard}}:`);

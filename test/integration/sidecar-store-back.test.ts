@@ -1,7 +1,9 @@
 // What counts of a store that went back in time, step by step: the registry, the scripts and the lease, without the rest of a sidecar.
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { createLogger } from '../../common/logging.ts';
+import { Outcome } from '../../proto/generated/handles.ts';
 import type { Delivery } from '../../sidecar/breaks/delivery.ts';
+import { SHARDS } from '../../sidecar/constants.ts';
 import type { Fencer } from '../../sidecar/fencing/fencer.ts';
 import { Lease } from '../../sidecar/fencing/lease.ts';
 import { Orphans } from '../../sidecar/fencing/orphans.ts';
@@ -9,8 +11,10 @@ import { Registry } from '../../sidecar/fencing/registry.ts';
 import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { ClusterView } from '../../sidecar/services/cluster.ts';
 import { Member } from '../../sidecar/services/member.ts';
-import { type Identity, Keys, OpenIds } from '../../sidecar/table/keys.ts';
-import { Store } from '../../sidecar/table/store.ts';
+import { type Identity, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
+import { Store, StoreUnavailableError } from '../../sidecar/table/store.ts';
+import { Table } from '../../sidecar/table/table.ts';
+import { sampleRecord } from '../../sidecar/testing/file-server.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
 
 const PAST_NS = 1n;
@@ -115,14 +119,55 @@ describe('a renewal', () => {
   }, 30_000);
 });
 
+describe('what is put back', () => {
+  const LIFE = 'another life of the data';
+  const back = { serverId: 'a', epoch: 3 };
+
+  test('has to come before the shards are opened: a server is too late then', async () => {
+    expect(await registry.restore(back, { state: 'active', reconciled: '' }, LIFE)).toBe(0);
+    expect(await registry.mayOpen(LIFE, '1')).toBe(false); // its opens are missing
+    await registry.set(back, { reconciled: LIFE });
+    expect(await registry.mayOpen(LIFE, 'another')).toBe(false);
+    expect(await registry.mayOpen(LIFE, '1')).toBe(true);
+    const late = registry.restore({ serverId: 'b', epoch: 4 }, { state: 'active', reconciled: '' }, LIFE);
+    await expect(late).rejects.toThrow(StoreUnavailableError);
+    const fenced = registry.restore(back, { state: 'fenced', reconciled: '' }, LIFE);
+    await expect(fenced).rejects.toThrow(StoreUnavailableError);
+    expect(await registry.list()).toMatchObject([{ ...back, state: 'active' }]);
+    // Into the next life it is put back as ever.
+    expect(await registry.restore({ serverId: 'b', epoch: 4 }, { state: 'active' }, 'the next')).toBe(0);
+  }, 30_000);
+
+  test('is refused by a shard that was opened meanwhile', async () => {
+    const table = new Table(store, keys, 60_000);
+    const life = `${await runId()}:1`;
+    await store.load(new Array(SHARDS).fill(await runId()), '1');
+    const record = sampleRecord('file', { openId: new OpenIds(3, 0).next(shardOf(Buffer.from('volume:file'))) ?? 0n });
+    const shard = shardOf(record.fileId);
+    await table.fence(shard, back, 'enter', 'alive');
+    const puttingBack = () => table.restore(back, record, 0, 0n, true);
+
+    await store.data.set(keys.store(shard), life);
+    await expect(puttingBack()).rejects.toThrow(StoreUnavailableError);
+    await expect(table.forgetClosed(back, record.fileId, record.openId)).rejects.toThrow(StoreUnavailableError);
+    await store.data.set(keys.store(shard), '-');
+    expect(await puttingBack()).toBe(Outcome.GRANTED);
+    expect(await table.forgetClosed(back, record.fileId, record.openId)).toBe(Outcome.GRANTED);
+  }, 30_000);
+});
+
 describe('a new epoch', () => {
   test('is above all that the sidecar knows of, where the store has lost them', async () => {
     const before = [await registered('a'), await registered('b')].map(({ epoch }) => epoch);
     await redis.restartEmpty();
-    await until(() => registry.list().then(
-      () => true,
-      () => false,
-    ), 20_000);
+    await until(
+      () =>
+        registry.list().then(
+          () => true,
+          () => false,
+        ),
+      20_000,
+    );
     const { epoch } = await registered('a');
     expect(epoch).toBeGreaterThan(Math.max(...before) + 4096);
     // Where nothing is lost it is the next one.

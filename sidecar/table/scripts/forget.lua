@@ -5,6 +5,8 @@
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId
 -- Returns {outcome}; what waits for its client stays: it may have come by a transfer of which the owner has not heard yet
+-- It may have been opened meanwhile, while the caller was stopped: then others were granted what conflicts.
+if redis.call('GET', KEYS[1]) == STORE then return { CLOSED } end
 local lowest = redis.call('HGET', KEYS[2], ARGV[1])
 if not lowest or tonumber(ARGV[2]) < tonumber(lowest) then return { FENCED } end
 local id = ARGV[3]

@@ -1,10 +1,13 @@
 -- The servers of the cluster. One hash: serverId -> JSON {epoch, state, counter, ...}; states: active, draining, fencing, fenced, gone.
 --
--- KEYS 1 servers 2 epoch 3 inbox of the caller 4 generation
--- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it 5 of 'register': the highest epoch that the caller knows of
+-- KEYS 1 servers 2 epoch 3 inbox of the caller 4 generation 5 the life of the data that was opened last
+-- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it 5 of 'register': the highest epoch that the caller
+--      knows of; of 'restore' and 'open': the life of the data that is being put back
 --   'register' {fields}    a new incarnation: the next epoch, of which nobody has heard. Returns {1, epoch, epoch replaced or 0}
 --   'resume' {fields}      goes on under its epoch. Returns {1, block}, {FENCED}, or {0}: the store has never heard of this epoch
---   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1, epoch replaced or 0} or {FENCED}
+--   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1, epoch replaced or 0}, {FENCED}, or
+--                          {CLOSED}: too late, its shards were opened
+--   'open' {generation}    the shards may be opened: whoever may live has put its state back, and nobody does from now on. Returns {1 or 0}
 --   'renew' {counter, reconciled} Returns {1, all servers, inbox, run_id, generation} or {FENCED, all servers}
 --   'set' {fields}         changes fields of its own. Returns {1} or {FENCED}
 --   'fencing' {counter, by} sets fencing if the counter still is that one (or -1: whatever it is). Returns {1 or 0, state}
@@ -20,6 +23,7 @@ local function merge(s)
   for k, v in pairs(given) do s[k] = v end
   return s
 end
+local function may_live(s) return s.state == 'active' or s.state == 'draining' or s.state == 'fencing' end
 local mine = server and tostring(server.epoch) == ARGV[2] and (server.state == 'active' or server.state == 'draining')
 
 if what == 'register' then
@@ -45,10 +49,20 @@ elseif what == 'restore' then
   -- That it was fenced is true whatever an older copy of the store says.
   if mine and given.state ~= 'fenced' then return { 1, 0 } end
   if server and server.epoch >= given.epoch and not mine then return { FENCED } end
+  if redis.call('GET', KEYS[5]) == ARGV[5] then return { CLOSED } end
   local highest = tonumber(redis.call('GET', KEYS[2]) or '0')
   if highest < given.epoch + 4096 then redis.call('SET', KEYS[2], given.epoch + 4096) end
   put(merge({}))
   return { 1, not mine and server and server.epoch or 0 }
+elseif what == 'open' then
+  if redis.call('GET', KEYS[5]) == ARGV[5] then return { 1 } end
+  if redis.call('GET', KEYS[4]) ~= given.generation then return { 0 } end
+  for i, entry in ipairs(redis.call('HGETALL', KEYS[1])) do
+    local s = i % 2 == 0 and cjson.decode(entry)
+    if s and may_live(s) and s.reconciled ~= ARGV[5] then return { 0 } end
+  end
+  redis.call('SET', KEYS[5], ARGV[5])
+  return { 1 }
 elseif what == 'renew' then
   local all = redis.call('HGETALL', KEYS[1])
   if not mine then return { FENCED, all } end

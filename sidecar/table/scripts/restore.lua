@@ -8,6 +8,8 @@
 --      28 parent key 29 number of locks, then per lock: exclusive, start high, low, end high, low; at the end 1: the store may be older
 --      than what the caller remembers
 -- Returns {outcome}
+-- It may have been opened meanwhile, while the caller was stopped: then others were granted what conflicts.
+if redis.call('GET', KEYS[1]) == STORE then return { CLOSED } end
 local lowest = redis.call('HGET', KEYS[2], ARGV[1])
 -- Of a fenced server its custodian puts back what waits there for its client; the server itself is refused by the registry.
 local is_fenced = not lowest or tonumber(ARGV[2]) < tonumber(lowest)
