@@ -125,7 +125,7 @@ export class Sidecar {
       log,
       metrics,
       leaseDurationMs,
-      isOpenedStore: (runId, generation) => this.#reconciler.isOpened(runId, generation),
+      storeKnows: (member, runId, generation) => this.#reconciler.knowsOf(member, runId, generation),
       fenceSilent: config.volumes.every((volume) => volume.fencing === 'Deadline'),
     });
     this.#registration = new Registration(this.components, this.#lease, this.#place);

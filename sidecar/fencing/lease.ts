@@ -27,8 +27,8 @@ export interface LeaseParts {
   log: Logger;
   metrics: SidecarMetrics;
   leaseDurationMs: number;
-  /** Whether this is the Redis process, and the life of its data, whose shards are open here. */
-  isOpenedStore(runId: string, generation: string): boolean;
+  /** Whether what this Redis process, in this life of its data, says of a member counts even if its lease has run out. */
+  storeKnows(member: Member, runId: string, generation: string): boolean;
   /** Whether a server that merely went silent may be fenced: not where a volume's `fencing` asks for proof. */
   fenceSilent: boolean;
 }
@@ -158,7 +158,7 @@ export class Lease {
       }
       for (const message of inbox) this.#take(member, message);
       // Past its deadline it may have been fenced, and only the store that it was fenced in says so: another one is asked who it is first.
-      if (monotonicNs() > member.deadlineNs && !this.#is.isOpenedStore(renewal.runId, renewal.generation)) {
+      if (monotonicNs() > member.deadlineNs && !this.#is.storeKnows(member, renewal.runId, renewal.generation)) {
         metrics.renewals.labels('late').inc();
         log.warn({ server: member.owner }, 'a renewal past the deadline does not count before the store is known');
         member.alive = true;

@@ -72,6 +72,8 @@ export class Reconciler {
   /** Of the Redis processes whose shards were opened last. */
   #runIds: ReadonlySet<string> = new Set();
   #problem = 'the store has not answered yet';
+  /** The life of the data that a member was put back into within its lease: nobody can have fenced it before. */
+  readonly #backInTime = new WeakMap<Member, Life>();
   /** What Redis refuses though it is open. */
   #trouble: { message: string; atMs: number } | undefined;
   /** Keys that each Redis process had thrown away when its shards were opened. */
@@ -92,9 +94,10 @@ export class Reconciler {
     return this.#trouble?.message ?? '';
   }
 
-  /** Whether the shards are open, and in this Redis process and life of its data. */
-  isOpened(runId: string, generation: string): boolean {
-    return this.#is.store.open && this.#runIds.has(runId) && this.#generation === generation;
+  /** Whether what this Redis process, in this life of its data, says of a member counts even if its lease has run out. */
+  knowsOf(member: Member, runId: string, generation: string): boolean {
+    if (this.#is.store.open && this.#runIds.has(runId) && this.#generation === generation) return true;
+    return this.#backInTime.get(member)?.tags.includes(`${runId}:${generation}`) ?? false;
   }
 
   stop(): void {
@@ -353,6 +356,7 @@ export class Reconciler {
       this.#is.fenced(member, 'the table knows it as fenced');
       return;
     }
+    if (monotonicNs() <= member.deadlineNs) this.#backInTime.set(member, life);
     await Promise.all([...stale].map((shard) => table.fence(shard, member.identity, 'enter', 'alive', replaced)));
     // Others may have ended what is not persistent while it was silent. Persistent opens wait longer than it was.
     const opens = [...member.opens.values()].filter(

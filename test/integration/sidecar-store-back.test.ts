@@ -67,7 +67,7 @@ function leaseOf(member: Member, opened: () => string): Lease {
     log: createLogger('test'),
     metrics: createSidecarMetrics(),
     leaseDurationMs: LEASE_MS,
-    isOpenedStore: (id, generation) => id === opened() && generation === '1',
+    storeKnows: (_member, id, generation) => id === opened() && generation === '1',
     fenceSilent: false,
   });
 }
