@@ -94,8 +94,8 @@ test-conformance: build ## smbtorture, compared with test/conformance/expected.t
 	$(node) test/conformance/run.ts
 
 .PHONY: test-faults
-test-faults: build ## faults at the processes, with histories that are checked (SCHEDULES=n)
-	test/cluster/install-packages.sh redis clients
+test-faults: build ## faults at processes, networks, stores, clocks and volumes, with histories that are checked (SCHEDULES=n, SEED=n to repeat)
+	test/cluster/install-packages.sh redis clients faults
 	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults
 
 .PHONY: test-linux-client

@@ -9,6 +9,7 @@ packages_of() {
     clients) echo smbclient samba samba-testsuite ;;
     cluster) echo etcd-server containerd runc containernetworking-plugins buildah debootstrap debian-archive-keyring nftables iptables \
       iproute2 conntrack procps kmod util-linux openssl curl ca-certificates jq ;;
+    faults) echo iproute2 util-linux bindfs libfaketime ;;
     linux-client) echo qemu-system-x86 busybox-static cpio kmod ;;
     conformance) echo btrfs-progs iproute2 iptables mount util-linux ;;
     workloads) echo git rsync sqlite3 gcc libc6-dev ;;
@@ -19,7 +20,7 @@ packages_of() {
     *) return 1 ;;
   esac
 }
-groups='redis clients cluster linux-client workloads conformance volumes metrics model browser'
+groups='redis clients cluster faults linux-client workloads conformance volumes metrics model browser'
 [ $# -ge 1 ] || { echo "usage: install-packages.sh GROUP..., of: $groups" >&2; exit 2; }
 wanted=()
 for group in "$@"; do
