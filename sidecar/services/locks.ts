@@ -8,6 +8,15 @@ import type { Pending } from './pending.ts';
 
 /** How often a LOCK looks up the number of the open's last operation before it gives up. */
 const CATCH_UPS = 3;
+/** A lock sequence that no request has (theirs are of 4 bits): what is kept under its index is forgotten. */
+const NO_SEQUENCE = 255;
+
+type Attempt = LockDecision & { operation: number };
+
+const NOT_HERE: Attempt = {
+  ...{ outcome: Outcome.STORE_UNAVAILABLE, notices: [], push: [], wake: [] },
+  ...{ sequences: Buffer.alloc(0), operation: 0 },
+};
 
 /** Byte-range locks: decided by the table, answered after every server that has the file open knows of them. */
 export class Locks {
@@ -27,7 +36,11 @@ export class Locks {
     const mayWait = elements.some((element) => !element.unlock && !element.failImmediately);
     for (let behind = 0; ; ) {
       const decision = await this.#is.breaks.settled(member, request.fileId, pending, () =>
-        member.inTurn(open, () => this.#attempt(member, open, request, mayWait)),
+        member.inTurn(open, () => {
+          // It went to another server and came back while this waited: its client has another session, and repeated this there.
+          if (member.opens.get(request.openId) !== open) return Promise.resolve(NOT_HERE);
+          return this.#attempt(member, open, request, mayWait);
+        }),
       );
       if (decision.outcome === Internal.STALE && behind++ < CATCH_UPS && (await this.#catchUp(member, open))) continue;
       if (decision.outcome !== Outcome.LOCK_NOT_GRANTED || !mayWait)
@@ -86,11 +99,11 @@ export class Locks {
     return true;
   }
 
-  #attempt(member: Member, open: OwnOpen, request: Lock, wait: boolean): Promise<LockDecision> {
+  async #attempt(member: Member, open: OwnOpen, request: Lock, wait: boolean): Promise<Attempt> {
     const { table } = this.#is;
     const operation = ++open.operation;
     const sequence = { index: request.sequenceIndex, number: request.sequenceNumber };
-    return table.lock(
+    const decision = await table.lock(
       member.identity,
       request.fileId,
       request.openId,
@@ -99,39 +112,52 @@ export class Locks {
       request.elements,
       wait,
       (late) => {
-        // The file server was told STORE_UNAVAILABLE meanwhile: what was locked is let go again.
-        if (late.outcome !== Outcome.GRANTED) return;
-        const undo = request.elements
-          .filter((element) => !element.unlock)
-          .map((element) => ({ ...element, unlock: true }));
-        if (undo.length === 0) return;
-        member
-          .inTurn(open, () => this.#attempt(member, open, { ...request, elements: undo, sequenceIndex: 0 }, false))
-          .catch(() => {});
+        // The file server was told STORE_UNAVAILABLE meanwhile.
+        if (late.outcome === Outcome.GRANTED) this.#undo(member, open, request, operation).catch(() => {});
       },
     );
+    return { ...decision, operation };
+  }
+
+  /**
+   * Lets go of what a LOCK took whose client was not told so. Its lock sequence is forgotten with it: a replay has to take the lock anew,
+   * and not to be told that it has it. Where something was done through the open since, that may have been the replay, and it was told:
+   * then the lock is the client's.
+   */
+  async #undo(member: Member, open: OwnOpen, request: Lock, operation: number): Promise<void> {
+    const elements = request.elements
+      .filter((element) => !element.unlock)
+      .map((element) => ({ ...element, unlock: true }));
+    if (elements.length === 0) return;
+    await member.inTurn(open, async () => {
+      if (open.operation !== operation) return;
+      const undone = await this.#attempt(member, open, { ...request, elements, sequenceNumber: NO_SEQUENCE }, false);
+      this.#remember(member, open, undone);
+    });
+  }
+
+  #remember(member: Member, open: OwnOpen, { state, sequences }: LockDecision): FileState | undefined {
+    if (sequences.length > 0) open.record.lockSequences = sequences;
+    const newest = state && member.takeState(state);
+    if (newest) open.record.locks = newest.locks.filter((lock) => lock.openId === open.record.openId);
+    return newest;
   }
 
   async #follow(
     member: Member,
     open: OwnOpen,
     request: Lock,
-    decision: LockDecision,
+    decision: Attempt,
   ): Promise<{ outcome: number; state?: FileState }> {
     const { delivery } = this.#is;
     if (decision.outcome === Internal.STALE) return { outcome: Outcome.INVALID };
     if (!decision.state) return { outcome: decision.outcome };
-    if (decision.sequences.length > 0) open.record.lockSequences = decision.sequences;
-    const state = member.takeState(decision.state);
-    open.record.locks = state.locks.filter((lock) => lock.openId === open.record.openId);
+    const state = this.#remember(member, open, decision);
     if (decision.wake.length > 0) delivery.wake(request.fileId, decision.wake);
     const taken = await delivery.pushState(decision.state, decision.push);
     const locked = request.elements.some((element) => !element.unlock);
     if (!taken && locked && decision.outcome === Outcome.GRANTED) {
-      const undo = request.elements.map((element) => ({ ...element, unlock: true }));
-      await member.inTurn(open, () =>
-        this.#attempt(member, open, { ...request, elements: undo, sequenceIndex: 0 }, false),
-      );
+      await this.#undo(member, open, request, decision.operation);
       return { outcome: Outcome.STORE_UNAVAILABLE };
     }
     return { outcome: decision.outcome, state };

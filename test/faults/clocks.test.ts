@@ -29,7 +29,7 @@ beforeAll(async () => {
   network = await Network.enter();
   const faketime = { FAKETIME_TIMESTAMP_FILE: offset, FAKETIME_NO_CACHE: '1', FAKETIME_DONT_FAKE_MONOTONIC: '1' };
   pods = await Pods.start(network, 2, { leaseMs: LEASE_MS, env: { LD_PRELOAD: LIBRARY, ...faketime } });
-}, 90_000);
+}, 240_000);
 afterAll(async () => {
   await pods?.stop();
   network?.leave();

@@ -16,7 +16,7 @@ let pods: Pods;
 beforeAll(async () => {
   network = await Network.enter();
   pods = await Pods.start(network, 3, { leaseMs: LEASE_MS });
-}, 90_000);
+}, 240_000);
 afterAll(async () => {
   await pods?.stop();
   network?.leave();

@@ -31,7 +31,7 @@ beforeAll(async () => {
   network = await Network.enter();
   const at = (pod: number) => mounts[pod] ?? '';
   pods = await Pods.start(network, PODS, { leaseMs: LEASE_MS, coherent: false, mounts: { of: shared, at } });
-}, 90_000);
+}, 240_000);
 afterAll(async () => {
   await pods?.stop();
   network?.leave();

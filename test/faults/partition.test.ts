@@ -20,7 +20,7 @@ let pods: Pods;
 beforeAll(async () => {
   network = await Network.enter();
   pods = await Pods.start(network, 3, { leaseMs: LEASE_MS });
-}, 90_000);
+}, 240_000);
 afterEach(() => pods.mend(), 60_000);
 afterAll(async () => {
   await pods?.stop();

@@ -172,6 +172,20 @@ describe('byte-range locks of two pods', () => {
     await two.close(b.record);
   });
 
+  test('a lock that another pod did not take note of is not granted, and repeated it is really held', async () => {
+    const a = await one.open('not-noted');
+    const b = await two.open('not-noted');
+    two.onCommand = (command) => (command.$case === 'fileState' ? false : undefined);
+    const again = { index: 5, number: 2 };
+    expect(lockOf(await one.lock(a.record, 0, 10, again))).toBe(Outcome.STORE_UNAVAILABLE);
+    two.onCommand = () => undefined;
+    expect(lockOf(await one.lock(a.record, 0, 10, again))).toBe(Outcome.GRANTED);
+    expect(lockOf(await two.lock(b.record, 0, 10))).toBe(Outcome.LOCK_NOT_GRANTED);
+    expect(lockOf(await one.lock(a.record, 0, 10, { unlock: true, index: 5, number: 3 }))).toBe(Outcome.GRANTED);
+    await one.close(a.record);
+    await two.close(b.record);
+  }, 40_000);
+
   test('a replayed lock request succeeds once', async () => {
     const { record } = await one.open('sequenced');
     expect(lockOf(await one.lock(record, 0, 10, { index: 3, number: 9 }))).toBe(Outcome.GRANTED);
