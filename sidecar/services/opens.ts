@@ -10,13 +10,20 @@ import {
   type Reserve,
 } from '../../proto/generated/handles.ts';
 import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES, RETRY_MS } from '../constants.ts';
-import { shardOf } from '../table/keys.ts';
+import { hex, shardOf } from '../table/keys.ts';
 import type { OpenDecision } from '../table/table.ts';
 import type { AppInstances } from './app-instances.ts';
 import type { Components } from './components.ts';
 import type { Endings } from './endings.ts';
 import type { Member } from './member.ts';
 import type { Pending } from './pending.ts';
+
+/** Between two tries to drop a name while the store is away. */
+const DROP_RETRY_MS = 200;
+const DROP_WITHIN_MS = 60_000;
+
+const nameKey = (member: Member, directoryId: Uint8Array, name: string): string =>
+  `${member.owner} ${hex(directoryId)} ${name}`;
 
 /** Opens: asked for, granted, remembered. */
 export class Opens {
@@ -25,6 +32,8 @@ export class Opens {
   readonly #instances: AppInstances;
   /** How long a name may stay reserved by a server that is neither there nor fenced yet. */
   readonly #patienceMs: number;
+  /** The requests that names are reserved for. */
+  readonly #reserved = new Map<string, string>();
 
   constructor(components: Components, endings: Endings, instances: AppInstances) {
     this.#is = components;
@@ -106,7 +115,11 @@ export class Opens {
     if (!isId(directoryId) || name.length === 0) return Outcome.INVALID;
     const untilMs = monotonicMs() + this.#patienceMs;
     for (let waitMs = 5; ; waitMs = Math.min(2 * waitMs, RETRY_MS)) {
-      const outcome = await this.#is.table.name(member.identity, 'reserve', directoryId, name, token);
+      const outcome = await this.#is.table.name(member.identity, 'reserve', directoryId, name, token, (late) => {
+        // The file server was told STORE_UNAVAILABLE meanwhile.
+        if (late === Outcome.GRANTED) void this.#drop(member, directoryId, name, token);
+      });
+      if (outcome === Outcome.GRANTED) this.#reserved.set(nameKey(member, directoryId, name), token);
       if (outcome !== Outcome.NAME_BUSY || pending.cancelled || monotonicMs() > untilMs) return outcome;
       if (waitMs === RETRY_MS) pending.interim();
       await delay(waitMs);
@@ -114,9 +127,24 @@ export class Opens {
   }
 
   dropName(member: Member, directoryId: Uint8Array, name: string): void {
-    this.#is.table
-      .name(member.identity, 'drop', directoryId, name, '')
-      .catch((error: unknown) => this.#is.log.warn({ err: error }, 'a name stays reserved until its server ends'));
+    const key = nameKey(member, directoryId, name);
+    const token = this.#reserved.get(key) ?? ''; // '': it was reserved in an earlier life of this sidecar
+    this.#reserved.delete(key);
+    void this.#drop(member, directoryId, name, token);
+  }
+
+  /** Until the store has done it: a name that stays reserved is nobody's until this server ends. */
+  async #drop(member: Member, directoryId: Uint8Array, name: string, token: string): Promise<void> {
+    const untilMs = monotonicMs() + DROP_WITHIN_MS;
+    while (!member.over && monotonicMs() < untilMs) {
+      try {
+        await this.#is.table.name(member.identity, 'drop', directoryId, name, token);
+        return;
+      } catch (error) {
+        this.#is.log.info({ err: error }, 'a name is still reserved: dropping it again');
+        await delay(DROP_RETRY_MS);
+      }
+    }
   }
 
   #decide(member: Member, record: OpenRecord, request: Open, pending: Pending): Promise<OpenDecision> {

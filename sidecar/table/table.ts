@@ -424,9 +424,11 @@ export class Table {
     directoryId: Uint8Array,
     name: string,
     token: string,
+    onLate?: (outcome: number) => void,
   ): Promise<number> {
     const { shard, key } = this.keys.directory(directoryId);
-    return numberAt(await this.#plain('name', me, shard, [key], [what, name, token]), 0);
+    const late = onLate && { onLate: (answer: Answer) => onLate(numberAt(answer, 0)) };
+    return numberAt(await this.#plain('name', me, shard, [key], [what, name, token], late), 0);
   }
 
   async session(
@@ -517,14 +519,19 @@ export class Table {
     return this.#store.run(script, keys, [me.serverId, me.epoch, ...args], { waitMs: this.#waitMs, ...options });
   }
 
-  #plain(script: ScriptName, me: Identity, shard: number, keys: string[], args: Argument[]): Promise<Answer> {
+  #plain(
+    script: ScriptName,
+    me: Identity,
+    shard: number,
+    keys: string[],
+    args: Argument[],
+    options?: Pick<RunOptions, 'onLate'>,
+  ): Promise<Answer> {
     return this.#store.run(
       script,
       [this.keys.store(shard), this.keys.fence(shard), ...keys],
       [me.serverId, me.epoch, ...args],
-      {
-        waitMs: this.#waitMs,
-      },
+      { waitMs: this.#waitMs, ...options },
     );
   }
 

@@ -163,9 +163,12 @@ describe('Redis', () => {
   test('away for longer than a decision waits: refused, and what was decided too late is taken back', async () => {
     const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
     cluster.redis.pause();
-    const late = await one.open('too-late', { shareAccess: 0 });
+    const reserve = { $case: 'reserve' as const, value: { directoryId: Buffer.from('directory'), name: 'too-late' } };
+    const [late, reserved] = await Promise.all([one.open('too-late', { shareAccess: 0 }), one.ask(reserve)]);
     expect(late.outcome).toBe(Outcome.STORE_UNAVAILABLE);
+    expect(reserved.outcome).toBe(Outcome.STORE_UNAVAILABLE);
     cluster.redis.resume();
+    await until(async () => (await two.ask(reserve)).outcome === Outcome.GRANTED, 10_000);
     await until(async () => (await two.open('too-late', { shareAccess: 0 })).outcome === Outcome.GRANTED, 10_000);
   }, 30_000);
 

@@ -1,7 +1,8 @@
 -- Reserves or drops a name of a directory while it is created, renamed or removed: two servers cannot create A.txt and a.txt.
 --
 -- KEYS 1 store 2 fence 3 directory
--- ARGV 1 serverId 2 epoch 3 'reserve' or 'drop' 4 name (case-folded) 5 token: names the request, so that a repetition is known
+-- ARGV 1 serverId 2 epoch 3 'reserve' or 'drop' 4 name (case-folded) 5 token: names the request, so that a repetition is known, and a
+--      drop that comes late does not take another request's (empty: whichever it is)
 -- Returns {outcome}
 local no = refused()
 if no then return { no } end
@@ -9,7 +10,7 @@ local held = redis.call('HGET', KEYS[3], ARGV[4])
 local owner, token
 if held then owner, token = string.match(held, '^(.-) (.*)$') end
 if ARGV[3] == 'drop' then
-  if owner == self then redis.call('HDEL', KEYS[3], ARGV[4]) end
+  if owner == self and (ARGV[5] == '' or token == ARGV[5]) then redis.call('HDEL', KEYS[3], ARGV[4]) end
   return { GRANTED }
 end
 if held and not (owner == self and token == ARGV[5]) and standing(owner) == 'valid' then return { NAME_BUSY } end
