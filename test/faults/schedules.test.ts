@@ -7,7 +7,7 @@ import { seeds } from './random.ts';
 import { runSchedule } from './run-schedule.ts';
 import { schedule, textOf } from './schedule.ts';
 
-const LEASE_MS = 1200;
+const LEASE_MS = 2000;
 const PODS = 3;
 /** `make test` runs so many; SCHEDULES=1000 is what a release has to pass. */
 const SCHEDULES = 40;
