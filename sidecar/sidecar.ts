@@ -177,7 +177,7 @@ export class Sidecar {
       drain: (timeoutMs) => this.handoff.drain(timeoutMs),
       reported: (member) => {
         this.#reconciler
-          .settleOwned(member)
+          .settleOwned(member, true)
           .then(() => this.#reconciler.resume(member))
           .catch((error: unknown) => log.warn({ err: error }, 'what a file server holds does not fit the table yet'))
           .finally(() => member.hasSettled());

@@ -12,7 +12,7 @@ import { type Keys, parseIdentity } from '../table/keys.ts';
 import { ownerOf } from '../table/records.ts';
 import type { Store } from '../table/store.ts';
 import type { StoreFacts } from '../table/store-checks.ts';
-import { shardOfOpen, type Table } from '../table/table.ts';
+import { type OpenDecision, shardOfOpen, type Table } from '../table/table.ts';
 import type { Orphans } from './orphans.ts';
 import type { Possession } from './possession.ts';
 import type { Registry, ServerRecord } from './registry.ts';
@@ -443,12 +443,13 @@ export class Reconciler {
     }
   }
 
-  /** Ends opens that the table has for a server and the server does not know: their close was lost. */
   /**
    * Compares what a file server holds with what the table has for it, after answers may have been lost: what only the table has is
    * closed, what has another owner by now is released (its sidecar died between the transfer and the release).
+   * @param reported the file server told it to a sidecar that was started anew: an open may have left and come back since, and waits for
+   * its client then; so ownership versions are compared too
    */
-  async settleOwned(member: Member): Promise<void> {
+  async settleOwned(member: Member, reported = false): Promise<void> {
     const owned = new Set<bigint>();
     for (let shard = 0; shard < SHARDS; shard++) {
       for await (const page of this.#is.table.owned(shard, member.owner)) {
@@ -458,7 +459,7 @@ export class Reconciler {
         }
       }
     }
-    await this.#releaseForeign(member, owned);
+    await this.#releaseForeign(member, reported ? new Set() : owned);
   }
 
   async #endUnknown(member: Member, fileId: Buffer, openId: bigint): Promise<void> {
@@ -474,16 +475,21 @@ export class Reconciler {
     if (outcome === Outcome.GRANTED) table.forget(record);
   }
 
-  async #releaseForeign(member: Member, owned: ReadonlySet<bigint>): Promise<void> {
-    const { table, log } = this.#is;
+  /** @param held opens that are known to be the server's still */
+  async #releaseForeign(member: Member, held: ReadonlySet<bigint>): Promise<void> {
+    const { log } = this.#is;
     const foreign: OpenRecord[] = [];
-    for (const { record } of [...member.opens.values()]) {
-      const { openId, fileId } = record;
-      if (owned.has(openId) || member.asking.has(openId)) continue;
-      const found = await table.find(member.identity, fileId, Buffer.alloc(0), openId);
-      // FENCED and the like say nothing about the open.
-      if (found.outcome !== Outcome.GRANTED && found.outcome !== Outcome.NOT_FOUND) continue;
-      if (!found.record || ownerOf(found.record) !== member.owner) foreign.push(record);
+    const back: OpenDecision[] = [];
+    const open = [...member.opens.values()].filter(({ record }) => !held.has(record.openId));
+    for (let i = 0; i < open.length; i += RESTORING_AT_ONCE) {
+      await Promise.all(
+        open.slice(i, i + RESTORING_AT_ONCE).map(async ({ record }) => {
+          const found = await this.#leftOf(member, record);
+          if (!found) return;
+          foreign.push(record);
+          if (found.record && ownerOf(found.record) === member.owner) back.push(found);
+        }),
+      );
     }
     // From here to the command nothing waits: a client that gets its open back here meanwhile has another record, or is answered later.
     const gone = foreign.filter(({ openId }) => !member.asking.has(openId));
@@ -493,12 +499,28 @@ export class Reconciler {
     if (openIds.length === 0) return;
     const sessionIds = [...new Set(gone.map(({ sessionId }) => sessionId))].filter((id) => member.sessions.has(id));
     for (const openId of openIds) member.remove(openId);
+    // It came by a transfer, and waits for its client.
+    for (const { record, operation } of back) {
+      if (record && openIds.includes(record.openId)) member.add(record, operation);
+    }
     for (const sessionId of sessionIds) member.sessions.delete(sessionId);
     log.info(
       { server: member.owner, opens: openIds.length, sessions: sessionIds.length },
       'opens that went to other servers are released',
     );
     await member.stream?.ask({ $case: 'release', value: { openIds, sessionIds } }, RELEASE_TIMEOUT_MS);
+  }
+
+  /** What the table has of an open that is not the one that the file server holds any more; undefined: it is, as far as is known. */
+  async #leftOf(member: Member, record: OpenRecord): Promise<OpenDecision | undefined> {
+    const { openId, fileId, ownershipVersion } = record;
+    if (member.asking.has(openId)) return undefined;
+    const found = await this.#is.table.find(member.identity, fileId, Buffer.alloc(0), openId);
+    // FENCED and the like say nothing about the open.
+    if (found.outcome !== Outcome.GRANTED && found.outcome !== Outcome.NOT_FOUND) return undefined;
+    const isHeld =
+      found.record && ownerOf(found.record) === member.owner && found.record.ownershipVersion <= ownershipVersion;
+    return isHeld ? undefined : found;
   }
 
   /** A handoff that died with its sidecar left sessions quiesced. Whoever wants the handles away asks again. */
