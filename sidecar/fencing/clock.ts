@@ -1,3 +1,4 @@
+import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { monotonicMs } from '../../common/time.ts';
 import { SHARDS, TICK_MS } from '../constants.ts';
@@ -28,6 +29,10 @@ export class Clock {
   readonly #kept: Orphans;
   #refreshedMs = monotonicMs();
   #isRefreshing = false;
+  /** How often custody had to be taken over, and how many of these times are seen to. What was before this sidecar counts as one. */
+  #takeOvers = 1;
+  #takenOver = 0;
+  #isTakingOver = false;
   readonly #shards = Array.from({ length: SHARDS }, () => ({ tick: -1, seenMs: 0, busy: false }));
   readonly #orphans = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
@@ -62,8 +67,32 @@ export class Clock {
     return sum;
   }
 
-  /** A server was fenced: what ended with it ends now, in all shards. */
+  /** A custodian is away, or this sidecar was and has forgotten: all orphans are kept here too, as soon as they can be read. */
+  takeOver(): void {
+    this.#takeOvers++;
+  }
+
+  async #takeOver(member: Member): Promise<void> {
+    this.#isTakingOver = true;
+    const until = this.#takeOvers;
+    try {
+      for (let shard = 0; shard < SHARDS; shard++) {
+        for (const identity of await this.#table.orphaned(shard)) {
+          for await (const page of this.#table.owned(shard, identity)) await this.#remember(member, identity, page);
+        }
+        await this.#table.confirm(shard);
+      }
+      this.#takenOver = until;
+    } catch (error) {
+      this.#log.info({ reason: reasonOf(error) }, 'orphans of another custodian are read later');
+    } finally {
+      this.#isTakingOver = false;
+    }
+  }
+
+  /** A server was fenced: what ended with it ends now, in all shards; what it looked after is looked after here. */
   fenced(identity: string): void {
+    this.takeOver();
     const member = this.#cluster.anyMember();
     if (!member) return; // whoever raises a tick finds the entry
     for (let shard = 0; shard < SHARDS; shard++) {
@@ -87,6 +116,7 @@ export class Clock {
           state.busy = false;
         });
     }
+    if (this.#takenOver < this.#takeOvers && !this.#isTakingOver) void this.#takeOver(member);
     this.#metrics.orphans.set(this.orphans);
     if (nowMs - this.#refreshedMs > REFRESH_MS && !this.#isRefreshing) void this.#refresh();
   }

@@ -9,7 +9,18 @@ import {
   type Reclaim,
 } from '../../proto/generated/handles.ts';
 import { LeaseState } from '../constants.ts';
-import { bytesId, hex, type Identity, idBytes, identityText, type Keys, NOBODY, shardOf, shardOfId } from './keys.ts';
+import {
+  bytesId,
+  hex,
+  type Identity,
+  idBytes,
+  identityText,
+  type Keys,
+  NOBODY,
+  parseIdentity,
+  shardOf,
+  shardOfId,
+} from './keys.ts';
 import type { Answer, Argument } from './packed.ts';
 import {
   type Awaited,
@@ -472,6 +483,12 @@ export class Table {
       [server.serverId, server.epoch, what, node === 'lost' ? 'n' : 'a', replaced],
       { waitMs: this.#waitMs, whileClosed: true },
     );
+  }
+
+  /** Identities of the servers whose orphans in this shard are not all seen to (fence.lua). */
+  async orphaned(shard: number): Promise<string[]> {
+    const fields = await this.#store.data.hkeys(this.keys.fence(shard));
+    return fields.filter((field) => parseIdentity(field) !== undefined);
   }
 
   /** Members of what an identity owns in a shard, a page at a time: open id and file id. */

@@ -1,8 +1,9 @@
-// What a sidecar that was started anew makes of what its file server reports.
+// What a sidecar that was started anew, or takes another's place, makes of what there is.
 import { afterEach, expect, test } from '@jest/globals';
+import type { ServerEndedReply } from '../../proto/generated/control.ts';
 import { OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { shardOfOpen } from '../../sidecar/table/table.ts';
-import { TestCluster } from '../../sidecar/testing/cluster.ts';
+import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import { until } from '../../sidecar/testing/redis.ts';
 
 /** So long that nothing here depends on how fast the machine is. */
@@ -10,6 +11,15 @@ const LEASE_MS = 600_000;
 const PATIENCE_MS = 20_000;
 let cluster: TestCluster;
 afterEach(() => cluster.stop());
+
+/** The containers of a pod have ended, as somebody tells another sidecar who knows. */
+async function fencedBy(pod: TestPod, ended: TestPod): Promise<void> {
+  const asked = { podUid: `uid-${ended.name}`, pod: '' };
+  const reply = await new Promise<ServerEndedReply>((resolve, reject) => {
+    cluster.control(pod).serverEnded(asked, (error, answer) => (error ? reject(error) : resolve(answer)));
+  });
+  expect(reply.serversFenced).toBe(1);
+}
 
 test('an open that left and came back meanwhile is not the one that the file server holds', async () => {
   cluster = await TestCluster.start(2, LEASE_MS);
@@ -45,3 +55,29 @@ test('an open that left and came back meanwhile is not the one that the file ser
   // Its client gets it back here, or anywhere.
   expect((await server.reclaim(record)).outcome).toBe(Outcome.GRANTED);
 }, 60_000);
+
+test('orphans are looked after by whoever fences their custodian, and by a custodian that was started anew', async () => {
+  cluster = await TestCluster.start(3, LEASE_MS);
+  const [custodian, orphaned, heir] = [cluster.pod(0), cluster.pod(1), cluster.pod(2)];
+  await orphaned.server.session(2n);
+  const { record } = await orphaned.server.open('orphan');
+  const identity = `uid-pod-1/0@${orphaned.server.epoch}`;
+  const keptBy = ({ sidecar }: TestPod) => sidecar?.orphans.has(identity, record.openId);
+  // Its pod is gone as a whole, and one who fences it is its custodian.
+  orphaned.sidecar?.halt();
+  orphaned.server.detach();
+  await fencedBy(custodian, orphaned);
+  await until(() => keptBy(custodian) === true, PATIENCE_MS);
+
+  custodian.sidecar?.halt();
+  custodian.server.detach();
+  await custodian.startSidecar();
+  expect(keptBy(custodian)).toBe(false);
+  await custodian.server.resume();
+  await until(() => keptBy(custodian) === true, PATIENCE_MS);
+
+  custodian.sidecar?.halt();
+  custodian.server.detach();
+  await fencedBy(heir, custodian);
+  await until(() => keptBy(heir) === true, PATIENCE_MS);
+}, 90_000);
