@@ -102,6 +102,8 @@ export class ServerConnection implements CallHost {
   /** Requests that this turn has begun and that wait for something. */
   #begunToWait = 0;
   #isQuiesced = false;
+  /** Compounds of which a part was done while the connection was quiesced, and others are left. */
+  #heldChains: Chain[] = [];
   /** Waits for the deadline gate, or for the client to read what was sent. */
   #waitsForGate = false;
   #waitsForClient = false;
@@ -208,7 +210,7 @@ export class ServerConnection implements CallHost {
 
   // ---- holding back ------------------------------------------------------------------------------------------------
 
-  /** Takes no more requests until `resume`; what arrives waits, unread. */
+  /** Begins no more requests until `resume`: what arrives waits, unread, and so do the parts of a compound that are left. */
   quiesce(): void {
     this.#isQuiesced = true;
     this.#socket.pause();
@@ -216,6 +218,9 @@ export class ServerConnection implements CallHost {
 
   resume(): void {
     this.#isQuiesced = false;
+    const held = this.#heldChains;
+    this.#heldChains = [];
+    for (const chain of held) this.#continue(chain);
     this.#goOn();
   }
 
@@ -317,16 +322,21 @@ export class ServerConnection implements CallHost {
         if (this.#begunToWait >= WAITING_A_TURN) this.#waitForTurn();
       }
     } catch (error) {
-      if (error instanceof WireError || error instanceof CryptoError) {
-        this.log.info({ reason: error.message }, 'malformed message: closing the connection');
-      } else {
-        this.log.error({ err: error }, 'a request could not be taken: closing the connection');
-      }
-      this.close(reasonOf(error));
+      this.#closeFor(error);
     } finally {
       this.#isDraining = false;
     }
     this.#flush();
+  }
+
+  /** What was thrown where a message was taken apart ends the connection. */
+  #closeFor(error: unknown): void {
+    if (error instanceof WireError || error instanceof CryptoError) {
+      this.log.info({ reason: error.message }, 'malformed message: closing the connection');
+    } else {
+      this.log.error({ err: error }, 'a request could not be taken: closing the connection');
+    }
+    this.close(reasonOf(error));
   }
 
   #takeFrame(frame: Buffer): void {
@@ -552,11 +562,25 @@ export class ServerConnection implements CallHost {
     return undefined;
   }
 
+  /** Goes on with a compound whose parts waited for something. */
+  #continue(chain: Chain): void {
+    try {
+      this.#run(chain);
+    } catch (error) {
+      this.#closeFor(error);
+    }
+    this.#flush();
+  }
+
   /** The parts of a compound one after the other; comes back when one of them has to wait. */
   #run(chain: Chain): void {
     while (chain.index < chain.parts.length) {
       const part = chain.parts[chain.index];
       if (!part || !this.isOpen) return;
+      if (this.#isQuiesced) {
+        this.#heldChains.push(chain);
+        return;
+      }
       const call = this.#admit(part, chain, chain.sealedBy, chain.arrivedMs);
       if (!call) {
         if (!this.isOpen) return;
@@ -567,8 +591,7 @@ export class ServerConnection implements CallHost {
       if (result instanceof Promise) {
         this.#await(call, result, (reply) => {
           this.#record(chain, call, reply);
-          this.#run(chain);
-          this.#flush();
+          this.#continue(chain);
         });
         return;
       }
@@ -839,6 +862,7 @@ export class ServerConnection implements CallHost {
     this.#abandonPending();
     for (const session of this.#retired) session.closeKeys();
     this.#retired = [];
+    this.#heldChains = [];
     this.server.connectionClosed(this);
     this.#breaks.ended();
   }

@@ -226,12 +226,14 @@ describe('a server', () => {
 
     test('resets its connections when it was fenced, and serves under a new epoch', async () => {
       const client = await loggedOn();
+      const idle = await loggedOn();
       sidecar.isRenewing = false;
       await eventually('the deadline passed', () => !server.mayServe);
       client.send(Command.ECHO, encodeEchoRequest());
       sidecar.epoch = 2n;
       sidecar.send({ $case: 'fenced', value: { reason: 'test' } });
       await client.closed();
+      await idle.closed();
       sidecar.isRenewing = true;
       await eventually('serving again', () => server.mayServe);
       const again = await loggedOn();
@@ -240,6 +242,9 @@ describe('a server', () => {
   });
 
   describe('in a handoff', () => {
+    /** Everything that the sidecar has said so far was heard, and what was answered to that has come. */
+    const heard = () => sidecar.command({ $case: 'warmUp', value: { opens: [] } });
+
     test('leaves requests of a quiesced session unread, and serves them when it is resumed', async () => {
       const client = await loggedOn();
       const answer = await sidecar.command({ $case: 'quiesce', value: { sessionIds: [], timeoutMs: 1000 } });
@@ -251,6 +256,50 @@ describe('a server', () => {
       await expect(client.receive(200)).rejects.toThrow('no response');
       await sidecar.command({ $case: 'resume', value: { sessionIds: [] } });
       expect((await client.receive()).header.status).toBe(Status.SUCCESS);
+    });
+
+    test('leaves a request that waited for a renewal when it was quiesced', async () => {
+      const client = await loggedOn();
+      sidecar.isRenewing = false;
+      await eventually('the deadline passed', () => !server.mayServe);
+      client.send(Command.ECHO, encodeEchoRequest());
+      await expect(client.receive(200)).rejects.toThrow('no response');
+      const quiesced = sidecar.command({ $case: 'quiesce', value: { sessionIds: [], timeoutMs: 1000 } });
+      sidecar.isRenewing = true;
+      await quiesced;
+      await eventually('renewed', () => server.mayServe);
+      await expect(client.receive(200)).rejects.toThrow('no response');
+      await sidecar.command({ $case: 'resume', value: { sessionIds: [] } });
+      expect((await client.receive()).header.status).toBe(Status.SUCCESS);
+    });
+
+    test('begins no other part of a compound until it is resumed', async () => {
+      const client = await loggedOn();
+      await client.treeConnect('data');
+      // given: the sidecar decides on the first of two parts
+      const asked: bigint[] = [];
+      sidecar.decide = ({ id, body }) => {
+        if (body?.$case !== 'reserve') return { outcome: Outcome.GRANTED };
+        asked.push(id);
+        return asked.length === 1 ? undefined : { outcome: Outcome.ACCESS_DENIED };
+      };
+      const creates = ['one', 'two'].map((name) =>
+        client.message(Command.CREATE, createOf(name, { createDisposition: 2, desiredAccess: 0x12_019f })),
+      );
+      const { message, parts } = joinCompound(creates);
+      for (const part of parts) client.signer?.sign(part);
+      client.sendFrame(message);
+      await eventually('the first part is being decided', () => asked.length === 1);
+      const quiesced = sidecar.command({ $case: 'quiesce', value: { sessionIds: [], timeoutMs: 20_000 } });
+      await heard();
+      // when: it is decided
+      sidecar.reply({ id: asked[0] ?? 0n, outcome: Outcome.ACCESS_DENIED });
+      await quiesced;
+      await heard();
+      expect(asked).toHaveLength(1);
+      await sidecar.command({ $case: 'resume', value: { sessionIds: [] } });
+      for (let i = 0; i < 2; i++) expect((await client.receive()).header.status).not.toBe(Status.SUCCESS);
+      expect(asked).toHaveLength(2);
     });
 
     test('resets the connections of released sessions, and says nothing of them to the sidecar', async () => {

@@ -9,6 +9,7 @@ import { createSigner, type Signer, signingAlgorithmOf } from '../../smb/crypto/
 import { FrameReader, framePrefix } from '../../smb/wire/framing.ts';
 import { decodeHeader, encodeMessage, type Header, messageKind, splitCompound } from '../../smb/wire/header.ts';
 import { decodeNegotiateResponse, encodeNegotiateRequest } from '../../smb/wire/negotiate.ts';
+import type { NegotiateContext } from '../../smb/wire/negotiate-contexts.ts';
 import { decodeSessionSetupResponse, encodeSessionSetupRequest } from '../../smb/wire/session-setup.ts';
 import { encodeTreeConnectRequest } from '../../smb/wire/tree-connect.ts';
 
@@ -17,7 +18,7 @@ export interface RawResponse {
   message: Buffer;
 }
 
-/** A client that sends exactly what a test tells it to, byte by byte if need be. Dialect 3.1.1, AES-CMAC. */
+/** A client that sends exactly what a test tells it to, byte by byte if need be. AES-CMAC. */
 export class RawClient {
   readonly socket: Socket;
   readonly #reader = new FrameReader(0xff_ffff);
@@ -31,6 +32,8 @@ export class RawClient {
   /** Where a cipher was agreed on. */
   sealer: Cipher | undefined;
   opener: Cipher | undefined;
+  readonly clientGuid = randomBytes(16);
+  #dialect: number = Dialect.SMB_3_1_1;
   #cipherId: number | undefined;
   #preauthHash = preauthHashStart();
 
@@ -137,17 +140,22 @@ export class RawClient {
     });
   }
 
-  /** @param ciphers CipherId.* that are offered; none: the client cannot encrypt */
-  async negotiate(ciphers: number[] = []): Promise<RawResponse> {
+  /**
+   * @param ciphers CipherId.* that are offered; none: the client cannot encrypt
+   * @param dialect the only one that is offered, 3.0 or later
+   */
+  async negotiate(ciphers: number[] = [], dialect: number = Dialect.SMB_3_1_1): Promise<RawResponse> {
+    this.#dialect = dialect;
+    const contexts: NegotiateContext[] = [
+      { type: 'preauthIntegrity', hashAlgorithms: [HashAlgorithm.SHA_512], salt: randomBytes(32) },
+      ...(ciphers.length === 0 ? [] : [{ type: 'encryption' as const, ciphers }]),
+    ];
     const body = encodeNegotiateRequest({
       securityMode: SecurityMode.SIGNING_ENABLED,
       capabilities: 0,
-      clientGuid: randomBytes(16),
-      dialects: [Dialect.SMB_3_1_1],
-      negotiateContexts: [
-        { type: 'preauthIntegrity', hashAlgorithms: [HashAlgorithm.SHA_512], salt: randomBytes(32) },
-        ...(ciphers.length === 0 ? [] : [{ type: 'encryption' as const, ciphers }]),
-      ],
+      clientGuid: this.clientGuid,
+      dialects: [dialect],
+      negotiateContexts: dialect === Dialect.SMB_3_1_1 ? contexts : [],
     });
     const request = this.message(Command.NEGOTIATE, body);
     this.sendFrame(request);
@@ -200,12 +208,12 @@ export class RawClient {
         // Authenticated again: the keys stay.
         if (this.signer) return 0;
         const cipherId = this.#cipherId;
-        const keys = deriveSessionKeys({ dialect: Dialect.SMB_3_1_1, sessionKey, preauthHash: hash, cipherId });
+        const keys = deriveSessionKeys({ dialect: this.#dialect, sessionKey, preauthHash: hash, cipherId });
         if (cipherId !== undefined && keys.clientToServerKey && keys.serverToClientKey) {
           this.sealer = createCipher(cipherId, keys.clientToServerKey);
           this.opener = createCipher(cipherId, keys.serverToClientKey);
         }
-        this.signer = createSigner(signingAlgorithmOf(Dialect.SMB_3_1_1), keys.signingKey);
+        this.signer = createSigner(signingAlgorithmOf(this.#dialect), keys.signingKey);
         if (!this.signer.verify(message)) throw new Error('the last response is not signed as it should be');
         return 0;
       }
