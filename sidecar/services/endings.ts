@@ -79,7 +79,8 @@ export class Endings {
 
   /** Ends the disconnected durable opens of a file: somebody else needs what they hold (MS-SMB2 3.3.4.6, 3.3.4.7). */
   async purge(member: Member, fileId: Uint8Array): Promise<void> {
-    for (const openId of await this.#is.table.purgeable(member.identity, fileId)) {
+    const { openIds } = await this.#is.table.purgeable(member.identity, fileId);
+    for (const openId of openIds) {
       await this.expire(member, fileId, openId, 'purge');
     }
   }

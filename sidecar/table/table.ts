@@ -351,9 +351,10 @@ export class Table {
     return (await this.change(me, fileId, openId, 'resilient', timeoutMs)).outcome;
   }
 
-  async purgeable(me: Identity, fileId: Uint8Array): Promise<bigint[]> {
+  /** Durable opens of a file that are without their client. */
+  async purgeable(me: Identity, fileId: Uint8Array): Promise<{ outcome: number; openIds: bigint[] }> {
     const answer = await this.#file('purge', me, fileId, []);
-    return listAt(answer, 1).map((id) => bytesId(id as Buffer));
+    return { outcome: numberAt(answer, 0), openIds: listAt(answer, 1).map((id) => bytesId(id as Buffer)) };
   }
 
   /**

@@ -1,4 +1,6 @@
 // Which servers the table refuses, script by script, and what becomes of the opens of one that was fenced.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createLogger } from '../../common/logging.ts';
 import { Durability, type OpenRecord, OplockLevel, Outcome, Reclaim } from '../../proto/generated/handles.ts';
@@ -6,6 +8,7 @@ import { SHARDS } from '../../sidecar/constants.ts';
 import { Registry } from '../../sidecar/fencing/registry.ts';
 import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { type Identity, idBytes, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
+import { SCRIPT_NAMES } from '../../sidecar/table/scripts.ts';
 import { Store } from '../../sidecar/table/store.ts';
 import { Internal, Table } from '../../sidecar/table/table.ts';
 import { sampleRecord } from '../../sidecar/testing/file-server.ts';
@@ -102,6 +105,7 @@ const ASKS: Record<string, (me: Identity, record: OpenRecord) => Promise<number>
   acknowledge: async (me, { openId }) => (await table.acknowledge(me, FILE, idBytes(openId), 0, 0)).outcome,
   change: async (me, { openId }) => (await table.change(me, FILE, openId, 'deletePending', 1)).outcome,
   gone: (me) => table.gone(me, FILE, 'gone'),
+  purge: async (me) => (await table.purgeable(me, FILE)).outcome,
   instances: async (me) => (await table.instances(me, FILE, Buffer.alloc(16, 1))).outcome,
   letGo: async (me, record) => {
     const outcomes = await table.letGo(me, SHARD, [record], undefined);
@@ -112,7 +116,19 @@ const ASKS: Record<string, (me: Identity, record: OpenRecord) => Promise<number>
   tick: async (me) => (await table.tick(me, SHARD, 0, 10)).outcome,
 };
 
+/** What asks a script whose name says something else. */
+const ASKED_BY: Record<string, string> = { ack: 'acknowledge', 'let-go': 'letGo' };
+
 describe('each decision', () => {
+  test('is among those that are asked here', () => {
+    const scripts = join(import.meta.dirname, '../../sidecar/table/scripts');
+    const refusing = SCRIPT_NAMES.filter((name) =>
+      readFileSync(join(scripts, `${name}.lua`), 'utf8').includes('= refused()'),
+    );
+    expect(refusing.length).toBeGreaterThan(15);
+    expect(refusing.filter((name) => !(name in ASKS) && !((ASKED_BY[name] ?? '') in ASKS))).toEqual([]);
+  });
+
   test.each(Object.entries(ASKS))(
     '%s is refused to who was fenced, and to who never registered',
     async (_name, ask) => {
