@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -306,6 +307,51 @@ describe('HandleMigration', () => {
     await expect(
       objects.patch(MIGRATIONS, 'default', made.metadata.name ?? '', { spec: { source: 'b' } }),
     ).rejects.toThrow(/cannot be changed once it is made; delete it and create another/);
+  });
+});
+
+describe('kubectl get', () => {
+  const printed = (what: string, name: string) => {
+    const flags = ['--kubeconfig', server.kubeconfig, '-n', 'default', 'get', what, name, '-o', 'wide'];
+    const [head = '', row = ''] = execFileSync(join(server.bin, 'kubectl'), flags, { encoding: 'utf8' }).split('\n');
+    const cells = (line: string) => line.trim().split(/ {2,}/);
+    return Object.fromEntries(cells(head).map((column, i) => [column, cells(row)[i]]));
+  };
+  const now = new Date().toISOString();
+  const condition = (type: string, status: string, message: string) => ({
+    ...{ type, status, message, reason: 'Test', lastTransitionTime: now },
+  });
+
+  test('shows of a cluster what it is asked for and how it is', async () => {
+    const { metadata } = await objects.create<FileServerCluster>(CLUSTERS, but({ replicas: 3 }));
+    const status = {
+      readyReplicas: 2,
+      handles: { open: 24, disconnected: 5 },
+      migrations: { active: 1 },
+      addresses: ['192.0.2.7'],
+      conditions: [condition('Available', 'True', 'yes'), condition('Degraded', 'False', 'nothing wrong')],
+    };
+    await objects.patch(CLUSTERS, 'default', metadata.name ?? '', { status }, 'status');
+    expect(printed('fsc', metadata.name ?? '')).toMatchObject({
+      ...{ NAME: metadata.name, DESIRED: '3', READY: '2', AVAILABLE: 'True', DEGRADED: 'False' },
+      ...{ HANDLES: '24', DISCONNECTED: '5', MIGRATING: '1', ADDRESS: '192.0.2.7' },
+      ...{ AGE: expect.stringMatching(/^\d+s$/), MESSAGE: 'nothing wrong' },
+    });
+  });
+
+  test('shows of a migration what moves and how far it is', async () => {
+    const { metadata } = await objects.create(MIGRATIONS, {
+      metadata: { namespace: 'default', name: 'printed' },
+      spec: { cluster: 'media', source: 'media-x', reason: 'Manual' },
+    } as KubernetesObject);
+    const handles = { total: 24, moved: 20, expired: 3 };
+    const status = { phase: 'Succeeded', handles, duration: '0.250s', message: 'moved 20' };
+    await objects.patch(MIGRATIONS, 'default', metadata?.name ?? '', { status }, 'status');
+    expect(printed('hm', 'printed')).toMatchObject({
+      ...{ NAME: 'printed', CLUSTER: 'media', SOURCE: 'media-x', REASON: 'Manual', PHASE: 'Succeeded' },
+      ...{ HANDLES: '24', MOVED: '20', EXPIRED: '3', DURATION: '0.250s', MESSAGE: 'moved 20' },
+      AGE: expect.stringMatching(/^\d+s$/),
+    });
   });
 });
 

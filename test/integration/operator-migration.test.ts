@@ -119,6 +119,7 @@ beforeEach(async () => {
   nodes.unready = () => false;
   nodes.beforeMigrate = async () => undefined;
   nodes.failures = 0;
+  nodes.preparesNothing = false;
   nodes.calls.length = 0;
   for (const node of ['node1', 'node2', 'node3'])
     await objects.patch(NODES, '', node, { spec: { unschedulable: null } });
@@ -338,6 +339,17 @@ describe('what goes wrong', () => {
     const [migration] = await ended();
     expect(migration?.status).toMatchObject({ phase: 'Succeeded', handles: { moved: 3 } });
     expect(nodes.calls.filter((call) => call.startsWith('migrate'))).toHaveLength(3);
+    await settled();
+  }, 60_000);
+
+  test('what could not be prepared is moved all the same', async () => {
+    const [source] = await settled();
+    nodes.open(name(source), 4);
+    nodes.preparesNothing = true;
+    await cordon(source?.spec?.nodeName ?? '');
+    const [migration] = await ended();
+    expect(migration?.status).toMatchObject({ phase: 'Succeeded', handles: { moved: 4 } });
+    expect(nodes.calls.filter((call) => call === `prepare ${name(source)}`)).toHaveLength(1);
     await settled();
   }, 60_000);
 

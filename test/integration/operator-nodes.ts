@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { openSync } from 'node:fs';
 import { join } from 'node:path';
-import { Server, type ServerWritableStream } from '@grpc/grpc-js';
+import { status as codes, Server, type ServerWritableStream } from '@grpc/grpc-js';
 import type { V1Node, V1Pod, V1Secret } from '@kubernetes/client-node';
 import { PeerServerCredentials } from '../../common/tls.ts';
 import { NODES, PODS, SECRETS } from '../../operator/kinds.ts';
@@ -52,6 +52,8 @@ export class Nodes {
   beforeMigrate: (pod: string) => Promise<void> = async () => undefined;
   /** How often Migrate fails before it works. */
   failures = 0;
+  /** Prepare is answered with an error. */
+  preparesNothing = false;
   readonly #api: KubernetesApi;
   readonly #objects: Objects;
   readonly #namespace: string;
@@ -176,7 +178,8 @@ export class Nodes {
         ),
       prepare: (_call, done) => {
         this.calls.push(`prepare ${name}`);
-        done(null, MigrationProgress.create({ phase: 'Preparing' }));
+        if (this.preparesNothing) done({ code: codes.INTERNAL, details: 'on purpose' });
+        else done(null, MigrationProgress.create({ phase: 'Preparing' }));
       },
       migrate: (call: ServerWritableStream<MigrateRequest, MigrationProgress>) =>
         void this.#migrate(name, running, call),
