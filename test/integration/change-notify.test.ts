@@ -1,16 +1,24 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { parseAddress } from '../../client/connect/address.ts';
 import { Client } from '../../client/index.ts';
+import { RawClient } from '../../fileserver/testing/raw-client.ts';
 import {
   ChangeNotifyFlags,
   Command,
   CompletionFilter,
+  CreateDisposition,
   CreateOptions,
   FileAccess,
   FileAction,
+  Flags,
 } from '../../smb/constants.ts';
 import { decodeNotifyList } from '../../smb/fscc/notify.ts';
 import { Status } from '../../smb/status.ts';
+import { encodeCancelRequest } from '../../smb/wire/cancel.ts';
 import { decodeChangeNotifyResponse, encodeChangeNotifyRequest } from '../../smb/wire/change-notify.ts';
+import { decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create.ts';
+import type { FileId } from '../../smb/wire/cursor.ts';
+import type { Header } from '../../smb/wire/header.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
 import { RawOpen, send } from './raw-requests.ts';
 
@@ -193,17 +201,44 @@ describe('change notifications with two file servers', () => {
   );
 
   test(
-    'CLOSE ends a request that waits, and CANCEL takes it back',
+    'CLOSE ends a request that waits',
     async () => {
       await here.mkdir('ends');
       const watched = await Watched.open(here, 'ends');
-      const cancelled = new AbortController();
-      const request = watched.next({ signal: cancelled.signal });
-      cancelled.abort();
-      await expect(request).rejects.toMatchObject({ code: 'ABORTED' });
       const waiting = watched.next();
       await watched.close();
       expect((await waiting).status).toBe(Status.NOTIFY_CLEANUP);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test.each([
+    ['AsyncId', ({ asyncId }: Header) => ({ flags: Flags.ASYNC_COMMAND, asyncId })],
+    ['MessageId', ({ messageId }: Header) => ({ messageId })],
+  ])(
+    'CANCEL takes one request back by its %s, and no other',
+    async (_what, named) => {
+      await here.mkdir('cancels');
+      const client = await RawClient.loggedOn(parseAddress(serving.addresses[0] ?? '').port, USER, PASSWORD);
+      try {
+        await client.treeConnect('share');
+        const opened = await client.request(Command.CREATE, directoryBody('cancels'));
+        const { fileId } = decodeCreateResponse(opened.message);
+        const [kept, cancelled] = [
+          await client.request(Command.CHANGE_NOTIFY, notifyBody(fileId)),
+          await client.request(Command.CHANGE_NOTIFY, notifyBody(fileId)),
+        ];
+        expect([kept.header.status, cancelled.header.status]).toEqual([Status.PENDING, Status.PENDING]);
+        client.send(Command.CANCEL, encodeCancelRequest(), { credits: 0, messageId: 0, ...named(cancelled.header) });
+        const { header } = await client.receive();
+        expect(header).toMatchObject({ status: Status.CANCELLED, messageId: cancelled.header.messageId });
+        await (await here.open('cancels/new', { disposition: 'openIf', access: 'write' })).close();
+        expect((await client.receive()).header).toMatchObject({ status: 0, messageId: kept.header.messageId });
+      } finally {
+        client.end();
+        await here.remove('cancels/new');
+        await here.remove('cancels');
+      }
     },
     TEST_TIMEOUT_MS,
   );
@@ -224,3 +259,15 @@ describe('change notifications with two file servers', () => {
     TEST_TIMEOUT_MS,
   );
 });
+
+function directoryBody(name: string): Buffer {
+  return encodeCreateRequest({
+    ...{ requestedOplockLevel: 0, impersonationLevel: 2, desiredAccess: FileAccess.FILE_GENERIC_READ, name },
+    ...{ fileAttributes: 0, shareAccess: 7, createDisposition: CreateDisposition.OPEN, createContexts: [] },
+    createOptions: CreateOptions.DIRECTORY_FILE,
+  });
+}
+
+function notifyBody(fileId: FileId): Buffer {
+  return encodeChangeNotifyRequest({ flags: 0, outputBufferLength: 4096, fileId, completionFilter: NAMES });
+}

@@ -1,5 +1,5 @@
 // What QUERY_INFO, SET_INFO, QUERY_DIRECTORY and IOCTL answer, class by class, compared with the volume.
-import { constants, mkdirSync, readdirSync, statfsSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { constants, mkdirSync, readdirSync, rmSync, statfsSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Client } from '../../client/index.ts';
@@ -28,6 +28,7 @@ import {
   fileEaInformation,
   fileEndOfFileInformation,
   fileInternalInformation,
+  fileLinkInformation,
   fileModeInformation,
   fileNameInformation,
   fileNetworkOpenInformation,
@@ -205,6 +206,17 @@ describe('of a file', () => {
     expect(await file(FileInfoClass.standard, fileStandardInformation)).toMatchObject({ ...marked, numberOfLinks: 0 });
     await open.close();
     expect(readdirSync(onDisk('folder'))).toEqual([]);
+  });
+
+  test('it gets one more name, and not that of another file', async () => {
+    const to = { replaceIfExists: false, rootDirectory: 0n, fileName: 'folder\\linked' };
+    expect(await set(FileInfoClass.link, fileLinkInformation, to)).toBe(Status.SUCCESS);
+    expect(statSync(onDisk('folder', 'linked'), { bigint: true })).toMatchObject({ ino: disk().ino, nlink: 2n });
+    expect(await file(FileInfoClass.standard, fileStandardInformation)).toMatchObject({ numberOfLinks: 2 });
+    writeFileSync(onDisk('folder', 'other'), '');
+    const taken = { ...to, fileName: 'folder\\other' };
+    expect(await set(FileInfoClass.link, fileLinkInformation, taken)).toBe(Status.OBJECT_NAME_COLLISION);
+    for (const name of ['linked', 'other']) rmSync(onDisk('folder', name));
   });
 
   test('what no class is, is refused', async () => {

@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { ended, eventually, run } from '../cluster/shell.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
@@ -43,6 +42,22 @@ describe('holdfast serve', () => {
     ]);
 
   test(
+    'says that it is ready when all servers accept clients, and not before',
+    async () => {
+      serving = await Serving.start({ servers: 3 });
+      expect(serving.addresses).toHaveLength(3);
+      for (const address of serving.addresses) {
+        const [host, port] = address.split(':');
+        const socket = connect(Number(port), host);
+        await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+        socket.destroy();
+      }
+      for (const index of serving.addresses.keys()) expect(await serving.isReady(index)).toBe(true);
+    },
+    STARTING_MS,
+  );
+
+  test(
     'serves one folder through all its servers, each a process of its own',
     async () => {
       serving = await Serving.start({ servers: 2 });
@@ -69,9 +84,12 @@ describe('holdfast serve', () => {
       await eventually('it serves again', 30_000, async () => ((await smbclient(address, 'ls')) ? true : undefined));
       const pids = ['fileserver-0', 'sidecar-0', 'redis'].map((name) => serving?.pid(name));
       const { directory } = serving;
+      const state = dirname(serving.detail('sidecar-0', 'runDirectory'));
+      expect(existsSync(state)).toBe(true);
       await serving.stop();
       serving = undefined;
       for (const pid of pids) expect(existsSync(`/proc/${pid}`)).toBe(false);
+      expect(existsSync(state)).toBe(false);
       expect(existsSync(directory)).toBe(false);
     },
     STARTING_MS,
