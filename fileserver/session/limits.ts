@@ -20,6 +20,8 @@ export const LOGON_TIMEOUT_MS = 30_000;
 export const LOGGED_OFF_TIMEOUT_MS = 5 * 60_000;
 /** A large message that has begun to arrive holds memory no longer. */
 export const ARRIVAL_TIMEOUT_MS = 120_000;
+/** So long what a client still sends is taken, and thrown away, on a connection that this server has ended. */
+export const LINGER_MS = 1000;
 /** From this size on a message that has begun to arrive counts as in flight, and a reply that its client does not read. */
 export const SMALL = 64 * 1024;
 /** Requests that wait (locks, breaks) at once on a connection; further ones are refused (MS-SMB2 3.3.4.2). */

@@ -28,6 +28,7 @@ import { dispatch, needsTree } from './dispatch.ts';
 import type { Negotiated, ServerHost, SessionSetup } from './host.ts';
 import {
   ARRIVAL_TIMEOUT_MS,
+  LINGER_MS,
   LOGGED_OFF_TIMEOUT_MS,
   LOGON_TIMEOUT_MS,
   MAX_ASYNC,
@@ -79,6 +80,8 @@ export class ServerConnection implements CallHost {
   /** A multi-protocol negotiate was answered with 0x02FF: one more NEGOTIATE comes. */
   #awaitsSecondNegotiate = false;
   isOpen = true;
+  /** Resolves when nothing of the connection is left here. */
+  readonly gone: Promise<void>;
   readonly #socket: Socket;
   readonly #reader = new FrameReader(MAX_FRAME_BEFORE_LOGON, (length) => this.#admitsFrame(length), allocateMessage);
   readonly #window = new SequenceWindow();
@@ -124,6 +127,7 @@ export class ServerConnection implements CallHost {
       this.#drain();
     });
     this.#socket = socket;
+    this.gone = new Promise((resolve) => socket.once('close', () => resolve()));
     this.#breaks = new BreakDelivery(this, () => this.close('a break does not reach the client', true));
     this.id = id;
     this.remoteAddress = socket.remoteAddress ?? '';
@@ -206,6 +210,21 @@ export class ServerConnection implements CallHost {
     this.log.debug({ reason }, 'closing connection');
     if (reset) this.#socket.resetAndDestroy();
     else this.#socket.destroy();
+  }
+
+  /**
+   * Ends the connection behind what was sent, and throws away for a moment what its client still sends: who is sending just now finds an
+   * end when it next receives, where a reset would fail the write in the middle (Linux gives that to the program as ECONNABORTED).
+   */
+  leave(reason: string): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.log.debug({ reason }, 'leaving connection');
+    this.#reader.end();
+    this.#socket.end();
+    this.#socket.resume();
+    const linger = setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
+    this.#socket.once('close', () => clearTimeout(linger));
   }
 
   // ---- holding back ------------------------------------------------------------------------------------------------

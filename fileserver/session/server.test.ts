@@ -302,7 +302,7 @@ describe('a server', () => {
       expect(asked).toHaveLength(2);
     });
 
-    test('resets the connections of released sessions, and says nothing of them to the sidecar', async () => {
+    test('ends the connections of released sessions, and says nothing of them to the sidecar', async () => {
       const client = await loggedOn();
       await sidecar.command({ $case: 'quiesce', value: { sessionIds: [client.sessionId], timeoutMs: 1000 } });
       client.send(Command.ECHO, encodeEchoRequest());
@@ -310,6 +310,24 @@ describe('a server', () => {
       await sidecar.command({ $case: 'release', value: { openIds: [], sessionIds: [sessionId] } });
       await client.closed();
       expect(sidecar.requests.some(({ body }) => body?.$case === 'endSession')).toBe(false);
+    });
+
+    test('takes what the client of a released session is still sending, so that no write fails half-way', async () => {
+      const client = await loggedOn();
+      const failures: Error[] = [];
+      client.socket.on('error', (error) => failures.push(error));
+      let ended = false;
+      client.socket.on('end', () => {
+        ended = true;
+      });
+      const { sessionId } = client;
+      await sidecar.command({ $case: 'quiesce', value: { sessionIds: [sessionId], timeoutMs: 1000 } });
+      // Unread when the session goes: closing now would reset the connection.
+      client.socket.write(Buffer.alloc(4 * 1024 * 1024));
+      await sidecar.command({ $case: 'release', value: { openIds: [], sessionIds: [sessionId] } });
+      await client.closed();
+      expect(ended).toBe(true);
+      expect(failures).toEqual([]);
     });
 
     test('resets new connections on its way out', async () => {

@@ -159,7 +159,7 @@ export class Server implements ConnectionOwner {
 
   /**
    * The session and its opens belong to another server now: nothing is said to the sidecar about them, and the client's
-   * connections are reset.
+   * connections end.
    */
   async releaseSession(session: Session): Promise<void> {
     if (session.ending) return session.ending;
@@ -169,7 +169,7 @@ export class Server implements ConnectionOwner {
     for (const connection of connections) connection.abortPending(session);
     for (const request of session.adrift) request.cancel();
     await session.ending;
-    for (const connection of connections) connection.close('its handles moved to another server', true);
+    for (const connection of connections) connection.leave('its handles moved to another server');
     session.closeKeys();
   }
 
@@ -234,8 +234,10 @@ export class Server implements ConnectionOwner {
     this.#net?.close();
     const timeout = new Promise<void>((resolve) => setTimeout(resolve, timeoutMs).unref());
     const endings = [...this.sessions.values()].map((session) => this.endSession(session, 'the server stops'));
+    // A process that ends resets what its clients are still sending.
+    const leaving = [...this.connections].filter(({ isOpen }) => !isOpen).map(({ gone }) => gone);
     for (const connection of [...this.connections]) connection.close('the server stops');
-    await Promise.race([Promise.all(endings), timeout]);
+    await Promise.race([Promise.all([...endings, ...leaving]), timeout]);
   }
 }
 

@@ -44,6 +44,7 @@ export class FrameReader {
   readonly #allocate: (length: number) => Buffer;
   readonly #prefix = Buffer.alloc(FRAME_PREFIX_SIZE);
   #prefixFilled = 0;
+  #hasEnded = false;
 
   /**
    * `maxFrameSize`, bytes: the most that one message may have. Small before authentication, see `maxFrameSize`. `admits`: whether memory may
@@ -76,8 +77,21 @@ export class FrameReader {
     return bytes;
   }
 
+  /** Forgets what it has; whatever is pushed from now on is thrown away. */
+  end(): void {
+    this.#hasEnded = true;
+    this.#chunk = undefined;
+    this.#later = [];
+    this.#laterAt = 0;
+    this.#isBorrowed = false;
+    this.#gathered = undefined;
+    this.#awaited = undefined;
+    this.#filled = 0;
+    this.#prefixFilled = 0;
+  }
+
   push(chunk: Buffer): void {
-    if (chunk.length === 0) return;
+    if (chunk.length === 0 || this.#hasEnded) return;
     if (this.#chunk) {
       this.#later.push(chunk);
     } else {
@@ -115,7 +129,7 @@ export class FrameReader {
 
   /** So many bytes were received into `vacancy`, as it was given last; nothing was pushed since. */
   filled(count: number): void {
-    this.#filled += count;
+    if (!this.#hasEnded) this.#filled += count;
   }
 
   /** The next whole message without its prefix, or undefined until more is pushed. */

@@ -16,6 +16,8 @@ export class Service {
   readonly #sockets = new Set<Socket>();
   /** The server that the newest connection went to. */
   newest = -1;
+  /** Connections that a server reset, instead of ending them behind what it had to say. */
+  resets = 0;
 
   private constructor(server: Server, addresses: readonly string[]) {
     this.#server = server;
@@ -60,8 +62,9 @@ export class Service {
       socket.on('close', () => this.#sockets.delete(socket));
     }
     client.on('close', () => server.destroy());
-    // What the server lost, the client must notice: by an orderly end, behind which it may still send. To a reset the kernel says EPIPE when
-    // it happens to send just then, and its program gets ECONNABORTED (docs/limits.md).
+    server.on('error', () => this.resets++);
+    // That a server is lost the client notices by an orderly end, behind which it may still send: to the reset of a process that was killed
+    // the kernel says EPIPE when it happens to send just then, and its program gets ECONNABORTED (docs/limits.md).
     server.on('close', () => {
       client.unpipe(server);
       client.resume();
