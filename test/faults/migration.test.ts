@@ -1,11 +1,13 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { delay } from '../../common/time.ts';
 import type { MigrationProgress } from '../../proto/generated/control.ts';
-import { eventually } from '../cluster/shell.ts';
+import { eventually, run } from '../cluster/shell.ts';
 import { History } from '../history/history.ts';
 import { expectSound, RecordedFile, recordVolume } from './recorded.ts';
 import { onStage, SOON_MS, Stage } from './stage.ts';
 
+const FILE_SERVER = join(import.meta.dirname, '../../fileserver/main.ts');
 const CLIENTS = 3;
 const HANDLES_A_CLIENT = 6;
 const HANDLES = CLIENTS * HANDLES_A_CLIENT;
@@ -156,6 +158,28 @@ test('a migration that finds no target releases the handles, and their clients r
       expect(outcome).toMatchObject({ phase: 'Done', moved: 0n, released: BigInt(HANDLES), left: 0n });
       await riders.goOn();
       expect(riders.reclaimed).toBe(HANDLES);
+      await riders.end(stage);
+    },
+    CALM_LEASE,
+  );
+}, 90_000);
+
+test('without an operator, the preStop hook of a pod moves its handles', async () => {
+  await onStage(
+    2,
+    async (stage) => {
+      const riders = await Riders.start(stage, 0, 'hook');
+      const runFolder = stage.serving.detail('sidecar-0', 'runDirectory');
+      const hook = [FILE_SERVER, 'drain', '--run-dir', runFolder, '--timeout', '20s'];
+      // Throws unless it ends with status 0: nothing is left.
+      await run(process.execPath, hook);
+      await riders.goOn();
+      expect(riders.reclaimed).toBe(HANDLES);
+      const [from, to] = [await stage.control(0), await stage.control(1)];
+      const persistentOf = async (control: typeof from) =>
+        (await control.status()).servers.map(({ opensPersistent }) => opensPersistent);
+      expect(await persistentOf(from)).toEqual([0n]);
+      expect(await persistentOf(to)).toEqual([BigInt(HANDLES)]);
       await riders.end(stage);
     },
     CALM_LEASE,
