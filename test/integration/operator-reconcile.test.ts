@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type {
   CoreV1Event,
@@ -55,10 +56,23 @@ function startOperator(...args: string[]): ChildProcess {
       '127.0.0.1:0',
       ...args,
     ],
-    { cwd: root, stdio: ['ignore', 'ignore', process.env.SHOW_LOGS ? 'inherit' : 'ignore'] },
+    { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] },
   );
+  if (process.env.SHOW_LOGS) child.stderr.pipe(process.stderr);
+  else child.stderr.resume();
   operators.push(child);
   return child;
+}
+
+/** Where an operator that has just been started serves /metrics, as its log says. */
+function metricsPortOf({ stderr }: ChildProcess): Promise<number> {
+  return new Promise((resolve) => {
+    if (!stderr) throw new Error('its log is not read');
+    createInterface({ input: stderr }).on('line', (line) => {
+      const [, port] = /"metricsPort":(\d+)/.exec(line) ?? [];
+      if (port) resolve(Number(port));
+    });
+  });
 }
 
 function stopOperator(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
@@ -249,8 +263,16 @@ describe('the operator, on a real API server', () => {
     });
   });
 
-  test('a second operator waits for the first, and takes over at once when that stops', async () => {
+  test('a second operator waits for the first and says how it is, and takes over at once when that stops', async () => {
     const second = startOperator('--namespace', NAMESPACE, '--leader-elect', '--leader-elect-namespace', NAMESPACE);
+    const port = await metricsPortOf(second);
+    const ask = (path: string) => fetch(`http://127.0.0.1:${port}${path}`);
+    expect((await ask('/livez')).status).toBe(200);
+    await eventually('it is ready', async () => (await ask('/readyz')).status === 200);
+    const metrics = await (await ask('/metrics')).text();
+    expect(metrics).toMatch(/^holdfast_operator_leading 0$/m);
+    expect(metrics).toMatch(/^holdfast_operator_queue_depth\{.*\} \d+$/m);
+
     const [first] = operators;
     expect(await stopOperator(first as ChildProcess, 'SIGTERM')).toBe(0);
     await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { replicas: 4 } });
