@@ -47,7 +47,7 @@ import {
 } from '../../smb/fscc/fs-info.ts';
 import { decodeSecurityDescriptor } from '../../smb/security/descriptor.ts';
 import { Status } from '../../smb/status.ts';
-import { decodeIoctlResponse, encodeIoctlRequest } from '../../smb/wire/ioctl.ts';
+import { decodeIoctlResponse, encodeIoctlRequest, type IoctlRequest } from '../../smb/wire/ioctl.ts';
 import { decodeNetworkInterfaceInfo } from '../../smb/wire/ioctl-payloads.ts';
 import { decodeQueryDirectoryResponse, encodeQueryDirectoryRequest } from '../../smb/wire/query-directory.ts';
 import { decodeQueryInfoResponse, encodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
@@ -312,7 +312,7 @@ describe('of a directory', () => {
 });
 
 describe('controls', () => {
-  const ioctl = (ctlCode: number) =>
+  const ioctl = (ctlCode: number, change: Partial<IoctlRequest> = {}) =>
     send(
       client,
       Command.IOCTL,
@@ -324,6 +324,7 @@ describe('controls', () => {
         maxOutputResponse: 4096,
         flags: IoctlFlags.IS_FSCTL,
         output: NOTHING,
+        ...change,
       }),
     );
 
@@ -331,6 +332,15 @@ describe('controls', () => {
     const { status, message } = await ioctl(Fsctl.QUERY_NETWORK_INTERFACE_INFO);
     expect(status).toBe(Status.SUCCESS);
     expect(decodeNetworkInterfaceInfo(decodeIoctlResponse(message).output)).toMatchObject([{ address: '127.0.0.1' }]);
+  });
+
+  test('what is no FSCTL is refused, and a FileId where none is meant', async () => {
+    const { QUERY_NETWORK_INTERFACE_INFO } = Fsctl;
+    expect((await ioctl(QUERY_NETWORK_INTERFACE_INFO, { flags: 0 })).status).toBe(Status.NOT_SUPPORTED);
+    const fileId = { persistent: 1n, volatile: 1n };
+    expect((await ioctl(QUERY_NETWORK_INTERFACE_INFO, { fileId })).status).toBe(Status.INVALID_PARAMETER);
+    expect((await ioctl(QUERY_NETWORK_INTERFACE_INFO, { maxOutputResponse: 8 })).status).toBe(Status.BUFFER_TOO_SMALL);
+    expect((await ioctl(0x1234_5678)).status).toBe(Status.FILE_CLOSED);
   });
 
   test('there are no DFS referrals', async () => {
