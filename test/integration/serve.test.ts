@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -79,8 +79,13 @@ describe('holdfast serve', () => {
     async () => {
       serving = await Serving.start();
       const address = serving.addresses[0] ?? '';
+      // Of a store that it has not seen begin a sidecar must not think that it is new: it would wait for nobody's state.
+      const takesStoreForNew = () =>
+        /\0--new-store\0/.test(readFileSync(`/proc/${serving?.pid('sidecar-0')}/cmdline`, 'utf8'));
+      expect(takesStoreForNew()).toBe(true);
       await serving.kill('fileserver-0');
       await serving.kill('sidecar-0');
+      expect(takesStoreForNew()).toBe(false);
       await eventually('it serves again', 30_000, async () => ((await smbclient(address, 'ls')) ? true : undefined));
       const pids = ['fileserver-0', 'sidecar-0', 'redis'].map((name) => serving?.pid(name));
       const { directory } = serving;
