@@ -270,15 +270,18 @@ onVolumes('a share whose volume', () => {
       await client.mkdir('folder');
       writeFileSync(join(volume.path, 'folder', 'file'), 'x');
       const open = await raw(stage, 'there');
+      const folder = await raw(stage, 'folder', { createOptions: CreateOptions.DIRECTORY_FILE });
       const before = serving.pid('fileserver-0');
       await volume.fail();
       expect(await statusOf(open.write(0, Buffer.from('lost')))).toBe(broken);
       expect(await statusOf(open.flush())).toBe(broken);
+      expect(await statusOf(folder.flush())).toBe(broken);
       expect(await statusOf(open.set(InfoType.FILE, FileInfoClass.endOfFile, endOfFile(5)))).toBe(broken);
       expect(await statusOf(open.set(InfoType.FILE, FileInfoClass.basic, readOnlyAttribute))).toBe(broken);
       expect(await statusOf(raw(stage, 'new', created))).toBe(broken);
       expect(await statusOf(client.mkdir('new'))).toBe(broken);
       expect(await statusOf(client.list('folder'))).toBe(broken);
+      expect(await statusOf(folder.close())).toBe(success);
       expect(await statusOf(open.close())).toBe(success);
       expect(await serving.isReady(0)).toBe(true);
       expect(serving.pid('fileserver-0')).toBe(before);
