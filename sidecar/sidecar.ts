@@ -93,7 +93,13 @@ export class Sidecar {
     const { leaseDurationMs, writeSettleMs } = config.failover;
     const { metrics } = this;
     this.#place = { serverId, address: options.advertise, pod, node };
-    this.#store = new Store(config.store, options.storePassword, log, metrics);
+    this.#store = new Store(
+      config.store,
+      options.storePassword,
+      log,
+      metrics,
+      join(options.runDir, 'store-connections.json'),
+    );
     const keys = new Keys(config.clusterId);
     const table = new Table(this.#store, keys, storeWaitMs(leaseDurationMs));
     const registry = new Registry(this.#store, keys);

@@ -94,16 +94,24 @@ export class Store {
   /** What Redis refuses to do though it answers: for people. Said again whenever it happens. */
   onTrouble: (message: string) => void = () => {};
 
-  constructor(config: StoreConfig, password: PasswordSource, log: Logger, metrics: SidecarMetrics) {
+  /** @param connectionsFile where its connections are noted down, for who takes its place should it die; see Predecessors */
+  constructor(
+    config: StoreConfig,
+    password: PasswordSource,
+    log: Logger,
+    metrics: SidecarMetrics,
+    connectionsFile?: string,
+  ) {
     this.#config = config;
     this.#metrics = metrics;
     this.data = connect(config, password, 'holdfast-sidecar');
     this.lease = connect(config, password, 'holdfast-sidecar-lease');
-    this.#predecessors = new Predecessors(this.data, log, (isOther) => {
+    const reconnected = (isOther: boolean) => {
       metrics.storeReconnects.inc();
       // Also where nothing is asked just now: others may wait for what this sidecar remembers.
       if (isOther) this.close();
-    });
+    };
+    this.#predecessors = new Predecessors(this.data, log, reconnected, connectionsFile);
     this.lease.on('error', (error: Error) => log.debug({ err: error }, 'store connection for renewals'));
     if (config.durability.mode === 'Replicated') {
       const connection = connect(config, password, 'holdfast-sidecar-wait');
@@ -122,8 +130,17 @@ export class Store {
     return 'nodes' in this.data;
   }
 
-  /** Refuses Redis processes that could lose what they are told. @throws HoldfastError that says what to do */
+  /**
+   * Refuses Redis processes that could lose what they are told. What an earlier process of this sidecar sent there is done or dead when
+   * this returns. @throws HoldfastError that says what to do
+   */
   async check(): Promise<StoreFacts[]> {
+    const facts = await this.#facts();
+    await this.#predecessors.earlierGone();
+    return facts;
+  }
+
+  async #facts(): Promise<StoreFacts[]> {
     const nodes = primaries(this.data);
     if (nodes.length === 0) {
       // A Redis Cluster is found by the first question.

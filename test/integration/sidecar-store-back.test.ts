@@ -1,5 +1,9 @@
 // What counts of a store that went back in time, step by step: the registry, the scripts and the lease, without the rest of a sidecar.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import type { Redis } from 'ioredis';
 import { createLogger } from '../../common/logging.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
 import type { Delivery } from '../../sidecar/breaks/delivery.ts';
@@ -179,3 +183,23 @@ describe('a new epoch', () => {
     expect((await registered('a')).epoch).toBeGreaterThan(70_000 + 4096);
   }, 30_000);
 });
+
+test('what a sidecar that died had on its way to the store is done or dead before its successor decides anything', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'holdfast-connections-'));
+  const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
+  const started = () => {
+    const file = join(folder, 'connections.json');
+    return new Store(config, () => undefined, createLogger('test'), createSidecarMetrics(), file);
+  };
+  const connections = async () => String(await redis.admin.client('LIST')).match(/(?<=\bid=)\d+/g) ?? [];
+  const one = started();
+  await one.check();
+  const id = String(await (one.data as Redis).client('ID'));
+  expect(await connections()).toContain(id);
+  const two = started();
+  await two.check();
+  expect(await connections()).not.toContain(id);
+  one.end();
+  two.end();
+  rmSync(folder, { recursive: true });
+}, 30_000);
