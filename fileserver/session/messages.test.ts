@@ -65,12 +65,20 @@ describe('a related request', () => {
       client.message(Command.CLOSE, encodeCloseRequest({ flags: 0, fileId: ALL_ONES_FILE_ID }), RELATED),
       client.message(Command.CLOSE, encodeCloseRequest({ flags: 0, fileId: ALL_ONES_FILE_ID }), RELATED),
     ];
-    const compound = joinCompound(parts);
-    for (const part of compound.parts) client.signer?.sign(part);
-    client.sendFrame(compound.message);
-    const statuses = [];
-    while (statuses.length < parts.length) statuses.push((await client.receive()).header.status);
-    expect(statuses).toEqual([Status.SUCCESS, Status.SUCCESS, Status.FILE_CLOSED]);
+    expect(await statusesOf(client, parts)).toEqual([Status.SUCCESS, Status.SUCCESS, Status.FILE_CLOSED]);
+  });
+
+  test('may be a control that its pipe does not know, which is refused', async () => {
+    const client = await server.loggedOn(USER, PASSWORD);
+    await client.treeConnect('IPC$');
+    const parts = [
+      client.message(Command.CREATE, createOf('srvsvc', CreateDisposition.OPEN)),
+      client.message(Command.IOCTL, ioctlOf(0x1234_5678, 1024), RELATED),
+      client.message(Command.IOCTL, ioctlOf(Fsctl.PIPE_TRANSCEIVE, 1024), RELATED),
+    ];
+    const [opened, unknown, known] = await statusesOf(client, parts);
+    expect([opened, unknown]).toEqual([Status.SUCCESS, Status.INVALID_DEVICE_REQUEST]);
+    expect(known).not.toBe(Status.INVALID_DEVICE_REQUEST);
   });
 
   test('whose header is malformed ends the connection, also where it waited for the one before', async () => {
@@ -131,7 +139,17 @@ describe('VALIDATE_NEGOTIATE_INFO', () => {
   });
 });
 
-/** A control that is about no open. @param most bytes of the answer */
+/** Sends messages as one compound. @returns the statuses of their answers, in order */
+async function statusesOf(client: RawClient, messages: Buffer[]): Promise<number[]> {
+  const compound = joinCompound(messages);
+  for (const part of compound.parts) client.signer?.sign(part);
+  client.sendFrame(compound.message);
+  const statuses: number[] = [];
+  while (statuses.length < messages.length) statuses.push((await client.receive()).header.status);
+  return statuses;
+}
+
+/** A control that is about no open, or about that of its compound. @param most bytes of the answer */
 function ioctlOf(ctlCode: number, most: number, input: Buffer = Buffer.alloc(0)): Buffer {
   return encodeIoctlRequest({
     ...{ ctlCode, fileId: ALL_ONES_FILE_ID, input, maxInputResponse: 0, maxOutputResponse: most },
