@@ -143,7 +143,7 @@ async function freePorts(count: number): Promise<number[]> {
 export async function eventually<T>(
   what: string,
   condition: () => Promise<T | undefined | false>,
-  timeoutMs = 15_000,
+  timeoutMs = 30_000,
 ): Promise<T> {
   const deadlineMs = monotonicMs() + timeoutMs;
   let last: unknown;
