@@ -148,7 +148,6 @@ export class Migration {
       last = this.#isOver() || !this.#leaving; // who does not leave may have clients back at once: one round is what was asked for
       const todo = groups(member).filter((group) => isMovable(member, group));
       if (todo.length === 0) break;
-      this.#say('Transferring');
       for (let i = 0; i < todo.length && !this.#cancelled; i += SESSIONS_AT_ONCE) {
         const some = todo.slice(i, i + SESSIONS_AT_ONCE);
         await Promise.all(some.map((group) => this.#move(member, group, following)));
@@ -168,6 +167,7 @@ export class Migration {
     const { sessionId } = group;
     const unfinished = new Set<bigint>();
     if (sessionId !== 0n && member.sessions.has(sessionId)) {
+      this.#say('Quiescing');
       const answer = await this.#command(member, () =>
         member.stream?.ask(
           { $case: 'quiesce', value: { sessionIds: [sessionId], timeoutMs: QUIESCE_MS } },
@@ -182,6 +182,7 @@ export class Migration {
         following.push(this.#follow(member, openId));
       }
     }
+    this.#say('Transferring');
     // What the session has open is known for certain only now.
     const opens = [...member.opens.values()]
       .map((open) => open.record)
@@ -194,6 +195,7 @@ export class Migration {
         .session(member.identity, 'end', sessionId)
         .catch((error: unknown) => log.info({ err: error }, 'session record stays'));
     }
+    this.#say('Releasing');
     const released = await this.#command(member, () =>
       member.stream?.ask(
         {
@@ -212,7 +214,6 @@ export class Migration {
       if (close.remove) await this.#endings.removeFile(member, record.fileId, close.share, close.path);
     }
     if (sessionId !== 0n) this.progress.sessions++;
-    this.#say('Transferring');
   }
 
   /** An open whose change had not returned: it follows when the file server says that it has. */
