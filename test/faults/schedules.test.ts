@@ -9,7 +9,7 @@ import { schedule, textOf } from './schedule.ts';
 
 const LEASE_MS = 2000;
 const PODS = 3;
-/** `make test` runs so many; SCHEDULES=1000 is what a release has to pass. */
+/** Not part of `make test` while some fail (docs/failure-modes.md); SCHEDULES=1000 is what a release has to pass. */
 const SCHEDULES = 40;
 /** Side by side: one leaves two cores idle most of the time. */
 const LANES = Number(process.env.LANES ?? 2);
