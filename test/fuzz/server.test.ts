@@ -189,7 +189,8 @@ describe(`seed ${SEED}: a server fed with damaged recordings`, () => {
   function emptyVolume(): void {
     for (const name of readdirSync(folder)) {
       if (!name.startsWith('.holdfast') && name !== Witness.FILE)
-        rmSync(join(folder, name), { recursive: true, force: true });
+        // A server may still be carrying out what a client asked for that is gone.
+        rmSync(join(folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     }
   }
 });
