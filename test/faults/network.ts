@@ -39,8 +39,10 @@ export class Network {
       throw new Error('a network namespace cannot be made: this needs root');
     }
     const network = new Network(outside);
-    const bridges = WIRES.flatMap((wire) => [
-      `link add ${wire} type bridge`,
+    // With an address of its own: a bridge else takes the lowest of its ports', so that with a pod that comes or goes what everybody knows
+    // of this end is wrong for half a minute.
+    const bridges = WIRES.flatMap((wire, i) => [
+      `link add ${wire} address 02:00:00:00:00:0${i + 1} type bridge`,
       `addr add ${network.own(wire)}/24 dev ${wire}`,
       `link set ${wire} up`,
     ]);
