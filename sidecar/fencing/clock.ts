@@ -183,7 +183,6 @@ export class Clock {
 
   /** The orphans of a fenced server in one shard: ends what has ended, and comes back when the next one's time is over. */
   async #server(member: Member, shard: number, entry: Buffer, identity: string): Promise<void> {
-    let left = 0;
     let next = Number.POSITIVE_INFINITY;
     const waiting = new Set<bigint>();
     for await (const page of this.#table.owned(shard, identity)) {
@@ -196,7 +195,6 @@ export class Clock {
         for (const [j, wait] of waits.entries()) {
           const orphan = page[i + j];
           if (wait === 0 || !orphan) continue;
-          left++;
           next = Math.min(next, wait);
           waiting.add(orphan.openId);
         }
@@ -208,9 +206,9 @@ export class Clock {
       );
     }
     const key = `${identity} ${shard}`;
-    if (left > 0) this.#orphans.set(key, left);
+    if (waiting.size > 0) this.#orphans.set(key, waiting.size);
     else this.#orphans.delete(key);
-    await this.#table.again(member.identity, shard, entry, left > 0 ? next : undefined);
+    await this.#table.again(member.identity, shard, entry, waiting.size > 0 ? next : undefined);
     this.#kept.retain(identity, shard, waiting);
   }
 }
