@@ -47,7 +47,7 @@ export interface FileServerClusterSpec {
        */
       storage: string | number;
       /**
-       * The storage class; the namespace's default when left out.
+       * The storage class; the cluster's default when left out.
        */
       storageClassName?: string;
       /**
@@ -452,15 +452,21 @@ export interface FileServerClusterSpec {
        */
       fileserver?: {
         /**
-         * What is set aside for it.
+         * What is set aside for it, such as cpu and memory.
          */
         requests?: {
+          /**
+           * A quantity with its unit, such as 250m or 512Mi.
+           */
           [k: string]: string | number;
         };
         /**
-         * What it cannot exceed.
+         * What it cannot exceed, such as cpu and memory.
          */
         limits?: {
+          /**
+           * A quantity with its unit, such as 250m or 512Mi.
+           */
           [k: string]: string | number;
         };
       };
@@ -469,15 +475,21 @@ export interface FileServerClusterSpec {
        */
       sidecar?: {
         /**
-         * What is set aside for it.
+         * What is set aside for it, such as cpu and memory.
          */
         requests?: {
+          /**
+           * A quantity with its unit, such as 250m or 512Mi.
+           */
           [k: string]: string | number;
         };
         /**
-         * What it cannot exceed.
+         * What it cannot exceed, such as cpu and memory.
          */
         limits?: {
+          /**
+           * A quantity with its unit, such as 250m or 512Mi.
+           */
           [k: string]: string | number;
         };
       };
@@ -486,15 +498,21 @@ export interface FileServerClusterSpec {
        */
       redis?: {
         /**
-         * What is set aside for it.
+         * What is set aside for it, such as cpu and memory.
          */
         requests?: {
+          /**
+           * A quantity with its unit, such as 250m or 512Mi.
+           */
           [k: string]: string | number;
         };
         /**
-         * What it cannot exceed.
+         * What it cannot exceed, such as cpu and memory.
          */
         limits?: {
+          /**
+           * A quantity with its unit, such as 250m or 512Mi.
+           */
           [k: string]: string | number;
         };
       };
@@ -544,6 +562,18 @@ export interface FileServerClusterSpec {
      * Items: A constraint. The selector is the cluster's own pods when left out.
      */
     topologySpreadConstraints?: {
+      /**
+       * By how many pods places may differ.
+       */
+      maxSkew: number;
+      /**
+       * The node label that tells places apart, such as kubernetes.io/hostname.
+       */
+      topologyKey: string;
+      /**
+       * What happens to a pod that would make the difference larger.
+       */
+      whenUnsatisfiable: 'DoNotSchedule' | 'ScheduleAnyway';
       [k: string]: unknown;
     }[];
     /**

@@ -40,6 +40,8 @@ function cluster(spec: unknown, name = `c${++counter}`): FileServerCluster {
 const but = (change: Record<string, unknown>) => cluster({ ...smallest(), ...change });
 const share = (change: Record<string, unknown>) => but({ shares: [{ name: 'projects', volume: 'data', ...change }] });
 const volume = (change: Record<string, unknown>) => but({ volumes: [{ name: 'data', ...change }] });
+const external = (change: Record<string, unknown>) =>
+  but({ state: { external: { addresses: ['redis:6379'], ...change } } });
 
 describe('FileServerCluster', () => {
   test('the smallest useful one gets safe defaults for everything else', async () => {
@@ -87,6 +89,110 @@ describe('FileServerCluster', () => {
     const [secret, sample] = documents.map((document) => document.toJS() as KubernetesObject);
     await objects.apply(SECRETS, { ...secret, metadata: { ...secret?.metadata, namespace: 'default' } });
     await objects.apply(CLUSTERS, { ...sample, metadata: { ...sample?.metadata, namespace: 'default' } });
+  });
+
+  const accepted: [string, () => FileServerCluster][] = [
+    ['no file servers', () => but({ replicas: 0 })],
+    ['as many file servers as there may be', () => but({ replicas: 1000 })],
+    [
+      'a claim that is to be made, of a whole number of bytes',
+      () =>
+        volume({
+          volumeClaimTemplate: { storage: 1073741824, storageClassName: 'fast', accessModes: ['ReadWriteMany'] },
+        }),
+    ],
+    [
+      'two volumes, two shares of one of them',
+      () =>
+        but({
+          volumes: [
+            { name: 'data', persistentVolumeClaim: { claimName: 'media' }, fencing: 'NodeProven', coherent: false },
+            { name: 'archive', volumeClaimTemplate: { storage: '1.5Ti' } },
+          ],
+          shares: [
+            { name: 'Projects $1', volume: 'data', path: '/projects', comment: 'Ü', continuouslyAvailable: true },
+            { name: 'scratch', volume: 'data', path: '/', scaleOut: true, encryption: 'Off' },
+            {
+              name: 'archive',
+              volume: 'archive',
+              access: [{ principal: '*', permission: 'Read' }, { principal: 'a.b-c_d' }],
+            },
+          ],
+        }),
+    ],
+    [
+      'an external store with everything',
+      () =>
+        external({
+          mode: 'Sentinel',
+          addresses: ['s1.example.com:26379', '[2001:db8::1]:26379'],
+          masterName: 'main',
+          username: 'holdfast',
+          secretRef: { name: 'store' },
+          tls: {
+            caSecretRef: { name: 'ca', key: 'tls.crt' },
+            clientSecretRef: { name: 'client' },
+            serverName: 'redis',
+          },
+          durability: { mode: 'Replicated', replicas: 2 },
+        }),
+    ],
+    ['a Redis Cluster', () => external({ mode: 'Cluster', addresses: ['a:6379', 'b:6379'], tls: {} })],
+    [
+      'durations of several units',
+      () =>
+        but({
+          handles: { persistentTimeout: '1h30m', durableTimeout: '1500ms' },
+          failover: { leaseDuration: '1s', writeSettle: '0s' },
+          migration: { maxConcurrent: 100, drainTimeout: '1h', onCordon: false },
+        }),
+    ],
+    [
+      'a load balancer with everything',
+      () =>
+        but({
+          service: {
+            port: 4450,
+            annotations: { 'service.beta.example.com/internal': 'true' },
+            loadBalancerClass: 'example.com/internal-vip',
+            loadBalancerSourceRanges: ['10.0.0.0/8', '2001:db8::/32', '::/0', '192.0.2.1/32'],
+          },
+        }),
+    ],
+    ['no load balancer', () => but({ service: { type: 'ClusterIP' } })],
+    ['old clients', () => but({ security: { signing: 'Desired', minDialect: '2.0.2', anonymousIpc: true } })],
+    ['encryption for all', () => but({ security: { encryption: 'Required', minDialect: '3.1.1' } })],
+    ['limits', () => but({ limits: { connections: 100, opens: 1000, perUser: { connections: 100, sessions: 5 } } })],
+    [
+      'a template with everything',
+      () =>
+        but({
+          template: {
+            labels: { team: 'film', 'example.com/tier': '' },
+            annotations: { 'example.com/note': 'any text, with "signs"' },
+            image: `registry.example.com:5000/holdfast:1.0@sha256:${'0'.repeat(64)}`,
+            imagePullPolicy: 'Always',
+            imagePullSecrets: [{ name: 'a' }, { name: 'b' }],
+            resources: {
+              fileserver: { requests: { cpu: '250m', memory: '512Mi' }, limits: { memory: '1Gi' } },
+              sidecar: { requests: { cpu: 1 }, limits: { cpu: '1500m' } },
+              redis: { limits: { memory: '2Gi' } },
+            },
+            nodeSelector: { 'kubernetes.io/arch': 'amd64' },
+            affinity: { podAntiAffinity: {} },
+            tolerations: [{ operator: 'Exists' }, { key: 'a', value: 'b', effect: 'NoExecute', tolerationSeconds: 5 }],
+            topologySpreadConstraints: [
+              { maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'DoNotSchedule', minDomains: 2 },
+            ],
+            priorityClassName: 'system-cluster-critical',
+            podSecurityContext: { runAsUser: 1000, supplementalGroups: [1001] },
+          },
+        }),
+    ],
+  ];
+  test.each(accepted)('%s is accepted', async (_what, make) => {
+    const made = make();
+    expect(await objects.create<FileServerCluster>(CLUSTERS, made)).toMatchObject({ spec: made.spec });
   });
 
   const refused: [string, () => FileServerCluster, RegExp][] = [
@@ -240,6 +346,280 @@ describe('FileServerCluster', () => {
       () => but({ template: { imagePullPolicy: 'IfNotPresent', podSecurityContext: { runAsUser: 0 } } }),
       /runAsUser.*greater than or equal to 1/,
     ],
+    [
+      'two volumes of one claim',
+      () =>
+        but({
+          volumes: [...smallest().volumes, { name: 'again', persistentVolumeClaim: { claimName: 'media' } }],
+        }),
+      /spec\.volumes.*two volumes have the same claim.*write one volume/,
+    ],
+    [
+      'a volume on the claim that another one makes',
+      () =>
+        cluster(
+          {
+            ...smallest(),
+            volumes: [
+              { name: 'data', volumeClaimTemplate: { storage: '1Gi' } },
+              { name: 'same', persistentVolumeClaim: { claimName: 'twice-data' } },
+            ],
+          },
+          'twice',
+        ),
+      /names the claim that the operator makes for another one/,
+    ],
+    [
+      'a claim’s name that is none',
+      () => volume({ persistentVolumeClaim: { claimName: 'Media_Data' } }),
+      /volumes\[0\]\.persistentVolumeClaim\.claimName.*write the name of an object/,
+    ],
+    [
+      'a claim of no size',
+      () => volume({ volumeClaimTemplate: { storage: 0 } }),
+      /volumeClaimTemplate\.storage.*write a size with its unit, such as 500Gi/,
+    ],
+    [
+      'a claim of a size that is none',
+      () => volume({ volumeClaimTemplate: { storage: '5 GB' } }),
+      /volumeClaimTemplate\.storage.*write a size with its unit, such as 500Gi/,
+    ],
+    [
+      'a storage class that is none',
+      () => volume({ volumeClaimTemplate: { storage: '1Gi', storageClassName: 'fast disks' } }),
+      /storageClassName.*write the name of an object/,
+    ],
+    [
+      'an access mode that is none',
+      () => volume({ volumeClaimTemplate: { storage: '1Gi', accessModes: ['RWX'] } }),
+      /Unsupported value: "RWX"/,
+    ],
+    [
+      'a fencing that is none',
+      () => volume({ persistentVolumeClaim: { claimName: 'a' }, fencing: 'Never' }),
+      /Unsupported value: "Never"/,
+    ],
+    ['a share without a volume', () => but({ shares: [{ name: 'projects' }] }), /shares\[0\]\.volume: Required value/],
+    ['a share without a name', () => but({ shares: [{ volume: 'data' }] }), /shares\[0\]\.name: Required value/],
+    ['an empty share name', () => share({ name: '' }), /shares\[0\]\.name.*at least 1/],
+    [
+      'a share name that is too long',
+      () => share({ name: 'n'.repeat(81) }),
+      /shares\[0\]\.name.*81.*80|shares\[0\]\.name: Too long/,
+    ],
+    ['a share name with a blank at its end', () => share({ name: 'projects ' }), /begin or end with a blank/],
+    ['a share comment of two lines', () => share({ comment: 'a\nb' }), /comment is one line/],
+    ['an encryption that is none', () => share({ encryption: 'Always' }), /encryption: Unsupported value: "Always"/],
+    [
+      'a principal with a domain',
+      () => share({ access: [{ principal: 'CORP\\alice' }] }),
+      /access\[0\]\.principal.*as it stands in the users Secret, without a domain/,
+    ],
+    ['a principal that is a hidden key', () => share({ access: [{ principal: '.alice' }] }), /write a user's name/],
+    [
+      'an access rule for nobody',
+      () => share({ access: [{ permission: 'Read' }] }),
+      /access\[0\]\.principal: Required value/,
+    ],
+    ['users without a Secret', () => but({ users: {} }), /users\.secretRef: Required value/],
+    [
+      'a users Secret’s name that is none',
+      () => but({ users: { secretRef: { name: 'media/users' } } }),
+      /users\.secretRef\.name.*write the name of an object/,
+    ],
+    ['no replicas at all', () => but({ replicas: -1 }), /spec\.replicas.*greater than or equal to 0/],
+    ['more replicas than there may be', () => but({ replicas: 1001 }), /spec\.replicas.*less than or equal to 1000/],
+    ['replicas as a text', () => but({ replicas: '3' }), /spec\.replicas.*must be of type integer/],
+    ['a store that is none', () => but({ state: { embedded: null } }), /write exactly one of them/],
+    [
+      'an embedded store of no size',
+      () => but({ state: { embedded: { storage: '0' } } }),
+      /embedded\.storage.*write a size with its unit/,
+    ],
+    ['two embedded Redis', () => but({ state: { embedded: { replicas: 2 } } }), /embedded\.replicas.*write 1/],
+    ['an external store without an address', () => but({ state: { external: { addresses: [] } } }), /at least 1 item/],
+    [
+      'an external address twice',
+      () => external({ mode: 'Cluster', addresses: ['redis:6379', 'redis:6379'] }),
+      /Duplicate value/,
+    ],
+    ['an external address without a port', () => external({ addresses: ['redis'] }), /write HOST:PORT/],
+    [
+      'an external address with a password',
+      () => external({ addresses: ['me:pw@redis:6379'] }),
+      /without a scheme or password/,
+    ],
+    ['an external port that is none', () => external({ addresses: ['redis:70000'] }), /write a port from 1 to 65535/],
+    [
+      'several addresses of one Redis',
+      () => external({ addresses: ['a:6379', 'b:6379'] }),
+      /external\.addresses.*mode Standalone has one address/,
+    ],
+    ['a master’s name without Sentinels', () => external({ masterName: 'main' }), /external\.masterName.*only with it/],
+    [
+      'a user of the store without a password',
+      () => external({ username: 'holdfast' }),
+      /external\.username.*write secretRef/,
+    ],
+    [
+      'a key that no Secret can have',
+      () => external({ secretRef: { name: 'store', key: 'pass word' } }),
+      /secretRef\.key.*write a key of a Secret/,
+    ],
+    [
+      'a number of replicas without durability Replicated',
+      () => external({ durability: { mode: 'Always', replicas: 1 } }),
+      /and only with it/,
+    ],
+    [
+      'an empty authority of the store',
+      () => external({ tls: { caSecretRef: {} } }),
+      /tls\.caSecretRef\.name: Required value/,
+    ],
+    [
+      'a duration that is a number',
+      () => but({ handles: { persistentTimeout: 300 } }),
+      /persistentTimeout.*must be of type string/,
+    ],
+    [
+      'a duration in days',
+      () => but({ handles: { persistentTimeout: '1d' } }),
+      /persistentTimeout.*write a duration with its unit/,
+    ],
+    [
+      'no migrations at all',
+      () => but({ migration: { maxConcurrent: 0 } }),
+      /maxConcurrent.*greater than or equal to 1/,
+    ],
+    ['a strategy that is none', () => but({ migration: { strategy: 'Pack' } }), /strategy: Unsupported value: "Pack"/],
+    [
+      'a Service type that is none',
+      () => but({ service: { type: 'ExternalName' } }),
+      /service\.type: Unsupported value/,
+    ],
+    ['a port beyond the last', () => but({ service: { port: 65536 } }), /service\.port.*less than or equal to 65535/],
+    [
+      'a load balancer class of a ClusterIP',
+      () => but({ service: { type: 'ClusterIP', loadBalancerClass: 'a/b' } }),
+      /service\.loadBalancerClass: write it with type LoadBalancer only/,
+    ],
+    [
+      'a load balancer’s networks of a NodePort',
+      () => but({ service: { type: 'NodePort', loadBalancerSourceRanges: ['10.0.0.0/8'] } }),
+      /service\.loadBalancerSourceRanges: write it with type LoadBalancer only/,
+    ],
+    [
+      'a network without a prefix length',
+      () => but({ service: { loadBalancerSourceRanges: ['10.0.0.0'] } }),
+      /loadBalancerSourceRanges\[0\].*write a network with its prefix length/,
+    ],
+    [
+      'a network that is none',
+      () => but({ service: { loadBalancerSourceRanges: ['300.0.0.0/8'] } }),
+      /write a network with its prefix length/,
+    ],
+    [
+      'an annotation that is the operator’s',
+      () => but({ template: { annotations: { 'holdfast.dev/leaving': 'Manual' } } }),
+      /template\.annotations.*are set by the operator; write others/,
+    ],
+    [
+      'an annotation of the Service whose name is none',
+      () => but({ service: { annotations: { 'a b': 'c' } } }),
+      /service\.annotations.*write annotation names such as/,
+    ],
+    [
+      'a label whose value is none',
+      () => but({ template: { labels: { team: 'film & tv' } } }),
+      /template\.labels.*write label values/,
+    ],
+    [
+      'a label whose name is none',
+      () => but({ template: { labels: { 'my team': 'film' } } }),
+      /template\.labels.*write label names/,
+    ],
+    [
+      'a node label whose value is none',
+      () => but({ template: { nodeSelector: { disk: 'very fast' } } }),
+      /template\.nodeSelector.*write label values/,
+    ],
+    [
+      'encryption that old clients cannot do',
+      () => but({ security: { encryption: 'Required', minDialect: '2.1' } }),
+      /security\.minDialect.*cannot encrypt; write "3\.0" or later/,
+    ],
+    [
+      'a signing that is none',
+      () => but({ security: { signing: 'Off' } }),
+      /security\.signing: Unsupported value: "Off"/,
+    ],
+    ['a limit of nothing', () => but({ limits: { sessions: 0 } }), /limits\.sessions.*greater than or equal to 1/],
+    [
+      'a user who may have more than all',
+      () => but({ limits: { opens: 100, perUser: { opens: 101 } } }),
+      /limits\.perUser\.opens: one user cannot have more than the whole process/,
+    ],
+    [
+      'more connections before logon than connections',
+      () => but({ limits: { connections: 10, connectionsBeforeLogon: 11 } }),
+      /limits\.connectionsBeforeLogon.*write at most limits\.connections/,
+    ],
+    [
+      'an image with a scheme',
+      () => but({ template: { image: 'https://example.com/holdfast' } }),
+      /template\.image.*without a scheme/,
+    ],
+    [
+      'a pull policy that is none',
+      () => but({ template: { imagePullPolicy: 'Sometimes' } }),
+      /Unsupported value: "Sometimes"/,
+    ],
+    [
+      'a pull secret twice',
+      () => but({ template: { imagePullSecrets: [{ name: 'a' }, { name: 'a' }] } }),
+      /imagePullSecrets\[1\]: Duplicate value/,
+    ],
+    [
+      'memory that is no quantity',
+      () => but({ template: { resources: { fileserver: { requests: { memory: '512 MB' } } } } }),
+      /resources\.fileserver\.requests.*write a quantity with its unit/,
+    ],
+    [
+      'more memory than the limit',
+      () => but({ template: { resources: { redis: { requests: { memory: '2Gi' }, limits: { memory: '512Mi' } } } } }),
+      /resources\.redis.*write requests that are at most the limits/,
+    ],
+    [
+      'a toleration with a value that counts for nothing',
+      () => but({ template: { tolerations: [{ key: 'a', operator: 'Exists', value: 'b' }] } }),
+      /tolerations\[0\].*operator Exists has no value/,
+    ],
+    [
+      'a toleration of nothing',
+      () => but({ template: { tolerations: [{ value: 'b' }] } }),
+      /tolerations\[0\].*write operator Exists/,
+    ],
+    [
+      'a toleration for a while of what does not evict',
+      () => but({ template: { tolerations: [{ key: 'a', effect: 'NoSchedule', tolerationSeconds: 5 }] } }),
+      /tolerationSeconds goes with effect NoExecute only/,
+    ],
+    [
+      'a spread constraint without its key',
+      () => but({ template: { topologySpreadConstraints: [{ maxSkew: 1, whenUnsatisfiable: 'DoNotSchedule' }] } }),
+      /topologySpreadConstraints\[0\]\.topologyKey: Required value/,
+    ],
+    [
+      'a group that is root’s',
+      () => but({ template: { podSecurityContext: { supplementalGroups: [0] } } }),
+      /supplementalGroups\[0\].*greater than or equal to 1/,
+    ],
+    [
+      'a user id beyond the last',
+      () => but({ template: { podSecurityContext: { runAsUser: 4294967296 } } }),
+      /runAsUser.*less than or equal to 2147483647/,
+    ],
+    ['a name in capitals', () => cluster(smallest(), 'Media'), /metadata\.name/],
     ['a name that is too long', () => cluster(smallest(), 'c'.repeat(41)), /write a name of at most 40/],
     ['a name that no Service can have', () => cluster(smallest(), '1st'), /begins with a letter/],
   ];
@@ -261,6 +641,9 @@ describe('FileServerCluster', () => {
       /embedded\.storage cannot be changed by this version/,
     );
     await patch({ replicas: 5, shares: [{ name: 'other', volume: 'data' }] });
+    await expect(patch({ service: { loadBalancerClass: 'example.com/other' } })).rejects.toThrow(
+      /service\.loadBalancerClass cannot be changed while the type is LoadBalancer.*set the type to ClusterIP first/,
+    );
 
     const templated = await objects.create<FileServerCluster>(
       CLUSTERS,
@@ -270,6 +653,12 @@ describe('FileServerCluster', () => {
     await expect(
       objects.patch(CLUSTERS, namespace, templated.metadata.name ?? '', { spec: { volumes: [other] } }),
     ).rejects.toThrow(/accessModes and storageClassName of a claim cannot be changed/);
+    const sized = (storage: string) =>
+      objects.patch(CLUSTERS, namespace, templated.metadata.name ?? '', {
+        spec: { volumes: [{ name: 'data', volumeClaimTemplate: { storage, storageClassName: 'fast' } }] },
+      });
+    await sized('2Gi');
+    await expect(sized('2047Mi')).rejects.toThrow(/storage.*a claim can grow, and not shrink; write at least/);
   });
 
   test('status and scale are subresources', async () => {
@@ -298,6 +687,22 @@ describe('HandleMigration', () => {
     ['an unknown reason', { cluster: 'media', source: 'a', reason: 'Because' }, /Unsupported value: "Because"/],
     ['the source as target', { cluster: 'media', source: 'a', targets: ['b', 'a'] }, /cannot be its own target/],
     ['no target in the list', { cluster: 'media', source: 'a', targets: [] }, /at least 1 item/],
+    ['a target twice', { cluster: 'media', source: 'a', targets: ['b', 'b'] }, /targets\[1\]: Duplicate value/],
+    [
+      'a source that is no pod’s name',
+      { cluster: 'media', source: 'pod/a' },
+      /spec\.source.*write the name of an object/,
+    ],
+    [
+      'a target that is no pod’s name',
+      { cluster: 'media', source: 'a', targets: ['B'] },
+      /targets\[0\].*write the name of/,
+    ],
+    [
+      'a cluster’s name that is none',
+      { cluster: 'other/media', source: 'a' },
+      /spec\.cluster.*write the name of an object/,
+    ],
   ])('%s is refused', async (_what, spec, message) => {
     await expect(objects.create(MIGRATIONS, migration(spec))).rejects.toThrow(message);
   });
@@ -329,12 +734,16 @@ describe('kubectl get', () => {
       handles: { open: 24, disconnected: 5 },
       migrations: { active: 1 },
       addresses: ['192.0.2.7'],
-      conditions: [condition('Available', 'True', 'yes'), condition('Degraded', 'False', 'nothing wrong')],
+      conditions: [
+        condition('Available', 'True', 'yes'),
+        condition('Degraded', 'False', 'nothing wrong'),
+        condition('StateStoreReady', 'True', 'yes'),
+      ],
     };
     await objects.patch(CLUSTERS, 'default', metadata.name ?? '', { status }, 'status');
     expect(printed('fsc', metadata.name ?? '')).toMatchObject({
       ...{ NAME: metadata.name, DESIRED: '3', READY: '2', AVAILABLE: 'True', DEGRADED: 'False' },
-      ...{ HANDLES: '24', DISCONNECTED: '5', MIGRATING: '1', ADDRESS: '192.0.2.7' },
+      ...{ HANDLES: '24', STORE: 'True', DISCONNECTED: '5', MIGRATING: '1', ADDRESS: '192.0.2.7' },
       ...{ AGE: expect.stringMatching(/^\d+s$/), MESSAGE: 'nothing wrong' },
     });
   });
@@ -352,6 +761,25 @@ describe('kubectl get', () => {
       ...{ HANDLES: '24', MOVED: '20', EXPIRED: '3', DURATION: '0.250s', MESSAGE: 'moved 20' },
       AGE: expect.stringMatching(/^\d+s$/),
     });
+  });
+});
+
+describe('kubectl explain', () => {
+  const explain = (path: string) =>
+    execFileSync(join(server.bin, 'kubectl'), ['--kubeconfig', server.kubeconfig, 'explain', path], {
+      encoding: 'utf8',
+    });
+
+  test.each([
+    ['fsc', /A group of SMB3 file servers that serve the same shares/],
+    [
+      'fsc.spec.state.embedded.durability',
+      /mode\s+<string>\s+enum: Always, EverySecond, Replicated\s+Always: on Redis' disk/,
+    ],
+    ['fsc.spec.migration.drainTimeout', /How long a server may take to hand over/],
+    ['hm.spec', /targets\s+<\[\]string>\s+The pods that take them, in order of preference/],
+  ])('of %s reads like documentation', async (path, text) => {
+    await eventually('the API server publishes its schemas', async () => text.test(explain(path)));
   });
 });
 
