@@ -25,6 +25,7 @@ import { encodeAttachment } from './attachment.ts';
 import { breakBody } from './break.ts';
 import { Creations } from './creations.ts';
 import { DirectoryLeases } from './directory-leases.ts';
+import { EarlyBreaks } from './early-breaks.ts';
 import { Leases } from './leases.ts';
 import { OpenFile, type StreamBase } from './open-file.ts';
 import { keyOf, type LockCount, SharedFile } from './shared-file.ts';
@@ -63,6 +64,7 @@ export class Opens implements OpenTable {
   readonly leases = new Leases();
   readonly directoryLeases: DirectoryLeases;
   readonly creations = new Creations();
+  readonly #earlyBreaks = new EarlyBreaks(BREAK_TIMEOUT_MS);
   /** Of all files that are open here. */
   readonly lockCount: LockCount = { locks: 0 };
   readonly #handles: Handles;
@@ -417,7 +419,7 @@ export class Opens implements OpenTable {
 
   /**
    * Tells a client of a break: of an oplock by the connection, or else the session, of its open (MS-SMB2 3.3.4.6), of a lease by the first connection of its
-   * client (3.3.4.7). Resolves with false where there is none: whoever asked finds that in the table soon.
+   * client (3.3.4.7). Where there is none the client is away, or it is just being granted what is to be broken: then it hears of that next.
    */
   async deliverBreak(wanted: Break): Promise<boolean> {
     const { lease } = wanted;
@@ -430,7 +432,15 @@ export class Opens implements OpenTable {
       Object.assign(shared.lease, { epoch: lease.epoch, breaking: wanted.ackRequired });
       if (!wanted.ackRequired) shared.lease.state = lease.state;
     } else if (one && !wanted.ackRequired) one.record.oplock = wanted.toLevel;
-    return this.#sendBreak(wanted, performance.now() + BREAK_TIMEOUT_MS);
+    const isTold = this.#sendBreak(wanted, performance.now() + BREAK_TIMEOUT_MS);
+    if (!isTold) this.#earlyBreaks.keep(wanted);
+    return isTold;
+  }
+
+  /** The client is about to be answered what it was granted: what is to be broken of that already, it is told next. */
+  granted({ record }: OpenFile): void {
+    const wanted = this.#earlyBreaks.take(record);
+    if (wanted) setImmediate(() => void this.deliverBreak(wanted));
   }
 
   /** One that is lost with its channel is sent on another as long as it is waited for. */

@@ -52,6 +52,7 @@ export class Ownership {
       if (decision.outcome === Outcome.GRANTED && decision.record && decision.state) {
         member.add(decision.record, decision.operation);
         const fileState = member.takeState(decision.state);
+        if (decision.notices.length > 0) void this.#is.breaks.begin(fileId, decision.notices);
         return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record: decision.record, fileState }) };
       }
       if (pending.cancelled) return { outcome: Outcome.CANCELLED };

@@ -224,8 +224,6 @@ export class Model {
     }
     if (open.owner !== me && open.owner !== NOBODY && !this.isFenced(open.owner))
       return { outcome: Internal.ELSEWHERE };
-    open.state = OpenState.DISCONNECTED;
-    this.#abandon(open);
     Object.assign(open, {
       owner: me,
       state: OpenState.ACTIVE,

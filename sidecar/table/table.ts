@@ -184,7 +184,7 @@ export class Table {
     if (answer[0] === Internal.ELSEWHERE) {
       return { outcome: Internal.ELSEWHERE, owner: textAt(answer, 1), ...NO_BREAKS, push: [], operation: 0 };
     }
-    return { ...this.#readOpen(answer, fileId), owner: '' };
+    return { ...this.#readOpen(answer, fileId), notices: readNotices(listAt(answer, 3)), owner: '' };
   }
 
   async find(me: Identity, fileId: Uint8Array, guids: Uint8Array, openId: bigint): Promise<OpenDecision> {

@@ -45,6 +45,14 @@ function acknowledge(server: TestFileServer, record: OpenRecord, state: number) 
   return server.ask({ $case: 'breakAck', value: ack });
 }
 
+/** The client of a persistent open comes to `server`, which has session 2. */
+async function reclaim(server: TestFileServer, { openId, createGuid, user, share, lease }: OpenRecord) {
+  const leaseKey = lease?.key ?? NOTHING;
+  const claim = { openId, createGuid, clientGuid: CLIENT, user, share, persistent: true, leaseKey, sessionId: 2n };
+  const { outcome, body } = await server.ask({ $case: 'reclaim', value: claim });
+  return { outcome, record: body?.$case === 'open' ? body.value.record : undefined };
+}
+
 /** An open that is asked for and not answered yet. */
 function opening(server: TestFileServer, file: string, fields: Partial<OpenRecord>) {
   const asked = { isAnswered: false, answer: server.open(file, fields) };
@@ -172,21 +180,8 @@ describe('leases of two pods', () => {
     const held = await one.open('lasting', fields);
     expect(held.record.lease?.state).toBe(ALL);
     await one.disconnect(held.record);
-    const reply = await two.ask({
-      $case: 'reclaim',
-      value: {
-        openId: held.record.openId,
-        createGuid: held.record.createGuid,
-        clientGuid: CLIENT,
-        user: held.record.user,
-        share: held.record.share,
-        persistent: true,
-        leaseKey: held.record.lease?.key ?? NOTHING,
-        sessionId: 2n,
-      } as never,
-    });
-    const back = reply.body?.$case === 'open' ? reply.body.value.record : undefined;
-    expect([reply.outcome, back?.lease?.state, back?.lease?.epoch]).toEqual([Outcome.GRANTED, ALL, 11]);
+    const { outcome, record: back } = await reclaim(two, held.record);
+    expect([outcome, back?.lease?.state, back?.lease?.epoch]).toEqual([Outcome.GRANTED, ALL, 11]);
     // And it is broken there.
     two.commands.length = 0;
     const newcomer = opening(one, 'lasting', plain);
@@ -196,6 +191,48 @@ describe('leases of two pods', () => {
     await one.close((await newcomer.answer).record);
     await two.close(held.record);
   });
+
+  test('a break under way is told again where the client gets its open back', async () => {
+    const open = (guid: number) =>
+      one.open('moving', withLease(7, ALL, { durability: 2, createGuid: Buffer.alloc(16, guid) }));
+    const [{ record: first }, { record: second }] = [await open(71), await open(72)];
+    one.commands.length = 0;
+    const newcomer = opening(two, 'moving', plain);
+    await until(() => one.got('break').length > 0);
+    // The session moves while its client has not heard of the break; its opens follow one by one.
+    two.commands.length = 0;
+    await one.disconnect(first);
+    const back = await reclaim(two, first);
+    expect(back.record?.lease).toMatchObject({ state: ALL, epoch: 12, breaking: true });
+    await until(() => two.got('break').length > 0);
+    expect(two.got('break')).toMatchObject([{ fromState: ALL, ackRequired: true, lease: one.got('break')[0]?.lease }]);
+    await one.disconnect(second);
+    expect((await reclaim(two, second)).record?.lease?.breaking).toBe(true);
+    expect(newcomer.isAnswered).toBe(false);
+    await acknowledge(two, first, READ | HANDLE);
+    const { outcome, record } = await newcomer.answer;
+    expect(outcome).toBe(Outcome.GRANTED);
+    for (const one of [record, first, second]) await two.close(one);
+  });
+
+  test('a break that only a server was told of that is gone is told where the client is', async () => {
+    const dying = await cluster.addPod();
+    await dying.server.session(3n);
+    const record = async (server: TestFileServer) => (await server.open('shared', withLease(8, ALL))).record;
+    await record(dying.server);
+    dying.server.commands.length = 0;
+    dying.server.onCommand = () => new Promise(() => {}); // it does not tell its client
+    const newcomer = opening(two, 'shared', plain);
+    await until(() => dying.server.got('break').length > 0);
+    const here = await record(one);
+    one.commands.length = 0;
+    dying.server.kill();
+    await until(() => one.got('break').length > 0);
+    expect(one.got('break')).toMatchObject([{ ackRequired: true, lease: { state: READ | HANDLE, epoch: 12 } }]);
+    await acknowledge(one, here, READ | HANDLE);
+    await two.close((await newcomer.answer).record);
+    await one.close(here);
+  }, 20_000);
 
   test('a durable open whose client is away ends when its lease is broken', async () => {
     const fields: Partial<OpenRecord> = { ...withLease(6, ALL), durability: 1, createGuid: Buffer.alloc(16, 66) };

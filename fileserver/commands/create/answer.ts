@@ -31,6 +31,7 @@ export interface AnswerFacts {
 export function answerCreate(request: Request, open: OpenFile, wishes: Wishes, about: AnswerFacts): Reply {
   request.setCompoundFileId(open.fileId);
   open.connection = request.connection;
+  request.services.opens.granted(open);
   return reply(
     encodeCreateResponse({
       ...about.facts,

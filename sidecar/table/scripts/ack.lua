@@ -21,7 +21,7 @@ end
 caching_changes(file)
 local notices = {}
 local state = math.max(acknowledged, 0)
-h[H_STATE], h[H_TO] = state, -1
+h[H_STATE], h[H_TO], h[H_TOLD] = state, -1, nil
 local to = bit.band(state, h[H_REQUIRED])
 if to ~= state then
   local here = presence(h)

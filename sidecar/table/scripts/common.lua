@@ -37,6 +37,7 @@ local NOT_DURABLE, DURABLE, PERSISTENT, RESILIENT = 0, 1, 2, 3
 local OPLOCK_NONE, LEASE = 0, 4
 -- fields of a holder of caching (h), a packed array; see section caching
 local H_STATE, H_TO, H_REQUIRED, H_EPOCH, H_VERSION, H_PARENT, H_OWNERS, H_NUMBER, H_PLAIN, H_WANTED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local H_TOLD = 11
 
 local NONE = {} -- an empty list in answers, never added to
 local self = ARGV[1] .. '@' .. ARGV[2]
@@ -228,7 +229,8 @@ end
 -- kept as R, an exclusive one as RW, batch as RWH.
 -- H_TO is the state that a break under way asks for, -1: none; H_REQUIRED what it has to come to in the end; H_NUMBER counts breaks;
 -- H_OWNERS counts the holder's opens by owner and class, H_PLAIN those for more than attributes; H_WANTED is 1 while an open waits for
--- what the holder has to give up, or has not asked again since (0, or absent: an older sidecar's).
+-- what the holder has to give up, or has not asked again since (0, or absent: an older sidecar's); H_TOLD is the server that was told of
+-- the break under way (absent: none is, or an older sidecar's).
 
 local function holder_id(open_id, open)
   local kind = open[O_OPLOCK]
@@ -283,7 +285,7 @@ local function abandon(h)
   for _, classes in pairs(h[H_OWNERS]) do
     if classes.n or classes.d or classes.p or classes.r then return false end
   end
-  h[H_TO] = -1
+  h[H_TO], h[H_TOLD] = -1, nil
   return true
 end
 
@@ -340,6 +342,21 @@ local function kept(id, state, keep)
   return bit.band(left, 1) ~= 0 and left or 0
 end
 
+-- The client hears of the break under way at this server.
+local function tell_break(id, h, owner, notices)
+  h[H_WANTED] = h[H_WANTED] or 0 -- a list has no holes
+  h[H_TOLD] = owner
+  notices[#notices + 1] = { id, owner, h[H_STATE], h[H_TO], h[H_EPOCH], h[H_VERSION], 1, h[H_NUMBER] }
+end
+
+-- Whether the server that was told of a break can still bring the client's answer: it lives, and has an active open of the holder.
+local function is_told(h)
+  local told = h[H_TOLD]
+  if not told then return true end
+  local classes = h[H_OWNERS][told]
+  return classes and (classes.n or classes.d or classes.p or classes.r) and standing(told) == 'valid'
+end
+
 -- Begins a break, or goes on with one (then of the same epoch): what the client is told is added to `notices`: {holder, owner, from, to, epoch, version, acknowledgement, number}.
 -- Only who has more than R is asked for an acknowledgement, and keeps what it has until then (MS-SMB2 3.3.4.6, 3.3.4.7).
 local function begin_break(file, id, h, to, owner, notices, goes_on)
@@ -349,11 +366,12 @@ local function begin_break(file, id, h, to, owner, notices, goes_on)
   local acknowledged = state ~= 1
   if acknowledged then
     h[H_TO], h[H_REQUIRED] = to, to
+    tell_break(id, h, owner, notices)
   else
     h[H_STATE], h[H_TO] = to, -1
     if #id == 8 and to == 0 then file.holders[id] = nil end
+    notices[#notices + 1] = { id, owner, state, to, h[H_EPOCH], h[H_VERSION], 0, h[H_NUMBER] }
   end
-  notices[#notices + 1] = { id, owner, state, to, h[H_EPOCH], h[H_VERSION], acknowledged and 1 or 0, h[H_NUMBER] }
 end
 
 -- MS-FSA 2.1.4.12: others may keep only the bits in `keep`; who holds one of those in `wait_for` has to give it up first. `mine` is the
@@ -371,6 +389,10 @@ local function contend(file, mine, keep, wait_for, again, spare)
       if to ~= state or breaking then
         local here, durable, persistent = presence(h)
         local waits = again and breaking
+        if here and breaking and not is_told(h) then -- the client's session has moved since
+          tell_break(id, h, here, result.notices)
+          result.changed = true
+        end
         if here and to ~= state then
           waits = waits or bit.band(state, wait_for) ~= 0
           if not breaking then

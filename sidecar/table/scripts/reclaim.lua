@@ -1,9 +1,9 @@
 -- A client wants its open back, at the caller. MS-SMB2 3.3.5.9.7 (durable) and 3.3.5.9.12 (durable v2, persistent).
--- Uses: counts file member state holding record
+-- Uses: counts file member state holding caching record
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 createGuid 5 clientGuid 6 user 7 persistent 8 lease key 9 sessionId 10 share
--- Returns {outcome, record, file state} or {ELSEWHERE, owner}
+-- Returns {outcome, record, file state, notices of breaks} or {ELSEWHERE, owner}
 local no = refused()
 if no then return { no } end
 local id = ARGV[3]
@@ -21,10 +21,17 @@ if not name or string.lower(name[1]) ~= string.lower(ARGV[10]) then return { NOT
 if open[O_USER] ~= ARGV[6] then return { ACCESS_DENIED } end
 local owner = open[O_OWNER]
 local state = standing(owner)
+-- What the client was told where it was it may not have heard, and cannot answer there any more (MS-SMB2 3.3.4.6, 3.3.4.7).
+local function told_anew(h)
+  if not h or h[H_TO] < 0 then return NONE end
+  local notices = {}
+  tell_break(holder_id(id, open), h, self, notices)
+  return notices
+end
 if owner == self and open[O_STATE] == ACTIVE then
   -- A repetition; or another session of the client holds it still ("Open.Session is not NULL").
   if open[O_SESSION] ~= ARGV[9] then return { ELSEWHERE, owner } end
-  return { GRANTED, record(file, id, open), file_state(file) }
+  return { GRANTED, record(file, id, open), file_state(file), told_anew(holder_of(file, id, open)) }
 end
 if state == 'valid' and owner ~= self and open[O_STATE] ~= RELEASED then return { ELSEWHERE, owner } end
 if state == 'settling' then
@@ -41,11 +48,9 @@ open[O_VERSION] = open[O_VERSION] + 1
 open[O_STATE] = ACTIVE
 open[O_SESSION] = ARGV[9]
 count(file.counts, open, 1)
-if h then
-  abandon(h) -- the client never heard of it, or answers to it nowhere: whoever waits asks again
-  hold(h, open, 1)
-end
+if h then hold(h, open, 1) end
+local notices = told_anew(h)
 save(file, h and 'ch' or 'c')
 save_open(file, id, open)
 redis.call('SADD', KEYS[4], member(id))
-return { GRANTED, record(file, id, open), file_state(file) }
+return { GRANTED, record(file, id, open), file_state(file), notices }
