@@ -21,6 +21,7 @@ import { Orphans } from './fencing/orphans.ts';
 import { Possession } from './fencing/possession.ts';
 import { Reconciler } from './fencing/reconciler.ts';
 import { Registry } from './fencing/registry.ts';
+import { Settling } from './fencing/settling.ts';
 import { Handoff } from './handoff/handoff.ts';
 import { createSidecarMetrics, type SidecarMetrics } from './metrics.ts';
 import { AppInstances } from './services/app-instances.ts';
@@ -136,6 +137,7 @@ export class Sidecar {
     });
     this.#registration = new Registration(this.components, this.#lease, this.#place);
     this.#registration.onReplaced = (identity) => this.#clock.fenced(identity);
+    const settling = new Settling(table, log);
     this.#reconciler = new Reconciler({
       store: this.#store,
       config: config.store,
@@ -144,6 +146,7 @@ export class Sidecar {
       registry,
       cluster,
       orphans,
+      settling,
       possession: new Possession({
         store: this.#store,
         config: config.store,
@@ -182,9 +185,9 @@ export class Sidecar {
       changes: this.#changes,
       drain: (timeoutMs) => this.handoff.drain(timeoutMs),
       reported: (member) => {
-        this.#reconciler
-          .settleOwned(member, true)
-          .then(() => this.#reconciler.resume(member))
+        settling
+          .compare(member, true)
+          .then(() => settling.resume(member))
           .catch((error: unknown) => log.warn({ err: error }, 'what a file server holds does not fit the table yet'))
           .finally(() => member.hasSettled());
       },

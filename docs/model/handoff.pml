@@ -388,7 +388,7 @@ proctype Wire(byte s) {
 #endif
       :: else
       fi;
-      /* reconciler.ts, settleOwned: what is another's by now is released; so is what went away and came back meanwhile */
+      /* settling.ts: what is another's by now is released; so is what went away and came back meanwhile */
       if
 #ifdef NO_GUARD_SETTLED_VERSION
       :: IS_OWNER(MINE, s, server[s].epoch) && table[MINE].state != ABSENT -> skip

@@ -79,7 +79,7 @@ bit granted;                 /* the client was told that it has its open */
 #else
 #define WAS_LEFT_OUT (openedUnder == redis)
 #endif
-/* reconciler.ts waits for a lease: by then whoever has put nothing back does not serve any more. */
+/* putting-back.ts waits for a lease: by then whoever has put nothing back does not serve any more. */
 #ifdef NO_GUARD_GRACE
 #define GRACE_OVER (true)
 #else
@@ -183,7 +183,7 @@ proctype FileServer(byte s) {
   od
 }
 
-/* The sidecar of s: fences the other server, keeps what it orphaned, and puts back what the store has lost (reconciler.ts). */
+/* The sidecar of s: fences the other server, keeps what it orphaned, and puts back what the store has lost (putting-back.ts). */
 proctype Sidecar(byte s) {
   do
   :: d_step { (SERVES(s) && server[s].redis == redis && registry[OTHER(s)].state != NONE && registry[OTHER(s)].state != FENCED

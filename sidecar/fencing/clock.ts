@@ -1,5 +1,6 @@
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
+import { inSlices } from '../../common/slices.ts';
 import { monotonicMs } from '../../common/time.ts';
 import { SHARDS, TICK_MS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
@@ -127,9 +128,7 @@ export class Clock {
       state.tick = tick;
       state.seenMs = monotonicMs();
     }
-    for (let i = 0; i < due.length; i += EXPIRING_AT_ONCE) {
-      await Promise.all(due.slice(i, i + EXPIRING_AT_ONCE).map((entry) => this.#due(member, shard, entry)));
-    }
+    await inSlices(due, EXPIRING_AT_ONCE, (entry) => this.#due(member, shard, entry));
   }
 
   async #due(member: Member, shard: number, entry: Buffer): Promise<void> {
@@ -148,17 +147,10 @@ export class Clock {
 
   async #remember(member: Member, identity: string, orphans: { openId: bigint; fileId: Buffer }[]): Promise<void> {
     const unknown = orphans.filter(({ openId }) => !this.#kept.has(identity, openId));
-    for (let i = 0; i < unknown.length; i += EXPIRING_AT_ONCE) {
-      const found = await Promise.all(
-        unknown
-          .slice(i, i + EXPIRING_AT_ONCE)
-          .map(({ openId, fileId }) => this.#table.find(member.identity, fileId, Buffer.alloc(0), openId)),
-      );
-      this.#kept.keep(
-        identity,
-        found.flatMap(({ record }) => (record && ownerOf(record) === identity ? [record] : [])),
-      );
-    }
+    await inSlices(unknown, EXPIRING_AT_ONCE, async ({ openId, fileId }) => {
+      const { record } = await this.#table.find(member.identity, fileId, Buffer.alloc(0), openId);
+      if (record && ownerOf(record) === identity) this.#kept.keep(identity, [record]);
+    });
   }
 
   /** What is kept in memory is no more than what still waits: clients get their opens back at any server. */
@@ -186,19 +178,12 @@ export class Clock {
     let next = Number.POSITIVE_INFINITY;
     const waiting = new Set<bigint>();
     for await (const page of this.#table.owned(shard, identity)) {
-      for (let i = 0; i < page.length; i += EXPIRING_AT_ONCE) {
-        const waits = await Promise.all(
-          page
-            .slice(i, i + EXPIRING_AT_ONCE)
-            .map(({ openId, fileId }) => this.#endings.expire(member, fileId, openId, 'fenced')),
-        );
-        for (const [j, wait] of waits.entries()) {
-          const orphan = page[i + j];
-          if (wait === 0 || !orphan) continue;
-          next = Math.min(next, wait);
-          waiting.add(orphan.openId);
-        }
-      }
+      await inSlices(page, EXPIRING_AT_ONCE, async ({ openId, fileId }) => {
+        const waitMs = await this.#endings.expire(member, fileId, openId, 'fenced');
+        if (waitMs === 0) return;
+        next = Math.min(next, waitMs);
+        waiting.add(openId);
+      });
       await this.#remember(
         member,
         identity,

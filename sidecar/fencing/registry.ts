@@ -3,7 +3,8 @@ import type { Identity, Keys } from '../table/keys.ts';
 import type { Answer, Argument } from '../table/packed.ts';
 import { listAt, numberAt, textAt } from '../table/records.ts';
 import { scriptsFor } from '../table/scripts.ts';
-import { type Store, StoreUnavailableError } from '../table/store.ts';
+import type { Store } from '../table/store.ts';
+import { StoreUnavailableError } from '../table/store-errors.ts';
 import { Witness } from './witness.ts';
 
 /** Keys of registry.lua. */

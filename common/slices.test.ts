@@ -1,0 +1,28 @@
+import { expect, test } from '@jest/globals';
+import { inSlices } from './slices.ts';
+
+test('a slice begins when the one before is done, and what came of each stands in order', async () => {
+  let running = 0;
+  let most = 0;
+  const begun: number[] = [];
+  const doubled = await inSlices([1, 2, 3, 4, 5], 2, async (item) => {
+    begun.push(item);
+    most = Math.max(most, ++running);
+    await new Promise((resolve) => setImmediate(resolve));
+    running--;
+    return 2 * item;
+  });
+  expect(doubled).toEqual([2, 4, 6, 8, 10]);
+  expect(begun).toEqual([1, 2, 3, 4, 5]);
+  expect(most).toBe(2);
+});
+
+test('no slice begins after one has failed', async () => {
+  const begun: number[] = [];
+  const failing = inSlices([1, 2, 3, 4], 2, async (item) => {
+    begun.push(item);
+    if (item === 2) throw new Error('the second');
+  });
+  await expect(failing).rejects.toThrow('the second');
+  expect(begun).toEqual([1, 2]);
+});

@@ -1,0 +1,11 @@
+/**
+ * Works on items, at most so many at a time: the next slice begins when all of the one before are done.
+ * @returns what came of each, in their order. Rejects as the first one does that fails; no slice begins after that.
+ */
+export async function inSlices<T, R>(items: readonly T[], atOnce: number, work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let i = 0; i < items.length; i += atOnce) {
+    results.push(...(await Promise.all(items.slice(i, i + atOnce).map(work))));
+  }
+  return results;
+}
