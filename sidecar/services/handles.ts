@@ -19,7 +19,7 @@ import {
 import { LeaseState, MAX_ATTACHMENT_BYTES } from '../constants.ts';
 import type { Lease } from '../fencing/lease.ts';
 import { idBytes } from '../table/keys.ts';
-import { StoreFullError, StoreUnavailableError } from '../table/store.ts';
+import { StoreFullError, StoreUnavailableError } from '../table/store-errors.ts';
 import type { ChangeFeed } from './changes.ts';
 import type { Components } from './components.ts';
 import type { Endings } from './endings.ts';

@@ -6,12 +6,14 @@ import { delay, monotonicMs } from '../../common/time.ts';
 import { SHARDS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import { Batches } from './batches.ts';
-import { type Connection, connect, type PasswordSource, primaries } from './connection.ts';
+import { type Connection, connect, type PasswordSource } from './connection.ts';
 import type { Answer, Argument, Call } from './packed.ts';
 import { Predecessors } from './predecessors.ts';
-import { type Reached, Replication } from './replication.ts';
-import { mayBatch, relieves, type ScriptName, type Scripts, scriptsFor } from './scripts.ts';
-import { aclError, checkRedis, fullMessage, parseInfo, type StoreFacts } from './store-checks.ts';
+import { RedisProcesses, type Whereabouts } from './redis-processes.ts';
+import { Replication } from './replication.ts';
+import { mayBatch, relieves, type ScriptName, type Scripts } from './scripts.ts';
+import { aclError, fullMessage, type StoreFacts } from './store-checks.ts';
+import { isConnectionError, StoreFullError, StoreUnavailableError } from './store-errors.ts';
 
 /** The first number of every answer that says: this shard's state was written under another Redis process or life. */
 const CLOSED = 100;
@@ -20,26 +22,6 @@ const GRANTED = 1;
 
 /** A store that was just connected to is looked at before anything is written into it. */
 const ACCEPTED_WITHIN_MS = 2000;
-
-/** Redis did not answer in the time that the caller could wait. The decision may still be made: see `onLate`. */
-export class StoreUnavailableError extends HoldfastError {
-  constructor(script: string, reason: string) {
-    super('STORE_UNAVAILABLE', `the store did not decide "${script}" in time: ${reason}`);
-  }
-}
-
-/** Redis is out of memory: what makes the table grow is refused. */
-export class StoreFullError extends HoldfastError {
-  constructor(message: string) {
-    super('STORE_FULL', message);
-  }
-}
-
-/** Where the shards are: by shard, the Redis process that serves it and the store ("run_id:generation") its state was written under. */
-export interface Whereabouts {
-  runIds: string[];
-  stores: string[];
-}
 
 export interface RunOptions {
   /** How long the caller waits, ms. */
@@ -84,6 +66,7 @@ export class Store {
   #scripts: readonly Scripts[] | undefined;
   #open = false;
   #opened = Promise.withResolvers<void>();
+  readonly #processes: RedisProcesses;
   readonly #predecessors: Predecessors;
   readonly #replication: Replication | undefined;
   #ended = false;
@@ -106,6 +89,7 @@ export class Store {
     this.#metrics = metrics;
     this.data = connect(config, password, 'holdfast-sidecar');
     this.lease = connect(config, password, 'holdfast-sidecar-lease');
+    this.#processes = new RedisProcesses(this.data, config);
     const reconnected = (isOther: boolean) => {
       metrics.storeReconnects.inc();
       // Also where nothing is asked just now: others may wait for what this sidecar remembers.
@@ -115,7 +99,9 @@ export class Store {
     this.lease.on('error', (error: Error) => log.debug({ err: error }, 'store connection for renewals'));
     if (config.durability.mode === 'Replicated') {
       const connection = connect(config, password, 'holdfast-sidecar-wait');
-      this.#replication = new Replication(connection, config.durability.replicas, log);
+      this.#replication = new Replication(connection, config.durability.replicas, log, (message) =>
+        this.onTrouble(message),
+      );
     }
     this.#opened.promise.catch(() => {});
     this.#sweep = setInterval(() => this.#expire(), 200);
@@ -135,19 +121,9 @@ export class Store {
    * this returns. @throws HoldfastError that says what to do
    */
   async check(): Promise<StoreFacts[]> {
-    const facts = await this.#facts();
+    const facts = await this.#processes.check();
     await this.#predecessors.earlierGone();
     return facts;
-  }
-
-  async #facts(): Promise<StoreFacts[]> {
-    const nodes = primaries(this.data);
-    if (nodes.length === 0) {
-      // A Redis Cluster is found by the first question.
-      await this.data.ping();
-      return Promise.all(primaries(this.data).map((redis) => checkRedis(redis, this.#config)));
-    }
-    return Promise.all(nodes.map((redis) => checkRedis(redis, this.#config)));
   }
 
   /** Waits a moment until it is known whether anything may be written there. @throws StoreUnavailableError when not */
@@ -158,17 +134,8 @@ export class Store {
   }
 
   /** @param storeKeys of the shards, in their order */
-  async whereabouts(storeKeys: readonly string[]): Promise<Whereabouts> {
-    if (!this.isCluster) {
-      const [runId, stores] = await Promise.all([
-        this.data.info('server').then((info) => parseInfo(info).get('run_id') ?? ''),
-        Promise.all(storeKeys.map((key) => this.data.get(key))),
-      ]);
-      return { runIds: storeKeys.map(() => runId), stores: stores.map((store) => store ?? '') };
-    }
-    const { text } = scriptsFor('where').where;
-    const answers = (await Promise.all(storeKeys.map((key) => this.data.eval(text, 1, key, '', '')))) as string[][];
-    return { runIds: answers.map(([runId]) => runId ?? ''), stores: answers.map(([, store]) => store ?? '') };
+  whereabouts(storeKeys: readonly string[]): Promise<Whereabouts> {
+    return this.#processes.whereabouts(storeKeys);
   }
 
   /** The scripts of these Redis processes are known and their shards are open: decisions may go on. */
@@ -179,23 +146,11 @@ export class Store {
   }
 
   /**
-   * Loads the scripts for each Redis process that serves shards and a life of the data; they are used for calls with `whileClosed`
-   * from now on.
+   * Loads the scripts for a life of the data; they are used for calls with `whileClosed` from now on.
    * @param runIds by shard @returns by shard
    */
   async load(runIds: readonly string[], generation: string): Promise<readonly Scripts[]> {
-    const byRunId = new Map([...new Set(runIds)].map((runId) => [runId, scriptsFor(`${runId}:${generation}`)]));
-    const known = new Set<string>();
-    for (const node of primaries(this.data)) {
-      const runId = parseInfo(await node.info('server')).get('run_id') ?? '';
-      const scripts = byRunId.get(runId);
-      if (!scripts) continue; // a master without shards of ours
-      await Promise.all(Object.values(scripts).map(({ text }) => node.script('LOAD', text)));
-      known.add(runId);
-    }
-    const missing = runIds.find((runId) => !known.has(runId));
-    if (missing !== undefined) throw new StoreUnavailableError('load', `the Redis process ${missing} has gone`);
-    this.#scripts = runIds.map((runId) => byRunId.get(runId) as Scripts);
+    this.#scripts = await this.#processes.load(runIds, generation);
     return this.#scripts;
   }
 
@@ -308,7 +263,8 @@ export class Store {
         }
         this.#observe(name, beganMs);
         // Too late for the caller, replicated or not: it takes back what was decided.
-        if (await this.#replicated(keys[0] ?? '', scripts, progress.expired)) return answer;
+        const isGivenUp = () => progress.expired() || this.#ended;
+        if ((await this.#replication?.waits(keys[0] ?? '', scripts.mark, isGivenUp)) ?? true) return answer;
         this.#elsewhere(options);
       } catch (error) {
         alone = await this.#recover(name, options, alone, error);
@@ -379,37 +335,6 @@ export class Store {
   }
 
   /**
-   * Waits until as many replicas as the configuration asks for have what was decided. Never fewer: while they are missing the caller
-   * waits, and is told STORE_UNAVAILABLE in the end.
-   * @returns false: another process took over, which may not have it
-   */
-  async #replicated(key: string, scripts: Scripts, expired: () => boolean): Promise<boolean> {
-    if (!this.#replication) return true;
-    while (!expired() && !this.#ended) {
-      let reached: Reached;
-      try {
-        reached = await this.#replication.reached(key, scripts.mark);
-      } catch (error) {
-        if (!isConnectionError(reasonOf(error))) throw error;
-        await delay(20);
-        continue;
-      }
-      if (reached === 'replicated') return true;
-      if (reached === 'elsewhere') return false;
-      this.#tellMissing();
-    }
-    return true;
-  }
-
-  #tellMissing(): void {
-    const { durability } = this.#config;
-    const replicas = durability.mode === 'Replicated' ? durability.replicas : 0;
-    this.onTrouble(
-      `fewer than ${replicas} replicas of the store answer, but durability asks for ${replicas}: nothing is granted until they do; start them, or lower store.durability.replicas`,
-    );
-  }
-
-  /**
    * For what the registry changes: it counts only when the replicas have it, like any decision.
    * @throws StoreUnavailableError when they do not have it in time
    */
@@ -421,13 +346,7 @@ export class Store {
         throw new StoreUnavailableError('registry', 'no script is loaded yet');
       await delay(20);
     }
-    const reached = await this.#replication.reached(key, scripts.mark);
-    if (reached === 'replicated') return;
-    if (reached === 'missing') this.#tellMissing();
-    throw new StoreUnavailableError(
-      'registry',
-      reached === 'missing' ? 'replicas are missing' : 'another Redis answers',
-    );
+    await this.#replication.settled(key, scripts.mark);
   }
 
   /** One call for this and others of the turn. */
@@ -505,13 +424,6 @@ export class Store {
     this.lease.disconnect();
     this.#replication?.end();
   }
-}
-
-/** What is worth another try: the command was not carried out, or nobody knows whether it was. */
-function isConnectionError(reason: string): boolean {
-  return /connection|max retries|pipeline|ECONN|EPIPE|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|socket|sentinel|LOADING|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN|MOVED|ASK |redirections|slots cache|None of startup nodes|NOAUTH|WRONGPASS/i.test(
-    reason,
-  );
 }
 
 /** The shard that a key's hash tag names, {cluster:shard}; undefined: it belongs to none. */

@@ -1,0 +1,22 @@
+import { HoldfastError } from '../../common/errors.ts';
+
+/** Redis did not answer in the time that the caller could wait. The decision may still be made: see `onLate`. */
+export class StoreUnavailableError extends HoldfastError {
+  constructor(script: string, reason: string) {
+    super('STORE_UNAVAILABLE', `the store did not decide "${script}" in time: ${reason}`);
+  }
+}
+
+/** Redis is out of memory: what makes the table grow is refused. */
+export class StoreFullError extends HoldfastError {
+  constructor(message: string) {
+    super('STORE_FULL', message);
+  }
+}
+
+/** What is worth another try: the command was not carried out, or nobody knows whether it was. */
+export function isConnectionError(reason: string): boolean {
+  return /connection|max retries|pipeline|ECONN|EPIPE|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|socket|sentinel|LOADING|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN|MOVED|ASK |redirections|slots cache|None of startup nodes|NOAUTH|WRONGPASS/i.test(
+    reason,
+  );
+}
