@@ -168,6 +168,7 @@ export class Migration {
     const unfinished = new Set<bigint>();
     if (sessionId !== 0n && member.sessions.has(sessionId)) {
       this.#say('Quiescing');
+      member.unfinished.expect(group.opens.map(({ openId }) => openId));
       const answer = await this.#command(member, () =>
         member.stream?.ask(
           { $case: 'quiesce', value: { sessionIds: [sessionId], timeoutMs: QUIESCE_MS } },
@@ -218,7 +219,7 @@ export class Migration {
 
   /** An open whose change had not returned: it follows when the file server says that it has. */
   async #follow(member: Member, openId: bigint): Promise<void> {
-    await new Promise<void>((resolve) => member.unfinished.set(openId, resolve));
+    await member.unfinished.whenReturned(openId);
     const open = member.opens.get(openId);
     if (!open || member.over) return;
     const moved = await this.#handOver(member, open.record.sessionId, [open.record]);

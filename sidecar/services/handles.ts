@@ -271,8 +271,7 @@ export class HandlesService {
       case 'claimSession':
         return { outcome: await sessions.claim(member, body.value, pending) };
       case 'quiesced':
-        member.unfinished.get(body.value.openId)?.();
-        member.unfinished.delete(body.value.openId);
+        if (member.opens.has(body.value.openId)) member.unfinished.returned(body.value.openId);
         return { outcome: Outcome.GRANTED };
       case 'watch':
         return { outcome: await this.#is.changes.watch(member, body.value.scopes) };

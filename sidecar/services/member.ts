@@ -2,6 +2,7 @@ import { monotonicMs } from '../../common/time.ts';
 import type { FileState, Lease, OpenRecord } from '../../proto/generated/handles.ts';
 import { bytesId, hex, type Identity, identityText, type OpenIds } from '../table/keys.ts';
 import type { FileServerStream } from './stream.ts';
+import { UnfinishedChanges } from './unfinished-changes.ts';
 
 /** An open of a file server of this pod, as its owner remembers it (invariant 8: losing Redis loses no handle). */
 export interface OwnOpen {
@@ -61,8 +62,7 @@ export class Member {
   /** After a restart of this sidecar: what the file server holds was reported and compared with the table, or it is over. */
   settled: Promise<void> = Promise.resolve();
   #hasSettled: (() => void) | undefined;
-  /** Opens with a change that had not returned when their session was quiesced, by what waits for them. */
-  readonly unfinished = new Map<bigint, () => void>();
+  readonly unfinished = new UnfinishedChanges();
 
   constructor(worker: string, identity: Identity, lockPath: string, ids: OpenIds, smbAddress: string) {
     this.worker = worker;
@@ -121,6 +121,7 @@ export class Member {
     const open = this.opens.get(openId);
     if (!open) return undefined;
     this.opens.delete(openId);
+    this.unfinished.forget(openId);
     this.#leaveLease(open.record);
     const file = this.#files.get(open.fileHex);
     if (file && --file.opens === 0) this.#files.delete(open.fileHex);

@@ -93,6 +93,20 @@ describe('a drain without an operator', () => {
     expect((await two.reclaim(hung)).outcome).toBe(Outcome.GRANTED);
   }, 20_000);
 
+  test('a change that returns at the very moment at which it is named unfinished is heard of', async () => {
+    const records = await openMany(one, [302n], 2);
+    const late = records[1];
+    if (!late) throw new Error('no record');
+    one.unfinished = [late.openId];
+    one.onCommand = async (command) => {
+      // Stands before the answer to the command on the stream.
+      if (command.$case === 'quiesce') one.send({ $case: 'quiesced', value: { openId: late.openId } });
+      return true;
+    };
+    expect(await one.drain(5000)).toMatchObject({ moved: 2n, left: 0n });
+    expect((await two.reclaim(late)).outcome).toBe(Outcome.GRANTED);
+  }, 20_000);
+
   test('with nobody to take them, opens are released, and whoever comes may have them', async () => {
     two.kill();
     three.kill();
