@@ -10,12 +10,13 @@ import { lockForLife } from './handles/lock-file.ts';
 import { HandlesStream } from './handles/stream.ts';
 import { handlesOn } from './handles.ts';
 import { Handoff } from './handoff.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics, type Observed } from './metrics.ts';
 import { Changes } from './notify/changes.ts';
 import { ServersBySidecar } from './notify/servers-by-sidecar.ts';
 import { Opens } from './opens/opens.ts';
 import { Pipes } from './pipes/pipes.ts';
 import { DeadlineClock } from './session/deadline-clock.ts';
+import { protectionOf } from './session/protection-in-use.ts';
 import type { Services } from './session/request.ts';
 import { Server } from './session/server.ts';
 import { Accounts, limitsOf, type Usage } from './session/usage.ts';
@@ -56,7 +57,7 @@ export class FileServer {
   readonly #lockPath: string;
   #configText: string;
   #configTimer: NodeJS.Timeout | undefined;
-  #metricsServer: { close(): Promise<void> } | undefined;
+  #metricsServer: { port: number; close(): Promise<void> } | undefined;
   #isListening = false;
   #isStopping = false;
   #onRegistered: (() => void) | undefined;
@@ -85,8 +86,23 @@ export class FileServer {
       bytesInFlight: () => this.#server.accounts.server.bytesInFlight,
       waitingRequests: () => this.#server.accounts.server.waitingRequests,
       mayServe: () => this.#clock.mayServe(),
+      limited: () => this.#limited(),
+      protections: () => [...this.#server.sessions.values()].flatMap((session) => protectionOf(session) ?? []),
     });
     this.#server = new Server(this.#makeServices(), this.#users);
+  }
+
+  #limited(): ReturnType<Observed['limited']> {
+    const { accounts, connections, services } = this.#server;
+    const { limits, server } = accounts;
+    return {
+      connections: { inUse: connections.size, limit: limits.connections },
+      sessions: { inUse: server.sessions, limit: limits.sessions },
+      opens: { inUse: services.opens.size, limit: limits.opens },
+      requests: { inUse: server.requests, limit: limits.requests },
+      waiting_requests: { inUse: server.waitingRequests, limit: limits.waitingRequests },
+      in_flight_bytes: { inUse: server.bytesInFlight, limit: limits.bytesInFlight },
+    };
   }
 
   #makeStream(): HandlesStream {
@@ -181,6 +197,11 @@ export class FileServer {
     this.#isListening = true;
     this.#log.info({ listen, port, shares: this.#shares.all().length - 1 }, 'serving');
     return port;
+  }
+
+  /** Where /metrics is served, once started. */
+  get metricsPort(): number | undefined {
+    return this.#metricsServer?.port;
   }
 
   /** What clients have in use here. */

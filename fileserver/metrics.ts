@@ -2,6 +2,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, Registry } from 'prom-client';
 import { Command } from '../smb/constants.ts';
 import { statusName } from '../smb/status.ts';
+import type { Protection } from './session/protection-in-use.ts';
 
 /** Upper bounds of the latency histogram, microseconds. */
 const BOUNDS_US = [50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000, 500_000, 2_000_000, 10_000_000];
@@ -20,6 +21,10 @@ export interface Observed {
   waitingRequests(): number;
   /** Whether the deadline is ahead. */
   mayServe(): boolean;
+  /** What is in use of each thing that there is a limit of, and how much may be (docs/limits.md). */
+  limited(): Record<string, { inUse: number; limit: number }>;
+  /** How each session is protected. */
+  protections(): Iterable<Protection>;
 }
 
 /** Counters of this process. On the hot path they are numbers in arrays; prom-client sees them when it is scraped. */
@@ -29,6 +34,7 @@ export class Metrics {
   readonly #microseconds = new Float64Array(COMMANDS);
   /** By command, then by status. */
   readonly #statuses: Map<number, number>[] = Array.from({ length: COMMANDS }, () => new Map());
+  readonly #protected = { encrypted: 0, signed: 0, plain: 0 };
   #bytesIn = 0;
   #bytesOut = 0;
   #logonFailures = 0;
@@ -73,12 +79,20 @@ export class Metrics {
       loop.reset();
       return seconds;
     });
+    this.#registerLimits(observed);
+    this.#registerProtections(observed);
     this.#registerRequests();
   }
 
   /** Counts a request: `microseconds` from its arrival to its answer. */
-  request(command: number, status: number, microseconds: number): void {
+  request(
+    command: number,
+    status: number,
+    microseconds: number,
+    cameAs: 'encrypted' | 'signed' | 'plain' = 'plain',
+  ): void {
     if (command >= COMMANDS) return;
+    this.#protected[cameAs]++;
     let bucket = 0;
     while (bucket < BUCKETS - 1 && microseconds > (BOUNDS_US[bucket] ?? 0)) bucket++;
     const at = command * BUCKETS + bucket;
@@ -98,6 +112,46 @@ export class Metrics {
 
   logonFailed(): void {
     this.#logonFailures++;
+  }
+
+  #registerLimits({ limited }: Observed): void {
+    const registers = [this.registry];
+    const gauge = (name: string, help: string, value: (of: { inUse: number; limit: number }) => number) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ['resource'],
+        registers,
+        collect() {
+          for (const [resource, of] of Object.entries(limited())) this.set({ resource }, value(of));
+        },
+      });
+    gauge('holdfast_fileserver_in_use', 'What is in use, of each thing that there is a limit of', (of) => of.inUse);
+    gauge('holdfast_fileserver_limit', 'How much of each thing may be in use at once', (of) => of.limit);
+  }
+
+  #registerProtections({ protections }: Observed): void {
+    new Gauge({
+      name: 'holdfast_fileserver_protected_sessions',
+      help: 'Sessions by dialect, signing algorithm and cipher in use (none: requests come unsigned, in the clear)',
+      labelNames: ['dialect', 'signing', 'encryption'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const { dialect, signing, encryption } of protections()) this.inc({ dialect, signing, encryption });
+      },
+    });
+    const counts = this.#protected;
+    new Counter({
+      name: 'holdfast_fileserver_protected_requests_total',
+      help: 'Requests by how they came: encrypted, signed in the clear, or plain',
+      labelNames: ['protection'],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const [protection, count] of Object.entries(counts)) this.inc({ protection }, count);
+      },
+    });
   }
 
   #registerRequests(): void {

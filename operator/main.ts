@@ -7,11 +7,11 @@ import { HoldfastError, reasonOf } from '../common/errors.ts';
 import { createLogger, type Logger } from '../common/logging.ts';
 import { serveMetrics } from '../common/metrics.ts';
 import { delay } from '../common/time.ts';
-import { OperatorMetrics } from './metrics.ts';
+import { OperatorMetrics, type UnfinishedMigration } from './metrics.ts';
 import { Operator } from './operator.ts';
 import { KubernetesApi } from './runtime/api.ts';
 import { LeaderElection } from './runtime/leader.ts';
-import { Objects } from './runtime/objects.ts';
+import { Objects, timeMs } from './runtime/objects.ts';
 import { World } from './world.ts';
 
 const NAMESPACE_FILE = '/var/run/secrets/kubernetes.io/serviceaccount/namespace';
@@ -62,7 +62,11 @@ async function run(options: Options, log: Logger): Promise<void> {
   if (!watchNodes) log.warn('not allowed to watch Nodes: cordoned nodes are not acted on');
   const world = new World(api, { namespaces: options.namespace, watchNodes }, log);
   const operator = new Operator({ api, world, metrics, image: options.image, log });
-  metrics.observe(operator.queues, () => countClusters(world));
+  metrics.observe(
+    operator.queues,
+    () => countClusters(world),
+    () => unfinishedMigrations(world),
+  );
   const server = await serveMetrics(options.metrics, metrics.registry, {
     live: () => true,
     ready: () => world.synced(),
@@ -159,6 +163,18 @@ function countClusters(world: World): { all: number; available: number; degraded
       c?.status?.conditions?.some((condition) => condition.type === type && condition.status === 'True'),
     ).length;
   return { all: clusters.length, available: having('Available'), degraded: having('Degraded') };
+}
+
+function unfinishedMigrations(world: World): UnfinishedMigration[] {
+  const nowMs = Date.now();
+  return world.clusterKeys().flatMap((key) =>
+    world.migrations(key).flatMap(({ metadata, status }) => {
+      const phase = status?.phase ?? 'Pending';
+      if (phase === 'Succeeded' || phase === 'Failed') return [];
+      const createdMs = timeMs(metadata.creationTimestamp) ?? nowMs;
+      return [{ phase, ageSeconds: Math.max(0, nowMs - createdMs) / 1000 }];
+    }),
+  );
 }
 
 function ownNamespace(): string {

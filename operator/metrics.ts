@@ -1,4 +1,15 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { HandleMigration } from '../crds/generated/handlemigration.ts';
+
+const REASONS: HandleMigration['spec']['reason'][] = ['Drain', 'Cordon', 'Upgrade', 'ScaleDown', 'Rebalance', 'Manual'];
+const UNFINISHED_PHASES = ['Pending', 'Preparing', 'CuttingRouting', 'Transferring'] as const;
+
+/** A HandleMigration that has not ended, as metrics show it. */
+export interface UnfinishedMigration {
+  phase: (typeof UNFINISHED_PHASES)[number];
+  /** Since it was created. */
+  ageSeconds: number;
+}
 
 /** The operator's metrics. Labels are bounded: never the name of a cluster, pod, path or user. */
 export class OperatorMetrics {
@@ -49,12 +60,18 @@ export class OperatorMetrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
+    // Of a series that appears as 1 Prometheus sees no increase: the first failure has to be one too.
+    for (const reason of REASONS)
+      for (const result of ['Succeeded', 'Failed']) this.migrations.inc({ reason, result }, 0);
+    for (const reason of REASONS) this.migrationSeconds.zero({ reason });
+    for (const outcome of ['moved', 'released', 'expired']) this.handles.inc({ outcome }, 0);
   }
 
-  /** Reports the depth of queues and the clusters by state when scraped. */
+  /** Reports the depth of queues, the clusters by state and the migrations that have not ended when scraped. */
   observe(
     queues: Record<string, () => number>,
     clusters: () => { available: number; degraded: number; all: number },
+    unfinished: () => readonly UnfinishedMigration[],
   ): void {
     new Gauge({
       name: 'holdfast_operator_queue_depth',
@@ -72,6 +89,25 @@ export class OperatorMetrics {
       registers: [this.registry],
       collect() {
         for (const [state, count] of Object.entries(clusters())) this.set({ state }, count);
+      },
+    });
+    new Gauge({
+      name: 'holdfast_operator_migrations_unfinished',
+      help: 'Migrations that have not ended, by phase (Pending ones wait for their turn or for a target).',
+      labelNames: ['phase'] as const,
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const phase of UNFINISHED_PHASES) this.set({ phase }, 0);
+        for (const { phase } of unfinished()) this.inc({ phase });
+      },
+    });
+    new Gauge({
+      name: 'holdfast_operator_migration_oldest_seconds',
+      help: 'Age of the oldest migration that has not ended, since it was asked for; 0 without one.',
+      registers: [this.registry],
+      collect() {
+        this.set(Math.max(0, ...unfinished().map(({ ageSeconds }) => ageSeconds)));
       },
     });
   }

@@ -308,26 +308,37 @@ export class Sidecar {
   }
 
   #gauge(): void {
-    const { opens, locks, sessions } = this.metrics;
+    const { opens, locks, leases, oplocks, sessions } = this.metrics;
     (opens as unknown as { collect: () => void }).collect = () => {
       const states = [0, 0];
       let held = 0;
       let stored = 0;
+      let withOplock = 0;
+      leases.reset();
+      for (const state of LEASE_STATES) leases.labels(state).set(0);
       for (const member of this.components.cluster.members.values()) {
         for (const open of member.opens.values()) {
           const waits = open.record.state === 0 ? 0 : 1;
           states[waits] = (states[waits] ?? 0) + 1;
           held += open.record.locks.length;
+          if (open.record.oplock !== 0 && !open.record.lease) withOplock++;
+        }
+        for (const { state, breaking } of member.leases()) {
+          leases.labels(breaking ? 'breaking' : (LEASE_STATES[state] ?? 'none')).inc();
         }
         stored += member.sessions.size;
       }
       opens.labels('active').set(states[0] ?? 0);
       opens.labels('disconnected').set(states[1] ?? 0);
       locks.set(held);
+      oplocks.set(withOplock);
       sessions.set(stored);
     };
   }
 }
+
+/** By the bits of Lease.state (MS-SMB2 2.2.13.2.8: 1 read, 2 handle, 4 write), and what has none of its own. */
+const LEASE_STATES = ['none', 'R', 'H', 'RH', 'W', 'RW', 'WH', 'RWH', 'breaking'];
 
 export function splitServerId(serverId: string): [string, string] {
   const slash = serverId.lastIndexOf('/');

@@ -726,7 +726,8 @@ export class ServerConnection implements CallHost {
   }
 
   #count(call: Call, status: number): void {
-    this.services.metrics.request(call.header.command, status, (performance.now() - call.arrivedMs) * 1000);
+    const cameAs = call.sealedBy ? 'encrypted' : call.isSigned ? 'signed' : 'plain';
+    this.services.metrics.request(call.header.command, status, (performance.now() - call.arrivedMs) * 1000, cameAs);
   }
 
   #push(frame: Buffer): void {

@@ -155,6 +155,11 @@ export class Member {
     if (known) Object.assign(known.lease, { state, epoch, breaking: false });
   }
 
+  /** Leases that its opens have, once each. */
+  *leases(): Generator<Readonly<Lease>> {
+    for (const { lease } of this.#leases.values()) yield lease;
+  }
+
   hasFile(fileId: Uint8Array): boolean {
     return this.#files.has(hex(fileId));
   }

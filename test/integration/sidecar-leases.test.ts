@@ -62,6 +62,21 @@ function opening(server: TestFileServer, file: string, fields: Partial<OpenRecor
   return asked;
 }
 
+describe('metrics', () => {
+  test('show leases by what they grant, once each, and oplocks', async () => {
+    const held = await one.open('watched', withLease(9, ALL));
+    const again = await one.open('watched', withLease(9, ALL));
+    const other = await one.open('watched too', { ...plain, oplock: OplockLevel.OPLOCK_EXCLUSIVE });
+    const shown = async () => {
+      const text = (await cluster.pod(0).sidecar?.metrics.registry.metrics()) ?? '';
+      return text.split('\n').filter((line) => /^holdfast_(leases|oplocks)/.test(line) && !line.endsWith(' 0'));
+    };
+    expect(await shown()).toEqual(['holdfast_leases{state="RWH"} 1', 'holdfast_oplocks 1']);
+    for (const open of [held, again, other]) await one.close(open.record);
+    expect(await shown()).toEqual([]);
+  });
+});
+
 describe('leases of two pods', () => {
   test('a newcomer waits until the other pod has acknowledged that writes are not cached any more', async () => {
     const held = await one.open('letter', withLease(1, ALL));
