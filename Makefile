@@ -27,9 +27,10 @@ dist/.built: node_modules/.package-lock.json tsconfig.json $(sources)
 build: dist/.built ## all that `npx holdfast` needs
 
 .PHONY: generate
-generate: node_modules/.package-lock.json ## code from proto/ and types from crds/
+generate: node_modules/.package-lock.json ## code from proto/, types from crds/, the chart's dashboards
 	npx --no-install buf generate
 	$(node) crds/generate.mjs
+	$(node) charts/generate-dashboards.mjs
 
 .PHONY: fmt
 fmt: node_modules/.package-lock.json ## format the code
@@ -102,6 +103,11 @@ test-faults: build ## single faults at processes, networks, stores, clocks and v
 test-linux-client: build ## programs on a mount of the Linux kernel, in a small machine; its server moved and killed (FILES=3000 SEED=n WORKLOADS=git)
 	test/cluster/install-packages.sh redis linux-client workloads
 	$(jest) --outputFile=out/tests/linux-client.json --json --runInBand --roots test/linux-client
+
+.PHONY: dashboards
+dashboards: build ## the chart's dashboards drawn from a Prometheus that watched real servers at work, moved and killed: out/dashboards.html
+	test/cluster/install-packages.sh redis metrics
+	DASHBOARD_SECONDS=$(or $(DASHBOARD_SECONDS),60) $(jest) --runInBand --roots test/integration -- dashboards
 
 .PHONY: test-limits
 test-limits: build ## a file server at all of its limits at once, in 512 MiB; `make test` has a sixteenth of it

@@ -1,157 +1,176 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse } from 'yaml';
+import { Client } from '../../client/index.ts';
 import { serveMetrics } from '../../common/metrics.ts';
-import { OperatorMetrics } from '../../operator/metrics.ts';
-import { ended, eventually } from '../cluster/shell.ts';
-import { Stage } from '../faults/stage.ts';
+import { OperatorMetrics, type UnfinishedMigration } from '../../operator/metrics.ts';
+import { eventually } from '../cluster/shell.ts';
+import { dashboards, filledIn, problemsOf } from '../dashboards/dashboard.ts';
+import { Prometheus } from '../dashboards/prometheus.ts';
+import { renderDashboards } from '../dashboards/render.ts';
+import { SHARE, Stage } from '../faults/stage.ts';
+import { USER } from '../serving.ts';
 
-const CHART = join(import.meta.dirname, '../../charts/holdfast');
+const ROOT = join(import.meta.dirname, '../..');
 const SCRAPE_MS = 250;
+/** How long there is traffic before the picture is made: a moment, or as long as `make dashboards` says. */
+const TRAFFIC_MS = Number(process.env.DASHBOARD_SECONDS ?? 0) * 1000;
+const VARIABLES = { namespace: 'team-a', cluster: 'media', rateInterval: TRAFFIC_MS > 0 ? '5s' : '2s' };
 
-interface Panel {
-  title: string;
-  targets?: { expr: string }[];
-  panels?: Panel[];
-}
-
-const queries = readdirSync(join(CHART, 'dashboards')).flatMap((file) => {
-  const dashboard = JSON.parse(readFileSync(join(CHART, 'dashboards', file), 'utf8')) as { panels: Panel[] };
-  return panelQueries(dashboard.panels).map(([panel, expr]) => [`${file}: ${panel}`, expr] as const);
-});
+const all = dashboards();
+const queries = [...all].flatMap(([file, { panels }]) =>
+  panels.flatMap(({ title, targets }) =>
+    (targets ?? []).map(({ expr }) => [`${file}: ${title}`, filledIn(expr, VARIABLES)] as const),
+  ),
+);
 const alerts = (
-  parse(readFileSync(join(CHART, 'files/alerts.yaml'), 'utf8')) as {
+  parse(readFileSync(join(ROOT, 'charts/holdfast/files/alerts.yaml'), 'utf8')) as {
     groups: { rules: { alert: string; expr: string }[] }[];
   }
 ).groups.flatMap(({ rules }) => rules.map(({ alert, expr }) => [alert, expr] as const));
 
-/** Things that have not happened here have no series of their own; what they are counted in must exist all the same. */
-const MAY_BE_EMPTY = /fencings_total|opens_expired_total/;
-
 let stage: Stage;
-let prometheus: ChildProcess;
+let prometheus: Prometheus;
 let operator: Awaited<ReturnType<typeof serveMetrics>>;
-let folder: string;
-let port: number;
+let traffic: Traffic;
+const beganS = Date.now() / 1000;
 
-/** Real file servers and sidecars that real clients use, the operator's metrics, and a real Prometheus that scrapes all. */
+/** Somebody who writes, reads, asks for what is not there and logs on with a wrong password, until told to stop. */
+class Traffic {
+  #stopped = false;
+  readonly #done: Promise<unknown>;
+
+  constructor() {
+    this.#done = Promise.all([this.#work(), this.#mistakes()]);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#done;
+  }
+
+  async #work(): Promise<void> {
+    const client = await stage.client(0);
+    const file = await client.open('watched', { access: 'readwrite', disposition: 'openIf' });
+    for (let i = 0; !this.#stopped; i++) {
+      await file.write((i % 64) * 4096, Buffer.alloc(4096, i));
+      await file.read((i % 64) * 4096, 4096);
+      const other = await client.open(`file-${i % 8}`, { access: 'readwrite', disposition: 'openIf' });
+      await other.close();
+      await client.list('').catch(() => undefined);
+    }
+  }
+
+  /** What is answered with an error. */
+  async #mistakes(): Promise<void> {
+    const addresses = [stage.address(1)];
+    await Client.connect({ addresses, user: USER, password: 'wrong', share: SHARE }).catch(() => undefined);
+  }
+}
+
 beforeAll(async () => {
   stage = await Stage.start(2);
-  const client = await stage.client(0);
-  const file = await client.open('watched', { access: 'readwrite', disposition: 'openIf' });
-  await file.write(0, Buffer.from('a'));
   const metrics = new OperatorMetrics();
-  metrics.observe({ fileserverclusters: () => 0 }, () => ({ available: 1, degraded: 0, all: 1 }));
+  let unfinished: UnfinishedMigration[] = [];
+  metrics.observe(
+    { cluster: () => 0, migration: () => 0, ending: () => 0 },
+    () => ({ available: 1, degraded: 0, all: 1 }),
+    () => unfinished,
+  );
   const health = { live: () => true as const, ready: () => true as const };
   operator = await serveMetrics('127.0.0.1:0', metrics.registry, health);
+  metrics.leading.set(1);
+  metrics.reconciles.labels('cluster', 'ok').inc();
 
-  const parts = [0, 1].flatMap((i) => [`fileserver-${i}`, `sidecar-${i}`]);
-  const targets = [...parts.map((part) => stage.serving.detail(part, 'metrics')), `127.0.0.1:${operator.port}`];
-  folder = mkdtempSync(join(tmpdir(), 'holdfast-prometheus-'));
-  const jobs = targets.map((target, i) => ({
-    job_name: `job-${i}`,
-    static_configs: [{ targets: [target], labels: { pod: `pod-${i}` } }],
-  }));
-  const configuration = { global: { scrape_interval: `${SCRAPE_MS}ms` }, scrape_configs: jobs };
-  writeFileSync(join(folder, 'prometheus.yml'), JSON.stringify(configuration)); // JSON is YAML
-  port = await startPrometheus();
-
+  const parts = [0, 1].flatMap((i) =>
+    ['fileserver', 'sidecar'].map((part) => ({
+      address: stage.serving.detail(`${part}-${i}`, 'metrics'),
+      labels: { namespace: VARIABLES.namespace, holdfast_dev_cluster: VARIABLES.cluster, pod: `media-${i}` },
+    })),
+  );
+  const operators = { address: `127.0.0.1:${operator.port}`, labels: { namespace: 'holdfast', pod: 'operator-0' } };
+  prometheus = await Prometheus.start([...parts, operators], SCRAPE_MS);
   await eventually('everything is scraped', 20_000, async () => {
-    const up = await query('sum(up)');
-    return Number(up[0]?.value[1]) === targets.length || undefined;
+    const up = await prometheus.query('sum(up)');
+    return Number(up[0]?.value[1]) === parts.length + 1 || undefined;
   });
+  traffic = new Traffic();
   // What is counted has to begin before it grows, or nothing has increased.
   await eventually('requests were scraped twice', 20_000, async () => {
-    await file.write(0, Buffer.from('b'));
-    return (await query('sum(rate(holdfast_fileserver_requests_total[5s])) > 0')).length > 0 || undefined;
-  });
-  const control = await stage.control(0);
-  await control.migrate({ migrationId: 'watched', targetPods: ['local-1'] });
-  await file.write(0, Buffer.from('c'));
-  metrics.reconciles.labels('fileserverclusters', 'ok').inc();
-  metrics.migrations.labels('Cordon', 'Succeeded').inc();
-  metrics.migrationSeconds.labels('Cordon').observe(1);
-  metrics.handles.labels('moved').inc();
-  metrics.leading.set(1);
-  await eventually('the migration is scraped', 20_000, async () => {
-    const seen = await query(
-      'holdfast_operator_migrations_total and on() sum(holdfast_handoff_session_seconds_count) > 0',
-    );
+    const seen = await prometheus.query('sum(rate(holdfast_fileserver_requests_total{command="WRITE"}[5s])) > 0');
     return seen.length > 0 || undefined;
   });
-}, 90_000);
+  const control = await stage.control(0);
+  const untilMs = Date.now() + TRAFFIC_MS;
+  for (let round = 0; round === 0 || Date.now() < untilMs - 5000; round++) {
+    const from = round % 2;
+    const source = from === 0 ? control : await stage.control(from);
+    unfinished = [{ phase: 'Transferring', ageSeconds: 1 }];
+    const moved = await source.migrate({ migrationId: `watched-${round}`, targetPods: [`local-${1 - from}`] });
+    unfinished = [];
+    metrics.reconciles.labels('cluster', 'ok').inc();
+    metrics.reconcileSeconds.labels('cluster').observe(0.03);
+    metrics.migrations.labels('Cordon', 'Succeeded').inc();
+    metrics.migrationSeconds.labels('Cordon').observe(moved.durationMs / 1000);
+    metrics.handles.labels('moved').inc(Number(moved.moved));
+    await eventually('the migration is scraped', 20_000, async () => {
+      const seen = await prometheus.query(`sum(holdfast_operator_migrations_total{result="Succeeded"}) > ${round}`);
+      return seen.length > 0 || undefined;
+    });
+    if (TRAFFIC_MS > 0) {
+      const nextMs = Date.now() + 5000;
+      await eventually('it is time for the next', 20_000, () => Date.now() > nextMs || undefined);
+      if (round === 2) stage.kill('fileserver-0');
+      if (round === 2) await stage.ready();
+    }
+  }
+}, 90_000 + TRAFFIC_MS);
 
 afterAll(async () => {
-  prometheus?.kill('SIGTERM');
-  if (prometheus) await ended(prometheus);
+  await traffic?.stop().catch(() => undefined);
+  await prometheus?.stop();
   await operator?.close();
   await stage?.stop();
-  if (folder) rmSync(folder, { recursive: true, force: true });
 }, 60_000);
+
+describe.each([...all])('%s', (_, dashboard) => {
+  test('is what Grafana takes', () => expect(problemsOf(dashboard)).toEqual([]));
+});
+
+test('there are four, with uids and titles of their own', () => {
+  expect(all.size).toBe(4);
+  expect(new Set([...all.values()].map(({ uid }) => uid)).size).toBe(4);
+  expect(new Set([...all.values()].map(({ title }) => title)).size).toBe(4);
+});
 
 describe('every query of the dashboards', () => {
   test.each(queries)('%s', async (_, expr) => {
     const series = await eventually(expr, 10_000, async () => {
-      const found = await query(expr);
-      return found.length > 0 || MAY_BE_EMPTY.test(expr) ? found : undefined;
+      const found = await prometheus.query(expr);
+      return found.length > 0 ? found : undefined;
     });
-    if (!MAY_BE_EMPTY.test(expr)) expect(series.length).toBeGreaterThan(0);
-    for (const metric of expr.match(/holdfast_\w+/g) ?? [])
-      expect([metric, await isKnown(metric)]).toEqual([metric, true]);
+    expect(series.length).toBeGreaterThan(0);
+    for (const metric of expr.match(/holdfast_(?!dev_)\w+/g) ?? [])
+      expect([metric, await prometheus.knows(metric)]).toEqual([metric, true]);
   });
 });
 
 describe('every alert', () => {
   test.each(alerts)('%s is evaluated, on metrics that exist', async (_, expr) => {
-    await query(expr);
-    for (const metric of expr.match(/holdfast_\w+/g) ?? [])
-      expect([metric, await isKnown(metric)]).toEqual([metric, true]);
+    await prometheus.query(expr);
+    for (const metric of expr.match(/holdfast_(?!dev_)\w+/g) ?? [])
+      expect([metric, await prometheus.knows(metric)]).toEqual([metric, true]);
   });
 });
 
-/** Whether some process says that it has such a metric, with values or without. */
-async function isKnown(metric: string): Promise<boolean> {
-  const base = metric.replace(/_(bucket|sum|count)$/, '');
-  const found = (await ask('metadata', {})) as Record<string, unknown>;
-  return metric in found || base in found;
-}
-
-async function startPrometheus(): Promise<number> {
-  const flags = [
-    `--config.file=${join(folder, 'prometheus.yml')}`,
-    `--storage.tsdb.path=${join(folder, 'data')}`,
-    '--web.listen-address=127.0.0.1:0',
-  ];
-  prometheus = spawn('prometheus', flags, { stdio: ['ignore', 'ignore', 'pipe'] });
-  let said = '';
-  prometheus.stderr?.on('data', (chunk: Buffer) => {
-    said += chunk.toString();
+test('the dashboards are drawn, with something in every panel: out/dashboards.html', async () => {
+  const { page, empty } = await renderDashboards(all.values(), prometheus, {
+    fromS: TRAFFIC_MS > 0 ? beganS : Date.now() / 1000 - 10,
+    toS: Date.now() / 1000,
+    variables: VARIABLES,
   });
-  return eventually('Prometheus listens', 20_000, () => {
-    const address = /Listening on"? .*?address=\S*?:(\d+)/.exec(said);
-    return address ? Number(address[1]) : undefined;
-  });
-}
-
-/** The result of an instant query. @throws Error with Prometheus' message when it does not understand the expression */
-async function query(expr: string): Promise<{ metric: Record<string, string>; value: [number, string] }[]> {
-  const data = (await ask('query', { query: expr })) as { result: never[] };
-  return data.result;
-}
-
-async function ask(what: string, parameters: Record<string, string>): Promise<unknown> {
-  const response = await fetch(`http://127.0.0.1:${port}/api/v1/${what}?${new URLSearchParams(parameters)}`);
-  const answer = (await response.json()) as { status: string; error?: string; data: unknown };
-  if (answer.status !== 'success') throw new Error(`Prometheus refuses ${JSON.stringify(parameters)}: ${answer.error}`);
-  return answer.data;
-}
-
-function panelQueries(panels: Panel[]): [string, string][] {
-  return panels.flatMap((panel) => [
-    ...(panel.targets ?? []).map(({ expr }): [string, string] => [panel.title, expr]),
-    ...panelQueries(panel.panels ?? []),
-  ]);
-}
+  mkdirSync(join(ROOT, 'out'), { recursive: true });
+  writeFileSync(join(ROOT, 'out/dashboards.html'), page);
+  expect(empty).toEqual([]);
+});
