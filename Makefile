@@ -62,16 +62,32 @@ cluster-down: ## takes that cluster away, with nothing left behind
 demo: build ## the main job: writers go on while pods are drained, upgraded and killed (KUBECONFIG=, IMAGE=, LINUX_CLIENT=1)
 	HOLDFAST_KUBECONFIG="$(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))" IMAGE="$(IMAGE)" LINUX_CLIENT="$(LINUX_CLIENT)" $(node) test/demo/main.ts
 
-.PHONY: test
-test: ## all tests; what CI runs
+# One suite after the other; the sum of all in the last line.
+define run-suites
 	@mkdir -p out/tests && rm -f out/tests/*.json
-	@failed=; outcomes=; for suite in lint test-unit test-integration test-faults test-conformance test-linux-client test-e2e; do \
+	@failed=; outcomes=; for suite in $(1); do \
 	  echo "== $$suite, after $$SECONDS s"; \
 	  if $(MAKE) --no-print-directory $$suite; then outcomes="$$outcomes $$suite=ok"; else outcomes="$$outcomes $$suite=failed" failed="$$failed $$suite"; fi; \
 	done; \
 	$(MAKE) --no-print-directory cluster-down; \
+	echo "== all ended, after $$SECONDS s"; \
 	[ -z "$$failed" ] || echo "suites that failed:$$failed"; \
 	$(node) test/summary/summary.mjs out/tests $$outcomes
+endef
+
+# What `make test` leaves to `make test-all`: long forms of what others show in short, benchmarks, fuzzing, stores of every kind.
+long_integration := bench- dashboards escape fileserver-limits files-failing-volume fuzz sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model
+long_faults := clocks custodian incoherent partition schedules
+left_out = $(if $(QUICK),--testPathIgnorePatterns $(1))
+
+.PHONY: test
+test: ## every part of it, on real ones: the tests that a change has to pass (a quarter of an hour with everything built)
+	$(call run-suites,lint test-unit test-integration test-faults test-conformance test-e2e)
+test: export QUICK = 1
+
+.PHONY: test-all
+test-all: ## all tests, in full: what CI runs (half an hour with everything built)
+	$(call run-suites,lint test-unit test-integration test-faults test-conformance test-linux-client test-e2e)
 
 .PHONY: test-unit
 test-unit: build ## unit and property tests, beside the code
@@ -87,17 +103,17 @@ test-model: node_modules/.package-lock.json ## the protocol of docs/model/, ever
 test-integration: build ## parts against a real Redis, real clients, a real kube-apiserver
 	test/cluster/install-packages.sh redis clients cluster volumes metrics
 	test/cluster/build.sh
-	$(jest) --outputFile=out/tests/integration.json --json --runInBand --roots test/integration test/fuzz
+	$(jest) --outputFile=out/tests/integration.json --json --runInBand --roots test/integration test/fuzz $(call left_out,$(long_integration))
 
 .PHONY: test-conformance
 test-conformance: build ## smbtorture, compared with test/conformance/expected.tsv
 	test/cluster/install-packages.sh redis clients conformance
-	$(node) test/conformance/run.ts
+	$(node) test/conformance/run.ts $(if $(QUICK),--plain)
 
 .PHONY: test-faults
 test-faults: build ## single faults at processes, networks, stores, clocks and volumes; SCHEDULES=40 random ones too (SEED=n to repeat)
 	test/cluster/install-packages.sh redis clients faults
-	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults $(if $(SCHEDULES)$(SEED),,--testPathIgnorePatterns schedules.test)
+	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults $(call left_out,$(long_faults))$(if $(SCHEDULES)$(SEED)$(QUICK),, --testPathIgnorePatterns schedules.test)
 
 .PHONY: test-linux-client
 test-linux-client: build ## programs on a mount of the Linux kernel, in a small machine; its server moved and killed (FILES=3000 SEED=n WORKLOADS=git)
