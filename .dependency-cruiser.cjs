@@ -12,7 +12,7 @@ module.exports = {
     only('fileserver', ['smb', 'proto', 'common']),
     only('sidecar', ['proto', 'common']),
     only('operator', ['proto', 'crds', 'common']),
-    only('client', ['smb', 'common']),
+    only('client', ['smb', 'crds', 'common']),
     only('serve', ['common']),
     only('proto', []),
     only('crds', []),

@@ -108,8 +108,8 @@ const dashboards = [
         [`sum(${grown('holdfast_fileserver_self_fencings_total')})`, 'stopped themselves'],
       ),
       graph('Fullest limit', 'Of each file server, the limit that it is nearest to (docs/limits.md).', 'percentunit', [
-        `max by (pod, resource) (${of('holdfast_fileserver_in_use')} / ${of('holdfast_fileserver_limit')})`,
-        '{{pod}} {{resource}}',
+        `max by (pod) (${of('holdfast_fileserver_in_use')} / ${of('holdfast_fileserver_limit')})`,
+        '{{pod}}',
       ]),
       row('Operator'),
       stat('Leads', '1: one operator acts.', 'sum(holdfast_operator_leading)', { thresholds: GOOD_IS_ONE }),

@@ -3,6 +3,8 @@ import { SmbError } from '../errors.ts';
 import { LEAST_BLOCK_BYTES } from './block.ts';
 import { type ConnectOptions, connectTo, withClient } from './connect.ts';
 import { ExitCode, UsageError } from './errors.ts';
+import { addClusterCommands } from './kubernetes/commands.ts';
+import { ClusterAccessError } from './kubernetes/errors.ts';
 import { sizeText } from './progress.ts';
 import { parseSmbUrl, URL_FORM } from './smb-url.ts';
 import { download, upload } from './transfer.ts';
@@ -18,7 +20,7 @@ const program = new Command('holdfast')
     `
 Addresses: ${URL_FORM}. With several hosts, or a name of several addresses, any that answers is used.
 Passwords: the first line of --password-file, of the file that HOLDFAST_PASSWORD_FILE names, or a question.
-Exit status: 0 done, 1 failed, 2 wrong use, 3 no server reached or logon refused.
+Exit status: 0 done, 1 failed, 2 wrong use, 3 no server or API server reached, or refused there.
 
 Other commands, each with a --help of its own:
   holdfast serve DIR ...     file servers for a folder of this machine, without Kubernetes
@@ -197,6 +199,8 @@ smbCommand('verify-blocks', 'compare what is on the volume with what write-throu
     if (sum.lost > 0 || sum.torn > 0 || sum.verified !== sum.ackedSlots) process.exitCode = ExitCode.FAILED;
   });
 
+addClusterCommands(program);
+
 function addressFor(address: string | undefined): string {
   parseSmbUrl(address ?? '');
   return address ?? '';
@@ -228,6 +232,7 @@ const NOT_CONNECTED = new Set([
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.OK : ExitCode.USAGE;
   if (error instanceof UsageError) return ExitCode.USAGE;
+  if (error instanceof ClusterAccessError) return ExitCode.NOT_CONNECTED;
   if (!(error instanceof SmbError)) return ExitCode.FAILED;
   if (error.code === 'BAD_ADDRESS') return ExitCode.USAGE;
   const connecting = error.code === 'TIMED_OUT' && error.message.startsWith('connecting');

@@ -34,7 +34,7 @@ let stage: Stage;
 let prometheus: Prometheus;
 let operator: Awaited<ReturnType<typeof serveMetrics>>;
 let traffic: Traffic;
-const beganS = Date.now() / 1000;
+let beganS: number;
 
 /** Somebody who writes, reads, asks for what is not there and logs on with a wrong password, until told to stop. */
 class Traffic {
@@ -90,6 +90,7 @@ beforeAll(async () => {
     })),
   );
   const operators = { address: `127.0.0.1:${operator.port}`, labels: { namespace: 'holdfast', pod: 'operator-0' } };
+  beganS = Date.now() / 1000;
   prometheus = await Prometheus.start([...parts, operators], SCRAPE_MS);
   await eventually('everything is scraped', 20_000, async () => {
     const up = await prometheus.query('sum(up)');
