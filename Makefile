@@ -130,6 +130,11 @@ test-limits: build ## a file server at all of its limits at once, in 512 MiB; `m
 	test/cluster/install-packages.sh redis
 	LIMITS=1 $(jest) --runInBand --roots test/integration -- fileserver-limits
 
+.PHONY: test-store
+test-store: build ## an embedded store of three Redis: nodes, volumes and all of them lost; `make test` has a part of it
+	test/cluster/install-packages.sh redis
+	STORE_MEMBERS=1 $(jest) --runInBand --roots test/integration -- store-members
+
 .PHONY: test-race
 test-race: build ## names exchanged with links that lead out of the share, for a minute (HOLDFAST_RACE_SECONDS=60)
 	test/cluster/install-packages.sh redis

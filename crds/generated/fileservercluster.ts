@@ -139,7 +139,7 @@ export interface FileServerClusterSpec {
      */
     embedded?: {
       /**
-       * How many Redis servers run.
+       * How many Redis run: 1, or 3 on different nodes, with a Sentinel each that makes another one the primary within seconds. Recommended for production is 3, because a single one that loses its node is back only when its volume is. It cannot be changed.
        */
       replicas: number;
       /**
@@ -151,9 +151,9 @@ export interface FileServerClusterSpec {
        */
       storageClassName?: string;
       /**
-       * What "stored" means before a client's open is answered.
+       * What "stored" means before a client's open is answered. When left out it is Always with one Redis, and Replicated by one with three.
        */
-      durability: {
+      durability?: {
         /**
          * Always: on Redis' disk (appendfsync always). EverySecond: a crash of Redis may lose the last second. Replicated: acknowledged by so many replicas.
          */

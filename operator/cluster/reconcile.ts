@@ -29,7 +29,8 @@ import { disruptionBudget, networkPolicies, serviceAccounts, volumeClaims } from
 import { configMap } from '../resources/cluster-config.ts';
 import { LABELS, metadataOf, nameOf, namesOf, namespaceOf, ownerReference } from '../resources/names.ts';
 import { podTemplate } from '../resources/pod-template.ts';
-import { hasEmbeddedStore, redisService, redisStatefulSet } from '../resources/redis.ts';
+import { hasEmbeddedStore, redisDisruptionBudget, redisService, storeMembers } from '../resources/redis.ts';
+import { redisStatefulSet } from '../resources/redis-stateful-set.ts';
 import { replicaSet } from '../resources/replica-set.ts';
 import { clientService, headlessService } from '../resources/services.ts';
 import { ApiError, isConflict, isNotFound } from '../runtime/api.ts';
@@ -133,6 +134,7 @@ export class ClusterReconciler {
     ];
     if (hasEmbeddedStore(cluster)) {
       desired.push([SERVICES, redisService(cluster)], [STATEFUL_SETS, redisStatefulSet(cluster, image)]);
+      if (storeMembers(cluster) > 1) desired.push([DISRUPTION_BUDGETS, redisDisruptionBudget(cluster)]);
     }
     for (const [resource, object] of desired) await this.#applier.ensure(resource, object);
   }

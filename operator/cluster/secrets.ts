@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { V1Secret } from '@kubernetes/client-node';
 import { monotonicMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
@@ -8,10 +9,10 @@ import {
   certificateSecret,
   needsCertificate,
   newPassword,
-  readSecret,
 } from '../resources/certificates.ts';
-import { nameOf, namesOf, namespaceOf, REDIS_PASSWORD_KEY } from '../resources/names.ts';
-import { hasEmbeddedStore, redisConfiguration, redisSecret } from '../resources/redis.ts';
+import { nameOf, namesOf, namespaceOf } from '../resources/names.ts';
+import { hasEmbeddedStore, ROTATE_ANNOTATION, redisSecret, storePasswordOf } from '../resources/redis.ts';
+import { nextPassword, type StorePassword } from '../resources/store-password.ts';
 import { isConflict, isNotFound } from '../runtime/api.ts';
 import type { Objects } from '../runtime/objects.ts';
 import type { Sidecars } from '../sidecars.ts';
@@ -56,10 +57,16 @@ export class ClusterSecrets {
   }
 
   async #ensureRedis(cluster: FileServerCluster, namespace: string, name: string): Promise<void> {
-    const secret = (await this.#get(namespace, name)) ?? (await this.#makeOnce(redisSecret(cluster, newPassword())));
-    const password = readSecret(secret, REDIS_PASSWORD_KEY) ?? newPassword();
-    if (readSecret(secret, 'redis.conf') === redisConfiguration(cluster, password)) return;
-    await this.#objects.apply(SECRETS, redisSecret(cluster, password));
+    const wish = cluster.metadata.annotations?.[ROTATE_ANNOTATION];
+    const fresh = (): StorePassword => {
+      const password = newPassword();
+      return { password, accepted: [password], madeFor: wish };
+    };
+    const secret = (await this.#get(namespace, name)) ?? (await this.#makeOnce(redisSecret(cluster, fresh())));
+    const now = storePasswordOf(secret) ?? fresh();
+    const next = redisSecret(cluster, nextPassword(now, wish, Date.now(), newPassword));
+    if (isDeepStrictEqual(next.data, secret.data)) return;
+    await this.#objects.apply(SECRETS, next);
   }
 
   async #get(namespace: string, name: string): Promise<V1Secret | undefined> {

@@ -3,6 +3,7 @@ import type { FileServerCluster, FileServerClusterStatus } from '../../crds/gene
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import { isFinished } from '../migration/plan.ts';
 import { LABELS, nameOf, namesOf, namespaceOf, selectorOf } from '../resources/names.ts';
+import { storeMembers } from '../resources/redis.ts';
 import { type Condition, mergeConditions, type NewCondition } from '../runtime/conditions.ts';
 import type { PodFacts } from './pods.ts';
 import type { Problem } from './prerequisites.ts';
@@ -176,6 +177,13 @@ function degraded(input: StatusInput): NewCondition {
   const store = stateStoreReady(input);
   const starting = !input.pods.some((pod) => pod.ready || Date.parse(input.now) - pod.createdMs > STARTING_MS);
   if (store.status === 'False' && !starting) return say(store.reason, store.message);
+  const redis = storeMembers(input.cluster) > 1 ? failingRedis(input) : undefined;
+  if (redis && !starting) {
+    return say(
+      'RedisMemberFailing',
+      `pod ${redis.name}: ${redis.problem ?? `its node ${redis.node} does not answer`}; the store has no member to spare; see: kubectl describe pod ${redis.name}`,
+    );
+  }
   const troubled = input.pods.filter((pod) => pod.problem !== undefined && !pod.terminating && !pod.ended);
   const first = troubled[0];
   if (first) {
@@ -195,18 +203,23 @@ function degraded(input: StatusInput): NewCondition {
   return { type: 'Degraded', status: 'False', reason: 'AsExpected', message: 'nothing is wrong' };
 }
 
+function failingRedis({ redisPods }: StatusInput): PodFacts | undefined {
+  return redisPods.find((pod) => pod.problem !== undefined || (!pod.nodeReady && !pod.ended));
+}
+
 function stateStoreReady(input: StatusInput): NewCondition {
   const type = 'StateStoreReady';
   const replies = input.pods.filter((pod) => !pod.ended).flatMap((pod) => input.reports.get(pod.uid)?.reply ?? []);
   const refused = replies.find((reply) => !reply.storeReachable);
   const embedded = input.cluster.spec.state.embedded !== undefined;
-  const troubled = embedded ? input.redisPods.find((pod) => pod.problem !== undefined) : undefined;
-  if (troubled) {
+  const troubled = embedded ? failingRedis(input) : undefined;
+  // One of three may be missing: whether the store works the file servers say.
+  if (troubled && storeMembers(input.cluster) === 1) {
     return {
       type,
       status: 'False',
       reason: 'RedisFailing',
-      message: `pod ${troubled.name}: ${troubled.problem}; see: kubectl describe pod ${troubled.name}`,
+      message: `pod ${troubled.name}: ${troubled.problem ?? `its node ${troubled.node} does not answer`}; see: kubectl describe pod ${troubled.name}`,
     };
   }
   if (refused) {

@@ -6,6 +6,7 @@ import type {
 } from '@kubernetes/client-node';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { LABELS, labelsOf, metadataOf, nameOf, namesOf, namespaceOf, PORTS, selectorOf } from './names.ts';
+import { storeMembers } from './redis.ts';
 
 /**
  * At most one file server at a time is evicted. Pods that are being replaced are counted too: evictions wait until their handles
@@ -58,6 +59,7 @@ export function volumeClaims(cluster: FileServerCluster): V1PersistentVolumeClai
 /** Who may connect to what: clients to SMB, sidecars and the operator to sidecars, sidecars alone to Redis, anybody to metrics. */
 export function networkPolicies(cluster: FileServerCluster): V1NetworkPolicy[] {
   const name = nameOf(cluster);
+  const redis = { matchLabels: selectorOf(name, 'redis') };
   const fileservers = { podSelector: { matchLabels: selectorOf(name, 'fileserver') } };
   const operators = {
     namespaceSelector: {},
@@ -81,9 +83,15 @@ export function networkPolicies(cluster: FileServerCluster): V1NetworkPolicy[] {
     policies.push({
       metadata: metadataOf(cluster, `${name}-redis`, 'redis'),
       spec: {
-        podSelector: { matchLabels: selectorOf(name, 'redis') },
+        podSelector: redis,
         policyTypes: ['Ingress'],
-        ingress: [{ ports: tcp(PORTS.redis), _from: [fileservers] }],
+        ingress: [
+          { ports: tcp(PORTS.redis), _from: [fileservers] },
+          // Redis and Sentinels of one store talk to each other; file servers ask the Sentinels who the primary is.
+          ...(storeMembers(cluster) > 1
+            ? [{ ports: tcp(PORTS.redis, PORTS.sentinel), _from: [fileservers, { podSelector: redis }] }]
+            : []),
+        ],
       },
     });
   }

@@ -4,6 +4,7 @@ import type { ClusterConfig, StoreConfig } from '../../common/config.ts';
 import { parseDurationMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { metadataOf, nameOf, namesOf, namespaceOf, PORTS } from './names.ts';
+import { embeddedDurability, memberHost, PRIMARY_NAME, storeMembers } from './redis.ts';
 
 /** Where a volume is mounted in the file server's container. */
 export const volumePath = (volume: string): string => `/volumes/${volume}`;
@@ -56,7 +57,7 @@ export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
 }
 
 function storeConfig(cluster: FileServerCluster): StoreConfig {
-  const { embedded, external } = cluster.spec.state;
+  const { external } = cluster.spec.state;
   if (external) {
     const { mode, addresses, masterName, username, tls } = external;
     return {
@@ -78,10 +79,16 @@ function storeConfig(cluster: FileServerCluster): StoreConfig {
       durability: durabilityOf(external.durability),
     };
   }
+  const members = storeMembers(cluster);
+  const durability = durabilityOf(embeddedDurability(cluster));
+  if (members > 1) {
+    const addresses = Array.from({ length: members }, (_, i) => `${memberHost(cluster, i)}:${PORTS.sentinel}`);
+    return { mode: 'Sentinel', addresses, masterName: PRIMARY_NAME, durability };
+  }
   return {
     mode: 'Standalone',
     addresses: [`${namesOf(nameOf(cluster)).redis}.${namespaceOf(cluster)}.svc:${PORTS.redis}`],
-    durability: durabilityOf(embedded?.durability ?? { mode: 'Always' }),
+    durability,
   };
 }
 

@@ -25,6 +25,8 @@ export const PORTS = {
   fileserverMetrics: 9445,
   sidecarMetrics: 9446,
   redis: 6379,
+  sentinel: 26379,
+  keeper: 9448,
 } as const;
 
 /** Names of what the operator makes for a cluster. */
@@ -33,6 +35,7 @@ export function namesOf(clusterName: string) {
     clientService: clusterName,
     headlessService: `${clusterName}-servers`,
     redis: `${clusterName}-redis`,
+    redisMembers: `${clusterName}-redis-members`,
     config: `${clusterName}-config`,
     authority: `${clusterName}-ca`,
     certificate: `${clusterName}-tls`,

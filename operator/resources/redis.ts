@@ -1,138 +1,157 @@
-import type { V1Secret, V1Service, V1StatefulSet } from '@kubernetes/client-node';
+import type { V1PodDisruptionBudget, V1Secret, V1Service } from '@kubernetes/client-node';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
-import { shortHash } from './cluster-config.ts';
-import { LABELS, labelsOf, metadataOf, nameOf, namesOf, PORTS, REDIS_PASSWORD_KEY, selectorOf } from './names.ts';
-import { RESTRICTED_CONTAINER, resources } from './pod-template.ts';
+import { timeMs } from '../runtime/objects.ts';
+import { readSecret } from './certificates.ts';
+import { metadataOf, nameOf, namesOf, namespaceOf, PORTS, REDIS_PASSWORD_KEY, selectorOf } from './names.ts';
+import type { StorePassword } from './store-password.ts';
 
-const CONFIGURATION_KEY = 'redis.conf';
-const CONFIGURATION_FOLDER = '/etc/redis';
+/** Keys of the Secret, and names of the files in the pods. */
+export const REDIS_FILE = 'redis.conf';
+export const SENTINEL_FILE = 'sentinel.conf';
+export const ACCEPTED_KEY = 'accepted';
+const NEXT_KEY = 'next';
+const SINCE_ANNOTATION = 'holdfast.dev/password-step-since';
+const MADE_FOR_ANNOTATION = 'holdfast.dev/password-made-for';
+/** On a FileServerCluster: another text than the last one asks for another password of the embedded store. */
+export const ROTATE_ANNOTATION = 'holdfast.dev/rotate-store-password';
+/** What the Sentinels call the primary. */
+export const PRIMARY_NAME = 'holdfast';
 
 /** Whether this cluster's Redis is the operator's business. */
 export const hasEmbeddedStore = (cluster: FileServerCluster): boolean => cluster.spec.state.embedded !== undefined;
 
+/** How many Redis the embedded store has: 1, or 3 with a Sentinel each. */
+export const storeMembers = (cluster: FileServerCluster): number => cluster.spec.state.embedded?.replicas ?? 1;
+
+export type EmbeddedDurability = NonNullable<NonNullable<FileServerCluster['spec']['state']['embedded']>['durability']>;
+
+/** One replica of two has it too: with the primary that is more than half of the three. */
+export function embeddedDurability(cluster: FileServerCluster): EmbeddedDurability {
+  const given = cluster.spec.state.embedded?.durability;
+  return given ?? (storeMembers(cluster) > 1 ? { mode: 'Replicated', replicas: 1 } : { mode: 'Always' });
+}
+
+/** A member's name within the cluster: that of its pod, which stays when its address does not. */
+export function memberHost(cluster: FileServerCluster, ordinal: number): string {
+  const names = namesOf(nameOf(cluster));
+  return `${names.redis}-${ordinal}.${names.redisMembers}.${namespaceOf(cluster)}.svc`;
+}
+
+/** All members as `holdfast store` takes them; a single one goes by the Service. */
+export function memberList(cluster: FileServerCluster): string {
+  const members = storeMembers(cluster);
+  if (members === 1) return `${namesOf(nameOf(cluster)).redis}.${namespaceOf(cluster)}.svc:${PORTS.redis}`;
+  return Array.from({ length: members }, (_, i) => `${memberHost(cluster, i)}:${PORTS.redis}/${PORTS.sentinel}`).join();
+}
+
 /** A file's record has few fields, of up to some hundred bytes each: in one piece they need a quarter less memory. */
 const COMPACT_RECORDS = ['hash-max-listpack-entries 16', 'hash-max-listpack-value 1024'];
 
-/** Redis' configuration file: every change on disk before it is answered, and nothing ever thrown away. */
-export function redisConfiguration(cluster: FileServerCluster, password: string): string {
-  const everySecond = cluster.spec.state.embedded?.durability.mode === 'EverySecond';
+/**
+ * What stands in Redis' configuration file, the same for all members: every change stored before it is answered, and nothing ever
+ * thrown away. Port, passwords and whose replica it is are added in the pod (`holdfast store keep`).
+ */
+export function redisConfiguration(cluster: FileServerCluster): string {
+  const { mode } = embeddedDurability(cluster);
   return `${[
     'bind * -::*',
-    `port ${PORTS.redis}`,
     'protected-mode yes',
-    `requirepass ${password}`,
     'dir /data',
     'appendonly yes',
-    `appendfsync ${everySecond ? 'everysec' : 'always'}`,
+    // With Replicated another machine has it before the answer.
+    `appendfsync ${mode === 'Always' ? 'always' : 'everysec'}`,
     'save ""',
     'maxmemory-policy noeviction',
     ...COMPACT_RECORDS,
     'latency-tracking no', // a clock and a histogram for each command within a script; the sidecar measures scripts itself
     'tcp-keepalive 30',
     'logfile ""',
+    ...(storeMembers(cluster) > 1 ? replication(mode) : []),
   ].join('\n')}\n`;
 }
 
-/** @param password letters and digits only; made once for each cluster and kept */
-export function redisSecret(cluster: FileServerCluster, password: string): V1Secret {
+function replication(mode: EmbeddedDurability['mode']): string[] {
+  return [
+    'repl-diskless-sync-delay 0', // two replicas at most, and until one is there nothing may be granted
+    'repl-backlog-size 64mb', // a replica that was away for a moment need not copy everything
+    'repl-timeout 10',
+    'repl-ping-replica-period 1',
+    'replica-serve-stale-data yes',
+    // Replicated waits for a replica itself; else a primary that is cut off must at least notice that it is alone.
+    ...(mode === 'Replicated' ? [] : ['min-replicas-to-write 1', 'min-replicas-max-lag 1']),
+  ];
+}
+
+/** What stands in Sentinel's, the same for all members. Detection and failover together are shorter than a server's lease. */
+export function sentinelConfiguration(): string {
+  return `${[
+    `sentinel down-after-milliseconds ${PRIMARY_NAME} 1500`,
+    `sentinel failover-timeout ${PRIMARY_NAME} 5000`, // another try after twice that; with the default of 3 min after 6
+    `sentinel parallel-syncs ${PRIMARY_NAME} 2`, // the second replica may hold the write that the first has not
+  ].join('\n')}\n`;
+}
+
+/** @param store passwords of letters and digits only; made once for each cluster and kept until somebody wants another */
+export function redisSecret(cluster: FileServerCluster, store: StorePassword): V1Secret {
+  const base64 = (text: string) => Buffer.from(text).toString('base64');
+  const metadata = metadataOf(cluster, namesOf(nameOf(cluster)).redis, 'redis');
+  const annotations = {
+    ...(store.sinceMs === undefined ? {} : { [SINCE_ANNOTATION]: new Date(store.sinceMs).toISOString() }),
+    ...(store.madeFor === undefined ? {} : { [MADE_FOR_ANNOTATION]: store.madeFor }),
+  };
   return {
-    metadata: metadataOf(cluster, namesOf(nameOf(cluster)).redis, 'redis'),
+    metadata: { ...metadata, ...(Object.keys(annotations).length > 0 ? { annotations } : {}) },
     type: 'Opaque',
     data: {
-      [REDIS_PASSWORD_KEY]: Buffer.from(password).toString('base64'),
-      [CONFIGURATION_KEY]: Buffer.from(redisConfiguration(cluster, password)).toString('base64'),
+      [REDIS_PASSWORD_KEY]: base64(store.password),
+      [ACCEPTED_KEY]: base64(store.accepted.join('\n')),
+      ...(store.next === undefined ? {} : { [NEXT_KEY]: base64(store.next) }),
+      [REDIS_FILE]: base64(redisConfiguration(cluster)),
+      [SENTINEL_FILE]: base64(sentinelConfiguration()),
     },
   };
 }
 
-export function redisService(cluster: FileServerCluster): V1Service {
+/** What such a Secret says; undefined when it holds no password. */
+export function storePasswordOf(secret: V1Secret): StorePassword | undefined {
+  const password = readSecret(secret, REDIS_PASSWORD_KEY);
+  if (!password) return undefined;
+  const annotations = secret.metadata?.annotations ?? {};
+  const accepted = (readSecret(secret, ACCEPTED_KEY) ?? '').split('\n').filter((line) => line !== '');
   return {
-    metadata: metadataOf(cluster, namesOf(nameOf(cluster)).redis, 'redis'),
+    password,
+    accepted: [...new Set([password, ...accepted])],
+    next: readSecret(secret, NEXT_KEY),
+    sinceMs: timeMs(annotations[SINCE_ANNOTATION]),
+    madeFor: annotations[MADE_FOR_ANNOTATION],
+  };
+}
+
+/** How the one Redis is reached, or (without an address of its own) every one of three by its name. */
+export function redisService(cluster: FileServerCluster): V1Service {
+  const names = namesOf(nameOf(cluster));
+  const several = storeMembers(cluster) > 1;
+  const port = (name: string, number: number) => ({ name, port: number, targetPort: number, protocol: 'TCP' });
+  return {
+    metadata: metadataOf(cluster, several ? names.redisMembers : names.redis, 'redis'),
     spec: {
       type: 'ClusterIP',
       selector: selectorOf(nameOf(cluster), 'redis'),
-      ports: [{ name: 'redis', port: PORTS.redis, targetPort: PORTS.redis, protocol: 'TCP' }],
+      ports: [port('redis', PORTS.redis), ...(several ? [port('sentinel', PORTS.sentinel)] : [])],
+      // They have to find each other before they are ready, and a replica that is copying is ready late.
+      ...(several ? { clusterIP: 'None', publishNotReadyAddresses: true } : {}),
     },
   };
 }
 
-/** @param image the image of all parts, which holds redis-server too */
-export function redisStatefulSet(cluster: FileServerCluster, image: string): V1StatefulSet {
-  const { template, state } = cluster.spec;
-  const name = nameOf(cluster);
-  const names = namesOf(name);
-  const tcp = { tcpSocket: { port: PORTS.redis }, timeoutSeconds: 5, successThreshold: 1 };
+/** Two of three have to be there for anything to be granted. A single one has no budget: it could never be drained. */
+export function redisDisruptionBudget(cluster: FileServerCluster): V1PodDisruptionBudget {
   return {
-    metadata: metadataOf(cluster, names.redis, 'redis'),
+    metadata: metadataOf(cluster, namesOf(nameOf(cluster)).redis, 'redis'),
     spec: {
-      replicas: 1,
-      serviceName: names.redis,
-      selector: { matchLabels: selectorOf(name, 'redis') },
-      persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Delete', whenScaled: 'Retain' },
-      template: {
-        metadata: {
-          labels: labelsOf(name, 'redis'),
-          annotations: { 'holdfast.dev/restart-hash': shortHash(redisConfiguration(cluster, '')) },
-        },
-        spec: {
-          serviceAccountName: names.redisServiceAccount,
-          automountServiceAccountToken: false,
-          enableServiceLinks: false,
-          terminationGracePeriodSeconds: 30,
-          securityContext: {
-            runAsNonRoot: true,
-            runAsUser: 65532,
-            runAsGroup: 65532,
-            fsGroup: 65532,
-            fsGroupChangePolicy: 'OnRootMismatch',
-            seccompProfile: { type: 'RuntimeDefault' },
-          },
-          ...(template.imagePullSecrets ? { imagePullSecrets: template.imagePullSecrets } : {}),
-          ...(template.nodeSelector ? { nodeSelector: template.nodeSelector } : {}),
-          ...(template.tolerations ? { tolerations: template.tolerations } : {}),
-          ...(template.priorityClassName ? { priorityClassName: template.priorityClassName } : {}),
-          containers: [
-            {
-              name: 'redis',
-              image: template.image ?? image,
-              imagePullPolicy: template.imagePullPolicy,
-              command: ['redis-server', `${CONFIGURATION_FOLDER}/${CONFIGURATION_KEY}`],
-              ports: [{ name: 'redis', containerPort: PORTS.redis, protocol: 'TCP' }],
-              // A connection is enough: a Redis that is busy for seconds must not be killed for it.
-              readinessProbe: { ...tcp, periodSeconds: 2, failureThreshold: 3 },
-              livenessProbe: { ...tcp, periodSeconds: 10, failureThreshold: 6 },
-              resources: resources(template.resources?.redis, { cpu: '100m', memory: '128Mi' }),
-              securityContext: RESTRICTED_CONTAINER,
-              volumeMounts: [
-                { name: 'configuration', mountPath: CONFIGURATION_FOLDER, readOnly: true },
-                { name: 'data', mountPath: '/data' },
-              ],
-            },
-          ],
-          volumes: [
-            {
-              name: 'configuration',
-              secret: {
-                secretName: names.redis,
-                defaultMode: 0o440,
-                items: [{ key: CONFIGURATION_KEY, path: CONFIGURATION_KEY }],
-              },
-            },
-          ],
-        },
-      },
-      volumeClaimTemplates: [
-        {
-          apiVersion: 'v1',
-          kind: 'PersistentVolumeClaim',
-          metadata: { name: 'data', labels: { [LABELS.cluster]: name } },
-          spec: {
-            accessModes: ['ReadWriteOnce'],
-            resources: { requests: { storage: String(state.embedded?.storage ?? '1Gi') } },
-            ...(state.embedded?.storageClassName ? { storageClassName: state.embedded.storageClassName } : {}),
-          },
-        },
-      ],
+      maxUnavailable: 1,
+      selector: { matchLabels: selectorOf(nameOf(cluster), 'redis') },
+      unhealthyPodEvictionPolicy: 'AlwaysAllow',
     },
   };
 }

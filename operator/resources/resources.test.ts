@@ -8,7 +8,8 @@ import { disruptionBudget, networkPolicies, volumeClaims } from './access.ts';
 import { authorityOf, authoritySecret, certificateSecret, needsCertificate, readSecret } from './certificates.ts';
 import { clusterConfig, restartHash } from './cluster-config.ts';
 import { podTemplate } from './pod-template.ts';
-import { redisConfiguration, redisSecret, redisStatefulSet } from './redis.ts';
+import { redisConfiguration, redisDisruptionBudget, redisSecret, redisService } from './redis.ts';
+import { redisStatefulSet } from './redis-stateful-set.ts';
 import { replicaSet } from './replica-set.ts';
 import { clientService, headlessService } from './services.ts';
 
@@ -180,15 +181,18 @@ describe('the Services', () => {
 
 describe('Redis', () => {
   test('stores every change before it answers, and throws nothing away', () => {
-    const lines = redisConfiguration(cluster(), 'pw').split('\n');
+    const lines = redisConfiguration(cluster()).split('\n');
     expect(lines).toEqual(
-      expect.arrayContaining(['appendonly yes', 'appendfsync always', 'maxmemory-policy noeviction', 'requirepass pw']),
+      expect.arrayContaining(['appendonly yes', 'appendfsync always', 'maxmemory-policy noeviction']),
     );
   });
 
   test('has its password in a file, and not among its arguments', () => {
-    expect(JSON.stringify(redisStatefulSet(cluster(), IMAGE))).not.toContain('requirepass');
-    expect(readSecret(redisSecret(cluster(), 'pw'), 'password')).toBe('pw');
+    const secret = redisSecret(cluster(), { password: 'pw', accepted: ['pw'] });
+    expect(readSecret(secret, 'password')).toBe('pw');
+    const spec = redisStatefulSet(cluster(), IMAGE).spec?.template?.spec;
+    expect(spec?.volumes).toMatchObject([{ secret: { secretName: secret.metadata?.name } }]);
+    expect(JSON.stringify([spec?.containers, spec?.initContainers])).not.toContain('secretKeyRef');
   });
 
   test('a durability that changes restarts it', () => {
@@ -196,6 +200,79 @@ describe('Redis', () => {
     const annotations = (state?: typeof everySecond) =>
       redisStatefulSet(cluster(state ? { state } : {}), IMAGE).spec?.template?.metadata?.annotations;
     expect(annotations(everySecond)).not.toEqual(annotations());
+  });
+});
+
+describe('three Redis', () => {
+  const embedded = (durability?: { mode: 'Always' | 'Replicated'; replicas?: number }) =>
+    cluster({ state: { embedded: { replicas: 3, storage: '1Gi', ...(durability ? { durability } : {}) } } });
+  const set = redisStatefulSet(embedded(), IMAGE);
+  const pod = set.spec?.template?.spec;
+
+  test('are found through their Sentinels, and have to agree with one other before an answer', () => {
+    expect(checkClusterConfig(JSON.parse(JSON.stringify(clusterConfig(embedded())))).store).toEqual({
+      mode: 'Sentinel',
+      addresses: [0, 1, 2].map((i) => `media-redis-${i}.media-redis-members.files.svc:26379`),
+      masterName: 'holdfast',
+      durability: { mode: 'Replicated', replicas: 1 },
+    });
+    expect(clusterConfig(embedded({ mode: 'Always' })).store.durability).toEqual({ mode: 'Always' });
+  });
+
+  test('a primary that is cut off grants nothing, whatever the durability', () => {
+    expect(redisConfiguration(embedded())).not.toContain('min-replicas');
+    expect(redisConfiguration(embedded({ mode: 'Always' }))).toContain('min-replicas-to-write 1\n');
+  });
+
+  test('run on different nodes, do not wait for each other to start, and one at a time is evicted', () => {
+    expect(set.spec).toMatchObject({
+      replicas: 3,
+      serviceName: 'media-redis-members',
+      podManagementPolicy: 'Parallel',
+    });
+    expect(pod?.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution).toMatchObject([
+      { topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: set.spec?.selector.matchLabels } },
+    ]);
+    expect(redisDisruptionBudget(embedded()).spec).toMatchObject({
+      maxUnavailable: 1,
+      selector: { matchLabels: set.spec?.selector.matchLabels },
+    });
+  });
+
+  test('find each other by name before they are ready', () => {
+    expect(redisService(embedded())).toMatchObject({
+      metadata: { name: 'media-redis-members' },
+      spec: { clusterIP: 'None', publishNotReadyAddresses: true, ports: [{ port: 6379 }, { port: 26379 }] },
+    });
+  });
+
+  test('are Redis, a Sentinel and a keeper each; the primary hands over before it ends', () => {
+    expect(pod?.initContainers).toMatchObject([
+      { name: 'keeper', restartPolicy: 'Always', startupProbe: { httpGet: { path: '/readyz', port: 9448 } } },
+    ]);
+    expect(pod?.containers).toMatchObject([
+      { name: 'redis', command: ['redis-server', '/data/conf/redis.conf'] },
+      { name: 'sentinel', command: ['redis-server', '/data/conf/sentinel.conf', '--sentinel'] },
+    ]);
+    const hook = pod?.containers[0]?.lifecycle?.preStop?.exec?.command;
+    expect(hook?.slice(0, 3)).toEqual(['holdfast', 'store', 'hand-over']);
+    expect(JSON.stringify(hook)).not.toContain('$('); // Kubernetes fills in nothing there
+    for (const each of [...(pod?.containers ?? []), ...(pod?.initContainers ?? [])]) {
+      expect(each.securityContext).toMatchObject({ readOnlyRootFilesystem: true, capabilities: { drop: ['ALL'] } });
+    }
+  });
+
+  test('talk to each other and to file servers alone', () => {
+    const policy = networkPolicies(embedded()).find((each) => each.metadata?.name === 'media-redis');
+    expect(JSON.stringify(policy?.spec?.ingress?.[1])).toContain('26379');
+    expect(policy?.spec?.ingress?.every((rule) => 'from' in rule)).toBe(true);
+  });
+
+  test('one has neither Sentinel nor budget nor neighbours', () => {
+    const single = redisStatefulSet(cluster(), IMAGE).spec;
+    expect(single?.template.spec?.containers.map(({ name }) => name)).toEqual(['redis']);
+    expect(single?.template.spec?.affinity).toBeUndefined();
+    expect(single).toMatchObject({ replicas: 1, serviceName: 'media-redis' });
   });
 });
 

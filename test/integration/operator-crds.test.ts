@@ -61,7 +61,7 @@ describe('FileServerCluster', () => {
           access: [],
         },
       ],
-      state: { embedded: { replicas: 1, storage: '1Gi', durability: { mode: 'Always' } } },
+      state: { embedded: { replicas: 1, storage: '1Gi' } },
       handles: { persistentTimeout: '300s', durableTimeout: '60s' },
       failover: { leaseDuration: '5s', writeSettle: '1s' },
       migration: { maxConcurrent: 1, drainTimeout: '60s', onCordon: true, strategy: 'Spread' },
@@ -158,6 +158,14 @@ describe('FileServerCluster', () => {
             loadBalancerSourceRanges: ['10.0.0.0/8', '2001:db8::/32', '::/0', '192.0.2.1/32'],
           },
         }),
+    ],
+    [
+      'three embedded Redis',
+      () => but({ state: { embedded: { replicas: 3, storage: '2Gi', storageClassName: 'fast' } } }),
+    ],
+    [
+      'three embedded Redis that are waited for',
+      () => but({ state: { embedded: { replicas: 3, durability: { mode: 'Replicated', replicas: 2 } } } }),
     ],
     ['no load balancer', () => but({ service: { type: 'ClusterIP' } })],
     ['old clients', () => but({ security: { signing: 'Desired', minDialect: '2.0.2', anonymousIpc: true } })],
@@ -302,7 +310,7 @@ describe('FileServerCluster', () => {
     [
       'an embedded Redis that is to be replicated',
       () => but({ state: { embedded: { durability: { mode: 'Replicated', replicas: 1 } } } }),
-      /durability\.mode Replicated needs a replicated store/,
+      /durability\.mode Replicated needs replicas to wait for.*embedded\.replicas 3/,
     ],
     [
       'embedded and external',
@@ -310,9 +318,9 @@ describe('FileServerCluster', () => {
       /write exactly one of them/,
     ],
     [
-      'three embedded Redis',
-      () => but({ state: { embedded: { replicas: 3 } } }),
-      /runs one embedded Redis; write 1, or use "external"/,
+      'more replicas to wait for than there are',
+      () => but({ state: { embedded: { replicas: 3, durability: { mode: 'Replicated', replicas: 3 } } } }),
+      /embedded\.durability\.replicas.*write 1 \(one may fail\), or 2/,
     ],
     [
       'durability Replicated without a number',
@@ -436,7 +444,7 @@ describe('FileServerCluster', () => {
       () => but({ state: { embedded: { storage: '0' } } }),
       /embedded\.storage.*write a size with its unit/,
     ],
-    ['two embedded Redis', () => but({ state: { embedded: { replicas: 2 } } }), /embedded\.replicas.*write 1/],
+    ['two embedded Redis', () => but({ state: { embedded: { replicas: 2 } } }), /embedded\.replicas: write 1, or 3/],
     ['an external store without an address', () => but({ state: { external: { addresses: [] } } }), /at least 1 item/],
     [
       'an external address twice',
@@ -639,6 +647,9 @@ describe('FileServerCluster', () => {
     );
     await expect(patch({ state: { embedded: { storage: '2Gi' } } })).rejects.toThrow(
       /embedded\.storage cannot be changed by this version/,
+    );
+    await expect(patch({ state: { embedded: { replicas: 3 } } })).rejects.toThrow(
+      /embedded\.replicas cannot be changed.*make a new cluster/,
     );
     await patch({ replicas: 5, shares: [{ name: 'other', volume: 'data' }] });
     await expect(patch({ service: { loadBalancerClass: 'example.com/other' } })).rejects.toThrow(

@@ -1,0 +1,194 @@
+import type { V1Affinity, V1Container, V1StatefulSet } from '@kubernetes/client-node';
+import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
+import { shortHash } from './cluster-config.ts';
+import { LABELS, labelsOf, metadataOf, nameOf, namesOf, PORTS, REDIS_PASSWORD_KEY, selectorOf } from './names.ts';
+import { RESTRICTED_CONTAINER, resources } from './pod-template.ts';
+import {
+  ACCEPTED_KEY,
+  memberList,
+  PRIMARY_NAME,
+  REDIS_FILE,
+  redisConfiguration,
+  SENTINEL_FILE,
+  sentinelConfiguration,
+  storeMembers,
+} from './redis.ts';
+
+const SETTINGS_FOLDER = '/etc/redis';
+const DATA_FOLDER = '/data';
+/** On the volume: Redis and Sentinel write into their files what must survive them. */
+const FILES_FOLDER = `${DATA_FOLDER}/conf`;
+/** How long a new member must have been ready before the next one is replaced: it has to copy what the primary has. */
+const SETTLE_SECONDS = 10;
+
+/**
+ * The Redis of the embedded store, each with a keeper that writes its files and passes on passwords, and, where they are three, with a
+ * Sentinel beside it.
+ * @param image the image of all parts, which holds redis-server too
+ */
+export function redisStatefulSet(cluster: FileServerCluster, image: string): V1StatefulSet {
+  const { template, state } = cluster.spec;
+  const name = nameOf(cluster);
+  const names = namesOf(name);
+  const members = storeMembers(cluster);
+  const several = members > 1;
+  return {
+    metadata: metadataOf(cluster, names.redis, 'redis'),
+    spec: {
+      replicas: members,
+      serviceName: several ? names.redisMembers : names.redis,
+      selector: { matchLabels: selectorOf(name, 'redis') },
+      persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Delete', whenScaled: 'Retain' },
+      // Two that come back must not wait for the third, whose node may be gone.
+      ...(several ? { podManagementPolicy: 'Parallel', minReadySeconds: SETTLE_SECONDS } : {}),
+      template: {
+        metadata: {
+          labels: labelsOf(name, 'redis'),
+          annotations: {
+            'kubectl.kubernetes.io/default-container': 'redis',
+            'holdfast.dev/restart-hash': shortHash([redisConfiguration(cluster), several && sentinelConfiguration()]),
+          },
+        },
+        spec: {
+          serviceAccountName: names.redisServiceAccount,
+          automountServiceAccountToken: false,
+          enableServiceLinks: false,
+          terminationGracePeriodSeconds: 30,
+          securityContext: {
+            runAsNonRoot: true,
+            runAsUser: 65532,
+            runAsGroup: 65532,
+            fsGroup: 65532,
+            fsGroupChangePolicy: 'OnRootMismatch',
+            seccompProfile: { type: 'RuntimeDefault' },
+          },
+          ...(template.imagePullSecrets ? { imagePullSecrets: template.imagePullSecrets } : {}),
+          ...(template.nodeSelector ? { nodeSelector: template.nodeSelector } : {}),
+          ...(template.tolerations ? { tolerations: template.tolerations } : {}),
+          ...(template.priorityClassName ? { priorityClassName: template.priorityClassName } : {}),
+          ...(several ? { affinity: apart(name), topologySpreadConstraints: zones(name) } : {}),
+          initContainers: [keeper(cluster, image)],
+          containers: [redis(cluster, image), ...(several ? [sentinel(cluster, image)] : [])],
+          volumes: [
+            {
+              name: 'settings',
+              secret: {
+                secretName: names.redis,
+                defaultMode: 0o440,
+                items: [REDIS_FILE, SENTINEL_FILE, REDIS_PASSWORD_KEY, ACCEPTED_KEY].map((key) => ({ key, path: key })),
+              },
+            },
+          ],
+        },
+      },
+      volumeClaimTemplates: [
+        {
+          apiVersion: 'v1',
+          kind: 'PersistentVolumeClaim',
+          metadata: { name: 'data', labels: { [LABELS.cluster]: name } },
+          spec: {
+            accessModes: ['ReadWriteOnce'],
+            resources: { requests: { storage: String(state.embedded?.storage ?? '1Gi') } },
+            ...(state.embedded?.storageClassName ? { storageClassName: state.embedded.storageClassName } : {}),
+          },
+        },
+      ],
+    },
+  };
+}
+
+/** A connection is enough: a Redis that is busy for seconds must not be killed for it. */
+function probes(port: number) {
+  const tcp = { tcpSocket: { port }, timeoutSeconds: 5, successThreshold: 1 };
+  return {
+    readinessProbe: { ...tcp, periodSeconds: 2, failureThreshold: 3 },
+    livenessProbe: { ...tcp, periodSeconds: 10, failureThreshold: 6 },
+  };
+}
+
+function container(cluster: FileServerCluster, image: string, name: string): V1Container {
+  const { template } = cluster.spec;
+  return {
+    name,
+    image: template.image ?? image,
+    imagePullPolicy: template.imagePullPolicy,
+    securityContext: RESTRICTED_CONTAINER,
+    volumeMounts: [{ name: 'data', mountPath: DATA_FOLDER }],
+  };
+}
+
+function redis(cluster: FileServerCluster, image: string): V1Container {
+  const base = container(cluster, image, 'redis');
+  return {
+    ...base,
+    command: ['redis-server', `${FILES_FOLDER}/${REDIS_FILE}`],
+    ports: [{ name: 'redis', containerPort: PORTS.redis, protocol: 'TCP' }],
+    ...probes(PORTS.redis),
+    resources: resources(cluster.spec.template.resources?.redis, { cpu: '100m', memory: '128Mi' }),
+    ...(storeMembers(cluster) > 1
+      ? {
+          lifecycle: { preStop: { exec: { command: ['holdfast', 'store', 'hand-over', ...about(cluster)] } } },
+          volumeMounts: [...(base.volumeMounts ?? []), SETTINGS],
+        }
+      : {}),
+  };
+}
+
+function sentinel(cluster: FileServerCluster, image: string): V1Container {
+  return {
+    ...container(cluster, image, 'sentinel'),
+    command: ['redis-server', `${FILES_FOLDER}/${SENTINEL_FILE}`, '--sentinel'],
+    ports: [{ name: 'sentinel', containerPort: PORTS.sentinel, protocol: 'TCP' }],
+    ...probes(PORTS.sentinel),
+    resources: resources(undefined, { cpu: '20m', memory: '32Mi' }),
+  };
+}
+
+/** A native sidecar: its files are there before Redis starts. */
+function keeper(cluster: FileServerCluster, image: string): V1Container {
+  const base = container(cluster, image, 'keeper');
+  return {
+    ...base,
+    restartPolicy: 'Always',
+    command: ['holdfast', 'store', 'keep'],
+    args: [...about(cluster), '--folder', FILES_FOLDER, '--health', `0.0.0.0:${PORTS.keeper}`],
+    startupProbe: {
+      httpGet: { path: '/readyz', port: PORTS.keeper, scheme: 'HTTP' },
+      timeoutSeconds: 3,
+      successThreshold: 1,
+      periodSeconds: 1,
+      failureThreshold: 120,
+    },
+    resources: resources(undefined, { cpu: '10m', memory: '64Mi' }),
+    volumeMounts: [...(base.volumeMounts ?? []), SETTINGS],
+  };
+}
+
+const SETTINGS = { name: 'settings', mountPath: SETTINGS_FOLDER, readOnly: true };
+
+/** Which member it is it knows by its host name, which a StatefulSet makes that of the pod. */
+function about(cluster: FileServerCluster): string[] {
+  return ['--name', PRIMARY_NAME, '--members', memberList(cluster), '--settings-dir', SETTINGS_FOLDER];
+}
+
+/** On different nodes, without exception: two on one node would be lost together, and with them the store. */
+function apart(name: string): V1Affinity {
+  return {
+    podAntiAffinity: {
+      requiredDuringSchedulingIgnoredDuringExecution: [
+        { topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: selectorOf(name, 'redis') } },
+      ],
+    },
+  };
+}
+
+function zones(name: string) {
+  return [
+    {
+      maxSkew: 1,
+      topologyKey: 'topology.kubernetes.io/zone',
+      whenUnsatisfiable: 'ScheduleAnyway',
+      labelSelector: { matchLabels: selectorOf(name, 'redis') },
+    },
+  ];
+}

@@ -1,0 +1,41 @@
+import type { Logger } from '../../common/logging.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
+import { asked, roleAt } from './local.ts';
+import type { Membership } from './members.ts';
+
+const LOOK_EVERY_MS = 100;
+
+/**
+ * Before a member ends: another one becomes the primary, so that nobody has to notice a loss first. Does nothing where this member is
+ * none, or no other can take over; then the loss is noticed as any other.
+ * @returns whether this member is no primary (any more)
+ */
+export async function handOver(
+  { name, members, own }: Membership,
+  passwords: readonly string[],
+  timeoutMs: number,
+  log: Logger,
+): Promise<boolean> {
+  const self = members[own];
+  if (!self || members.length === 1) return false;
+  const redis = { host: '127.0.0.1', port: self.port };
+  const isPrimary = async () => (await roleAt(redis, passwords)) === 'master';
+  if (!(await isPrimary())) return true;
+  const deadlineMs = monotonicMs() + timeoutMs;
+  const begun = await asked({ host: '127.0.0.1', port: self.sentinelPort }, passwords, (sentinel) =>
+    sentinel.call('SENTINEL', 'FAILOVER', name),
+  );
+  if (begun === undefined) {
+    log.warn('the Sentinel does not begin a failover; the others will, once this member is gone');
+    return false;
+  }
+  while (monotonicMs() < deadlineMs) {
+    if (!(await isPrimary())) {
+      log.info('another member is the primary now');
+      return true;
+    }
+    await delay(LOOK_EVERY_MS);
+  }
+  log.warn({ timeoutMs }, 'no other member became the primary in time');
+  return false;
+}

@@ -1,0 +1,152 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { HoldfastError, reasonOf } from '../../common/errors.ts';
+import type { Logger } from '../../common/logging.ts';
+import { delay } from '../../common/time.ts';
+import { asked, primaryAt, roleAt } from './local.ts';
+import { choosePrimary, type Primary, primaryOf, redisFile, type Settings, sentinelFile } from './member-files.ts';
+import { accessRules, type Membership } from './members.ts';
+
+/** How often the mounted Secret is looked at: it is swapped as a whole, which inotify does not always tell. */
+const LOOK_EVERY_MS = 2000;
+export const REDIS_FILE = 'redis.conf';
+export const SENTINEL_FILE = 'sentinel.conf';
+
+export interface KeeperOptions {
+  membership: Membership;
+  /** The mounted Secret: redis.conf, sentinel.conf, password, and accepted (one password a line) while it changes. */
+  settingsDir: string;
+  /** On the member's volume: what Redis and Sentinel read, and write for themselves. */
+  folder: string;
+  log: Logger;
+}
+
+/**
+ * Looks after one member of an embedded store: writes the files that Redis and Sentinel start with, and has both take new passwords
+ * while they run. Both write into their files what they learn (who the primary is, for whom a Sentinel voted); that is kept.
+ */
+export class Keeper {
+  readonly #options: KeeperOptions;
+  #isReady = false;
+  /** What both took last. */
+  #taken: Pick<Settings, 'password' | 'accepted'> = { password: '', accepted: [] };
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the files are there, so that Redis may start. */
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** Writes the files, unless Redis runs with them already (this process was started anew, and Redis was not). */
+  async prepare(): Promise<void> {
+    const { membership, folder, log } = this.#options;
+    const settings = this.#settings();
+    const self = this.#self();
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const runs = (await roleAt({ ...self, host: '127.0.0.1' }, settings.accepted)) !== undefined;
+    if (!runs || !existsSync(this.#file(REDIS_FILE))) {
+      const primary = membership.members.length > 1 ? await this.#primary(settings) : undefined;
+      if (primary) {
+        const before = this.#read(SENTINEL_FILE);
+        this.#write(SENTINEL_FILE, sentinelFile(membership, settings, folder, primary, before));
+      }
+      this.#write(REDIS_FILE, redisFile(membership, settings, primary));
+      log.info({ primary: primary && `${primary.host}:${primary.port}`, own: membership.own }, 'store member prepared');
+      this.#taken = settings;
+    }
+    this.#isReady = true;
+  }
+
+  /** Passes on new passwords until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#passOn().catch((error: unknown) =>
+        this.#options.log.warn({ reason: reasonOf(error) }, 'the new password cannot be passed on yet; trying again'),
+      );
+      await delay(LOOK_EVERY_MS, signal).catch(() => undefined);
+    }
+  }
+
+  async #passOn(): Promise<void> {
+    const { membership, log } = this.#options;
+    const settings = this.#settings();
+    const before = this.#taken;
+    if (settings.password === before.password && settings.accepted.join('\n') === before.accepted.join('\n')) return;
+    const known = [...settings.accepted, ...before.accepted];
+    const { port, sentinelPort } = this.#self();
+    const rules = accessRules(settings.accepted);
+    const inRedis = await asked({ host: '127.0.0.1', port }, known, async (redis) => {
+      // One command: nobody is shut out in between, and connections that stand need no password.
+      await redis.call('ACL', 'SETUSER', 'default', ...rules);
+      if (sentinelPort > 0) await redis.config('SET', 'masterauth', settings.password);
+      await redis.call('CONFIG', 'REWRITE');
+      return true;
+    });
+    if (!inRedis) throw new HoldfastError('STORE_MEMBER', `Redis at port ${port} does not answer`);
+    if (sentinelPort > 0) {
+      const inSentinel = await asked({ host: '127.0.0.1', port: sentinelPort }, known, async (sentinel) => {
+        await sentinel.call('ACL', 'SETUSER', 'default', ...rules);
+        await sentinel.call('SENTINEL', 'SET', membership.name, 'auth-pass', settings.password);
+        await sentinel.call('SENTINEL', 'CONFIG', 'SET', 'sentinel-pass', settings.password);
+        await sentinel.call('SENTINEL', 'FLUSHCONFIG');
+        return true;
+      });
+      if (!inSentinel) throw new HoldfastError('STORE_MEMBER', `Sentinel at port ${sentinelPort} does not answer`);
+    }
+    this.#taken = settings;
+    log.info({ accepted: settings.accepted.length }, 'the store takes its new password');
+  }
+
+  async #primary(settings: Settings): Promise<Primary> {
+    const { membership } = this.#options;
+    const { members, own, name } = membership;
+    const others = members.filter((_member, i) => i !== own);
+    const told = await Promise.all(
+      others.map(({ host, sentinelPort }) => primaryAt({ host, port: sentinelPort }, name, settings.accepted)),
+    );
+    const first = members[0] ?? this.#self();
+    return choosePrimary(
+      told.flatMap((primary) => primary ?? []),
+      primaryOf(this.#read(SENTINEL_FILE)),
+      first,
+    );
+  }
+
+  #settings(): Settings {
+    const { settingsDir } = this.#options;
+    const read = (name: string) => readFileSync(join(settingsDir, name), 'utf8');
+    const password = read('password').trimEnd();
+    const accepted = existsSync(join(settingsDir, 'accepted')) ? read('accepted').split('\n') : [];
+    return {
+      redis: read(REDIS_FILE),
+      sentinel: existsSync(join(settingsDir, SENTINEL_FILE)) ? read(SENTINEL_FILE) : '',
+      password,
+      accepted: [...new Set([password, ...accepted.filter((line) => line !== '')])],
+    };
+  }
+
+  #self() {
+    const { members, own } = this.#options.membership;
+    const self = members[own];
+    if (!self) throw new HoldfastError('STORE_MEMBER', `there is no member ${own} among ${members.length}`);
+    return self;
+  }
+
+  #file(name: string): string {
+    return join(this.#options.folder, name);
+  }
+
+  #read(name: string): string {
+    return existsSync(this.#file(name)) ? readFileSync(this.#file(name), 'utf8') : '';
+  }
+
+  /** Whole or not at all: the volume may be full, and this process may die at any time. */
+  #write(name: string, text: string): void {
+    const next = this.#file(`${name}.next`);
+    writeFileSync(next, text, { mode: 0o600, flush: true });
+    renameSync(next, this.#file(name));
+  }
+}

@@ -1,0 +1,55 @@
+import { Redis } from 'ioredis';
+import type { Primary } from './member-files.ts';
+import type { Address } from './members.ts';
+
+const TIMEOUT_MS = 1000;
+
+/**
+ * Asks a Redis or a Sentinel, with the first of these passwords that it takes; undefined when it does not answer.
+ * @param ask what is asked; its failure counts as no answer
+ */
+export async function asked<T>(
+  { host, port }: Address,
+  passwords: readonly string[],
+  ask: (redis: Redis) => Promise<T>,
+): Promise<T | undefined> {
+  for (const password of passwords) {
+    const redis = new Redis({
+      host,
+      port,
+      password,
+      lazyConnect: true,
+      retryStrategy: null,
+      maxRetriesPerRequest: 0,
+      enableReadyCheck: false, // one that is loading its data answers too
+      enableOfflineQueue: false,
+      connectTimeout: TIMEOUT_MS,
+      commandTimeout: TIMEOUT_MS,
+      autoResendUnfulfilledCommands: false,
+    });
+    redis.on('error', () => undefined); // shows as a failed call
+    try {
+      await redis.connect();
+      return await ask(redis);
+    } catch {
+      // the next password, or nobody
+    } finally {
+      redis.disconnect();
+    }
+  }
+  return undefined;
+}
+
+/** Which primary a Sentinel follows. */
+export function primaryAt(sentinel: Address, name: string, passwords: readonly string[]): Promise<Primary | undefined> {
+  return asked(sentinel, passwords, async (redis) => {
+    const flat = (await redis.call('SENTINEL', 'MASTER', name)) as string[];
+    const field = (key: string) => flat[flat.indexOf(key) + 1] ?? '';
+    return { host: field('ip'), port: Number(field('port')), configEpoch: Number(field('config-epoch')) };
+  });
+}
+
+/** What a Redis says of its part: master or slave. */
+export function roleAt(redis: Address, passwords: readonly string[]): Promise<string | undefined> {
+  return asked(redis, passwords, async (connection) => String(((await connection.call('ROLE')) as unknown[])[0]));
+}

@@ -1,0 +1,87 @@
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { Registry } from 'prom-client';
+import { reasonOf } from '../../common/errors.ts';
+import { createLogger } from '../../common/logging.ts';
+import { serveMetrics } from '../../common/metrics.ts';
+import { handOver } from './hand-over.ts';
+import { Keeper } from './keeper.ts';
+import { type Membership, ordinalOf, parseMembers } from './members.ts';
+
+interface Flags {
+  name: string;
+  members: string;
+  pod: string;
+  settingsDir: string;
+  folder: string;
+  health: string;
+}
+
+/** What a failover that was asked for takes at most; the pod's grace period is longer. */
+const HAND_OVER_MS = 15_000;
+
+const program = new Command('holdfast store').description(
+  'Looks after one member of an embedded store: a Redis, and the Sentinel beside it.',
+);
+
+const common = (command: Command): Command =>
+  command
+    .requiredOption('--members <list>', 'HOST:PORT/SENTINELPORT of every member, or HOST:PORT of a single one')
+    .option('--pod <name>', 'name of this pod; its number at the end says which member this is', hostname())
+    .option('--name <name>', 'what the Sentinels call the primary', 'holdfast')
+    .requiredOption('--settings-dir <folder>', 'the mounted Secret: redis.conf, sentinel.conf, password, accepted');
+
+common(program.command('keep'))
+  .description('Writes the files that Redis and Sentinel start with, and passes on new passwords.')
+  .requiredOption('--folder <folder>', 'where these files lie, on the volume of this member')
+  .option('--health <host:port>', 'serve /livez and /readyz there', '0.0.0.0:9448')
+  .action(keep);
+
+common(program.command('hand-over'))
+  .description('Has another member become the primary, if this one is; before it ends.')
+  .action(handOverNow);
+
+await program.parseAsync();
+
+function membershipOf({ name, members, pod }: Flags): Membership {
+  const parsed = parseMembers(members);
+  return { name, members: parsed, own: ordinalOf(pod, parsed.length) };
+}
+
+async function keep(flags: Flags): Promise<void> {
+  const log = createLogger('store-keeper', { pod: flags.pod });
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort(new Error(signal)));
+  try {
+    const keeper = new Keeper({
+      membership: membershipOf(flags),
+      settingsDir: flags.settingsDir,
+      folder: flags.folder,
+      log,
+    });
+    const server = await serveMetrics(flags.health, new Registry(), {
+      live: () => true,
+      ready: () => keeper.isReady || 'the files of Redis are not written yet',
+    });
+    await keeper.prepare();
+    await keeper.run(stop.signal);
+    await server.close();
+    process.exit(0);
+  } catch (error) {
+    log.fatal({ reason: reasonOf(error) }, 'cannot look after the store');
+    process.exit(1);
+  }
+}
+
+async function handOverNow(flags: Flags): Promise<void> {
+  const log = createLogger('store-keeper', { pod: flags.pod });
+  try {
+    const password = readFileSync(join(flags.settingsDir, 'password'), 'utf8').trimEnd();
+    await handOver(membershipOf(flags), [password], HAND_OVER_MS, log);
+  } catch (error) {
+    log.warn({ reason: reasonOf(error) }, 'cannot hand the primary over');
+  }
+  process.exit(0); // what could not be handed over must not keep the pod
+}

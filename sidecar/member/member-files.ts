@@ -1,0 +1,103 @@
+import { type Address, accessRules, type Membership, quorumOf } from './members.ts';
+
+/** What the operator wrote, and who may come in. */
+export interface Settings {
+  /** Lines of redis.conf that are the same for all members. */
+  redis: string;
+  /** Lines of sentinel.conf that are; those about the primary have its name. */
+  sentinel: string;
+  /** What this member shows to others. */
+  password: string;
+  /** What others may show to it; the password among them. */
+  accepted: string[];
+}
+
+/** Who the primary is, as far as is known when a member starts. */
+export interface Primary extends Address {
+  /** Sentinel's count of failovers; 0: none yet, or not known. */
+  configEpoch: number;
+}
+
+/** Redis' own file of this member. @param primary undefined where the store is a single Redis */
+export function redisFile({ members, own }: Membership, settings: Settings, primary: Address | undefined): string {
+  const self = members[own];
+  if (!self) throw new RangeError(`there is no member ${own}`);
+  const isPrimary = primary === undefined || (primary.host === self.host && primary.port === self.port);
+  return file([
+    settings.redis.trimEnd(),
+    `port ${self.port}`,
+    `user default on ${accessRules(settings.accepted).slice(1).join(' ')} ~* &* +@all`,
+    ...(primary === undefined
+      ? []
+      : [
+          `masterauth ${settings.password}`,
+          // Pods get another address each time they start; names stay.
+          `replica-announce-ip ${self.host}`,
+          `replica-announce-port ${self.port}`,
+        ]),
+    ...(isPrimary ? [] : [`replicaof ${primary.host} ${primary.port}`]),
+  ]);
+}
+
+/** What Sentinel writes into its file for itself, and must find there again: who it is, and for whom it voted. */
+const OWN_NOTES = /^sentinel (myid|current-epoch|leader-epoch|known-sentinel|known-replica|config-epoch) /;
+/** Those of them that are about one primary, and are found out again. */
+const NOTES_OF_PRIMARY = /^sentinel (known-sentinel|known-replica|config-epoch) /;
+
+/**
+ * Sentinel's file of this member.
+ * @param folder where Sentinel may write
+ * @param before the file as Sentinel left it; empty at the first start
+ */
+export function sentinelFile(
+  { name, members, own }: Membership,
+  settings: Settings,
+  folder: string,
+  primary: Primary,
+  before: string,
+): string {
+  const self = members[own];
+  if (!self) throw new RangeError(`there is no member ${own}`);
+  const known = primaryOf(before);
+  const isKnown = known !== undefined && known.host === primary.host && known.port === primary.port;
+  const notes = before.split('\n').filter((line) => OWN_NOTES.test(line) && (isKnown || !NOTES_OF_PRIMARY.test(line)));
+  const about = (what: string, value: string) => `sentinel ${what} ${name} ${value}`;
+  return file([
+    `port ${self.sentinelPort}`,
+    `dir ${folder}`,
+    `user default on ${accessRules(settings.accepted).slice(1).join(' ')} ~* &* +@all`,
+    ...notes.filter((line) => line.startsWith('sentinel myid ')),
+    'sentinel resolve-hostnames yes',
+    'sentinel announce-hostnames yes',
+    `sentinel announce-ip ${self.host}`,
+    `sentinel announce-port ${self.sentinelPort}`,
+    `sentinel sentinel-pass ${settings.password}`,
+    about('monitor', `${primary.host} ${primary.port} ${quorumOf(members.length)}`),
+    about('auth-pass', settings.password),
+    settings.sentinel.trimEnd(),
+    ...(isKnown || primary.configEpoch === 0 ? [] : [about('config-epoch', String(primary.configEpoch))]),
+    ...notes.filter((line) => !line.startsWith('sentinel myid ')),
+  ]);
+}
+
+/** The primary that a Sentinel's file names. */
+export function primaryOf(sentinelFile: string): Primary | undefined {
+  const match = /^sentinel monitor \S+ (\S+) (\d+) \d+$/m.exec(sentinelFile);
+  if (!match) return undefined;
+  const epoch = /^sentinel config-epoch \S+ (\d+)$/m.exec(sentinelFile);
+  return { host: match[1] ?? '', port: Number(match[2]), configEpoch: Number(epoch?.[1] ?? 0) };
+}
+
+/**
+ * Who the primary is, when a member starts: what the other Sentinels say counts more than what this one remembers, and the newest
+ * of what they say more than the rest. With nobody to ask and nothing remembered it is the first member of a new store.
+ */
+export function choosePrimary(told: readonly Primary[], remembered: Primary | undefined, first: Address): Primary {
+  const best = told.reduce<Primary | undefined>((a, b) => (a && a.configEpoch >= b.configEpoch ? a : b), undefined);
+  if (remembered && (!best || remembered.configEpoch > best.configEpoch)) return remembered;
+  return best ?? { host: first.host, port: first.port, configEpoch: 0 };
+}
+
+function file(lines: string[]): string {
+  return `${lines.filter((line) => line !== '').join('\n')}\n`;
+}

@@ -1,0 +1,306 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { readSecret } from '../../operator/resources/certificates.ts';
+import { embeddedDurability, PRIMARY_NAME, redisSecret } from '../../operator/resources/redis.ts';
+import type { StorePassword } from '../../operator/resources/store-password.ts';
+import { cluster as fixture } from '../../operator/testing/fixtures.ts';
+import { Outcome } from '../../proto/generated/handles.ts';
+import { asked, primaryAt, roleAt } from '../../sidecar/member/local.ts';
+import { TestCluster } from '../../sidecar/testing/cluster.ts';
+import { freePort, until } from '../../sidecar/testing/redis.ts';
+
+const MAIN = new URL('../../sidecar/member/main.ts', import.meta.url).pathname;
+const HOST = '127.0.0.1';
+/** Longer than users have it: here other tests keep the machine busy, and a failover takes as long as it takes. */
+const LEASE_MS = 20_000;
+/** Detection (1.5 s), election, and what a busy machine adds. */
+const FAILOVER_MS = 30_000;
+const embedded = fixture({ state: { embedded: { replicas: 3, storage: '1Gi' } } });
+
+/** One pod of the embedded store as the operator makes it: keeper, Redis and Sentinel, with the files and commands that it says. */
+class Member {
+  readonly folder: string;
+  readonly port: number;
+  readonly sentinelPort: number;
+  readonly #ordinal: number;
+  readonly #settings: string;
+  #processes: ChildProcess[] = [];
+
+  constructor(root: string, ordinal: number, port: number, sentinelPort: number) {
+    this.#ordinal = ordinal;
+    this.port = port;
+    this.sentinelPort = sentinelPort;
+    this.folder = join(root, `data-${ordinal}`);
+    this.#settings = join(root, `settings-${ordinal}`);
+    mkdirSync(this.folder);
+    mkdirSync(this.#settings);
+  }
+
+  /** The Secret, as kubelet puts it into the pod. */
+  mount(store: StorePassword): void {
+    const secret = redisSecret(embedded, store);
+    for (const key of ['redis.conf', 'sentinel.conf', 'password', 'accepted']) {
+      // The pod's own /data.
+      const text = (readSecret(secret, key) ?? '').replace('dir /data', `dir ${this.folder}`);
+      writeFileSync(join(this.#settings, key), text.replace('bind * -::*', `bind ${HOST}`));
+    }
+  }
+
+  get #about(): string[] {
+    const list = members.map(({ port, sentinelPort }) => `${HOST}:${port}/${sentinelPort}`).join();
+    return ['--name', PRIMARY_NAME, '--members', list, '--pod', `media-redis-${this.#ordinal}`];
+  }
+
+  /** The pod starts: the keeper first, the others when its files are there. */
+  async up(withSentinel = true): Promise<void> {
+    const health = `${HOST}:${await freePort()}`;
+    const files = join(this.folder, 'conf');
+    const keep = [MAIN, 'keep', ...this.#about, '--settings-dir', this.#settings, '--folder', files];
+    this.#start(process.execPath, [...keep, '--health', health]);
+    await until(async () => {
+      const answer = await fetch(`http://${health}/readyz`).catch(() => undefined);
+      return answer?.ok === true;
+    }, 30_000);
+    this.#start('redis-server', [join(files, 'redis.conf')]);
+    if (withSentinel) this.watch();
+  }
+
+  /** Its Sentinel starts. */
+  watch(): void {
+    this.#start('redis-server', [join(this.folder, 'conf/sentinel.conf'), '--sentinel']);
+  }
+
+  #start(command: string, args: string[]): void {
+    this.#processes.push(spawn(command, args, { stdio: process.env.SHOW_LOGS ? 'inherit' : 'ignore' }));
+  }
+
+  /** The pod's node is lost. */
+  async kill(): Promise<void> {
+    const ended = this.#processes.map((child) => new Promise((resolve) => child.once('exit', resolve)));
+    for (const child of this.#processes) child.kill('SIGKILL');
+    await Promise.all(ended);
+    this.#processes = [];
+  }
+
+  /** What the preStop hook does. */
+  async handOver(): Promise<void> {
+    const child = spawn(process.execPath, [MAIN, 'hand-over', ...this.#about, '--settings-dir', this.#settings], {
+      stdio: 'ignore',
+    });
+    await new Promise((resolve) => child.once('exit', resolve));
+  }
+
+  role(): Promise<string | undefined> {
+    return roleAt({ host: HOST, port: this.port }, passwords);
+  }
+
+  wipe(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+    mkdirSync(this.folder);
+  }
+}
+
+const root = mkdtempSync(join(tmpdir(), 'holdfast-members-'));
+const members: Member[] = [];
+const passwords = ['first', 'second'];
+let shown = 'first';
+let files: TestCluster;
+
+/** Whom a Sentinel that lives names. */
+async function primary(): Promise<Member> {
+  for (const { sentinelPort } of members) {
+    const found = await primaryAt({ host: HOST, port: sentinelPort }, PRIMARY_NAME, passwords);
+    const member = members.find(({ port }) => port === found?.port);
+    if (member) return member;
+  }
+  throw new Error('no Sentinel names a primary');
+}
+
+/** Replicas that have all that this member has. */
+async function online(member: Member | undefined): Promise<number> {
+  const info = await asked({ host: HOST, port: member?.port ?? 0 }, passwords, (redis) => redis.info('replication'));
+  return (info?.match(/state=online/g) ?? []).length;
+}
+
+/** One primary, two replicas that have all it has, and Sentinels that know of all. */
+async function settled(): Promise<void> {
+  await until(async () => {
+    const now = await primary().catch(() => undefined);
+    const known = await Promise.all(
+      members.map(({ sentinelPort }) =>
+        asked({ host: HOST, port: sentinelPort }, passwords, async (sentinel) => {
+          const flat = (await sentinel.call('SENTINEL', 'MASTER', PRIMARY_NAME)) as string[];
+          const field = (key: string) => flat[flat.indexOf(key) + 1];
+          return [field('num-slaves'), field('num-other-sentinels'), field('port')].join();
+        }),
+      ),
+    );
+    return (await online(now)) === 2 && known.every((each) => each === `2,2,${now?.port}`);
+  }, 60_000);
+}
+
+beforeAll(async () => {
+  for (let i = 0; i < 3; i++) members.push(new Member(root, i, await freePort(), await freePort()));
+  for (const member of members) member.mount({ password: 'first', accepted: ['first'] });
+  // Sentinels look for new replicas every 10 s: these find all at once.
+  await Promise.all(members.map((member) => member.up(false)));
+  await until(async () => (await online(members[0])) === 2, 30_000);
+  for (const member of members) member.watch();
+  await settled();
+  files = await TestCluster.start(2, LEASE_MS, {
+    config: {
+      mode: 'Sentinel',
+      addresses: members.map(({ sentinelPort }) => `${HOST}:${sentinelPort}`),
+      masterName: PRIMARY_NAME,
+      durability: embeddedDurability(embedded) as { mode: 'Replicated'; replicas: number },
+    },
+    password: () => shown,
+  });
+  await files.pod(0).server.session(1n);
+  await files.pod(1).server.session(2n);
+}, 120_000);
+
+afterAll(async () => {
+  await files?.stop();
+  await Promise.all(members.map((member) => member.kill()));
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** Opened before something happens; held, and in the way of others, afterwards. */
+async function heldThrough(name: string, what: () => Promise<void>): Promise<void> {
+  const [one, two] = [files.pod(0).server, files.pod(1).server];
+  const { record, outcome } = await one.open(name, { shareAccess: 1 });
+  expect(outcome).toBe(Outcome.GRANTED);
+  expect((await one.lock(record, 0, 10)).outcome).toBe(Outcome.GRANTED);
+  await what();
+  let second = await two.open(name);
+  await until(async () => {
+    if (second.outcome !== Outcome.STORE_UNAVAILABLE) return true; // nothing is granted until a replica has the new primary's data
+    second = await two.open(name);
+    return false;
+  }, LEASE_MS);
+  expect(second.outcome).toBe(Outcome.SHARING_VIOLATION);
+  expect((await one.lock(record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+  expect([one.fenced, two.fenced]).toEqual([false, false]);
+  expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+  expect((await two.open(name)).outcome).toBe(Outcome.GRANTED);
+}
+
+/** Half a minute more: `make test-store`. */
+const long = process.env.STORE_MEMBERS ? test : test.skip;
+
+describe('an embedded store of three', () => {
+  test('starts with the first as primary, and no password in the arguments of anybody', async () => {
+    expect(await members[0]?.role()).toBe('master');
+    expect(await Promise.all(members.slice(1).map((member) => member.role()))).toEqual(['slave', 'slave']);
+    expect(
+      await asked({ host: HOST, port: members[0]?.port ?? 0 }, ['wrong'], (redis) => redis.ping()),
+    ).toBeUndefined();
+  });
+
+  test('loses the node of its primary: another takes over before a lease ends, nothing is lost, and the old one comes back as a replica', async () => {
+    const lost = await primary();
+    await heldThrough('node', async () => {
+      await lost.kill();
+      await until(async () => (await primary()) !== lost, FAILOVER_MS);
+    });
+    const next = await primary();
+    await lost.up();
+    await settled();
+    expect([await lost.role(), await next.role()]).toEqual(['slave', 'master']);
+  }, 120_000);
+
+  long(
+    'a member whose volume is lost comes back empty as a replica, though it is the first',
+    async () => {
+      const first = members[0] as Member;
+      await heldThrough('volume', async () => {
+        await first.kill();
+        first.wipe();
+        // It never was primary for a moment: an empty one that somebody believes would be a loss of all.
+        let wasPrimary = false;
+        await first.up();
+        await until(async () => {
+          const role = await first.role();
+          wasPrimary ||= role === 'master';
+          return role === 'slave';
+        }, 30_000);
+        expect(wasPrimary).toBe(false);
+        await settled();
+      });
+    },
+    120_000,
+  );
+
+  long(
+    'the primary hands over before it ends',
+    async () => {
+      const before = await primary();
+      await heldThrough('handover', () => before.handOver());
+      expect(await before.role()).toBe('slave');
+      await settled();
+      expect(await primary()).not.toBe(before);
+    },
+    120_000,
+  );
+
+  long(
+    'all of them at once: they go on as they were',
+    async () => {
+      const before = await primary();
+      await heldThrough('all', async () => {
+        await Promise.all(members.map((member) => member.kill()));
+        await Promise.all(members.map((member) => member.up()));
+        await settled();
+        await until(async () => {
+          const probe = await files.pod(1).server.open('probe');
+          return probe.outcome === Outcome.GRANTED;
+        }, 30_000);
+      });
+      expect(await primary()).toBe(before);
+    },
+    120_000,
+  );
+
+  test('another password, step by step, while handles are held; the old one is worth nothing afterwards', async () => {
+    const takes = async (password: string) => {
+      const ports = members.flatMap(({ port, sentinelPort }) => [port, sentinelPort]);
+      const answers = await Promise.all(
+        ports.map((port) => asked({ host: HOST, port }, [password], (redis) => redis.call('PING'))),
+      );
+      return answers.filter((answer) => answer === 'PONG').length;
+    };
+    await heldThrough('password', async () => {
+      for (const member of members) member.mount({ password: 'first', accepted: ['first', 'second'], next: 'second' });
+      await until(async () => (await takes('second')) === 6, 30_000);
+      expect(await takes('first')).toBe(6);
+      shown = 'second';
+      for (const member of members) member.mount({ password: 'second', accepted: ['second', 'first'] });
+      const masterauth = () =>
+        Promise.all(members.map(({ folder }) => readFileSync(join(folder, 'conf/redis.conf'), 'utf8')));
+      await until(async () => (await masterauth()).every((text) => /^masterauth "?second"?$/m.test(text)), 30_000);
+      for (const member of members) member.mount({ password: 'second', accepted: ['second'] });
+      await until(async () => (await takes('first')) === 0, 30_000);
+    });
+    expect(await takes('second')).toBe(6);
+    if (process.env.STORE_MEMBERS) {
+      // and then: a failover and a new replica work with it
+      const lost = await primary();
+      await heldThrough('password-failover', async () => {
+        await lost.kill();
+        await until(async () => (await primary()) !== lost, FAILOVER_MS);
+      });
+      await lost.up();
+      await settled();
+    }
+    for (const { folder } of members) {
+      for (const name of ['redis.conf', 'sentinel.conf']) {
+        expect(readFileSync(join(folder, 'conf', name), 'utf8')).not.toContain('first');
+      }
+    }
+    expect(existsSync(join(root, 'data-0', 'conf', 'redis.conf.next'))).toBe(false);
+  }, 180_000);
+});
