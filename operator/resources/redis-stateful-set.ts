@@ -22,8 +22,8 @@ const FILES_FOLDER = `${DATA_FOLDER}/conf`;
 const SETTLE_SECONDS = 10;
 
 /**
- * The Redis of the embedded store, each with a keeper that writes its files and passes on passwords, and, where they are three, with a
- * Sentinel beside it.
+ * The Redis of the embedded store, each with a keeper that passes on passwords; where they are three, the keeper also writes their files,
+ * and a Sentinel is beside each.
  * @param image the image of all parts, which holds redis-server too
  */
 export function redisStatefulSet(cluster: FileServerCluster, image: string): V1StatefulSet {
@@ -67,8 +67,12 @@ export function redisStatefulSet(cluster: FileServerCluster, image: string): V1S
           ...(template.tolerations ? { tolerations: template.tolerations } : {}),
           ...(template.priorityClassName ? { priorityClassName: template.priorityClassName } : {}),
           ...(several ? { affinity: apart(name), topologySpreadConstraints: zones(name) } : {}),
-          initContainers: [keeper(cluster, image)],
-          containers: [redis(cluster, image), ...(several ? [sentinel(cluster, image)] : [])],
+          ...(several
+            ? {
+                initContainers: [firstKeeper(cluster, image)],
+                containers: [redis(cluster, image), sentinel(cluster, image)],
+              }
+            : { containers: [redis(cluster, image), keeper(cluster, image)] }),
           volumes: [
             {
               name: 'settings',
@@ -119,16 +123,17 @@ function container(cluster: FileServerCluster, image: string, name: string): V1C
 
 function redis(cluster: FileServerCluster, image: string): V1Container {
   const base = container(cluster, image, 'redis');
+  const several = storeMembers(cluster) > 1;
   return {
     ...base,
-    command: ['redis-server', `${FILES_FOLDER}/${REDIS_FILE}`],
+    command: ['redis-server', `${several ? FILES_FOLDER : SETTINGS_FOLDER}/${REDIS_FILE}`],
     ports: [{ name: 'redis', containerPort: PORTS.redis, protocol: 'TCP' }],
     ...probes(PORTS.redis),
     resources: resources(cluster.spec.template.resources?.redis, { cpu: '100m', memory: '128Mi' }),
-    ...(storeMembers(cluster) > 1
+    volumeMounts: [...(base.volumeMounts ?? []), SETTINGS],
+    ...(several
       ? {
           lifecycle: { preStop: { exec: { command: ['holdfast', 'store', 'hand-over', ...about(cluster)] } } },
-          volumeMounts: [...(base.volumeMounts ?? []), SETTINGS],
         }
       : {}),
   };
@@ -144,14 +149,25 @@ function sentinel(cluster: FileServerCluster, image: string): V1Container {
   };
 }
 
-/** A native sidecar: its files are there before Redis starts. */
+/** Passes on new passwords. A single Redis does not wait for it. */
 function keeper(cluster: FileServerCluster, image: string): V1Container {
-  const base = container(cluster, image, 'keeper');
+  return {
+    ...container(cluster, image, 'keeper'),
+    command: ['holdfast', 'store', 'keep'],
+    args: [...about(cluster), '--health', `0.0.0.0:${PORTS.keeper}`],
+    resources: resources(undefined, { cpu: '10m', memory: '64Mi' }),
+    volumeMounts: [SETTINGS],
+  };
+}
+
+/** A native sidecar: its files are there before Redis starts. */
+function firstKeeper(cluster: FileServerCluster, image: string): V1Container {
+  const base = keeper(cluster, image);
   return {
     ...base,
     restartPolicy: 'Always',
-    command: ['holdfast', 'store', 'keep'],
-    args: [...about(cluster), '--folder', FILES_FOLDER, '--health', `0.0.0.0:${PORTS.keeper}`],
+    args: [...(base.args ?? []), '--folder', FILES_FOLDER],
+    volumeMounts: [{ name: 'data', mountPath: DATA_FOLDER }, SETTINGS],
     startupProbe: {
       httpGet: { path: '/readyz', port: PORTS.keeper, scheme: 'HTTP' },
       timeoutSeconds: 3,
@@ -159,8 +175,6 @@ function keeper(cluster: FileServerCluster, image: string): V1Container {
       periodSeconds: 1,
       failureThreshold: 120,
     },
-    resources: resources(undefined, { cpu: '10m', memory: '64Mi' }),
-    volumeMounts: [...(base.volumeMounts ?? []), SETTINGS],
   };
 }
 

@@ -1,4 +1,5 @@
 import type { V1PodDisruptionBudget, V1Secret, V1Service } from '@kubernetes/client-node';
+import { defaultUser } from '../../common/store-access.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { timeMs } from '../runtime/objects.ts';
 import { readSecret } from './certificates.ts';
@@ -47,10 +48,7 @@ export function memberList(cluster: FileServerCluster): string {
 /** A file's record has few fields, of up to some hundred bytes each: in one piece they need a quarter less memory. */
 const COMPACT_RECORDS = ['hash-max-listpack-entries 16', 'hash-max-listpack-value 1024'];
 
-/**
- * What stands in Redis' configuration file, the same for all members: every change stored before it is answered, and nothing ever
- * thrown away. Port, passwords and whose replica it is are added in the pod (`holdfast store keep`).
- */
+/** What stands in Redis' configuration file: every change stored before it is answered, and nothing ever thrown away. */
 export function redisConfiguration(cluster: FileServerCluster): string {
   const { mode } = embeddedDurability(cluster);
   return `${[
@@ -106,10 +104,16 @@ export function redisSecret(cluster: FileServerCluster, store: StorePassword): V
       [REDIS_PASSWORD_KEY]: base64(store.password),
       [ACCEPTED_KEY]: base64(store.accepted.join('\n')),
       ...(store.next === undefined ? {} : { [NEXT_KEY]: base64(store.next) }),
-      [REDIS_FILE]: base64(redisConfiguration(cluster)),
+      [REDIS_FILE]: base64(redisFile(cluster, store)),
       [SENTINEL_FILE]: base64(sentinelConfiguration()),
     },
   };
+}
+
+/** A single Redis reads it as it is; of three each gets its name, and whose replica it is, in its pod (`holdfast store keep`). */
+function redisFile(cluster: FileServerCluster, { accepted }: StorePassword): string {
+  const common = redisConfiguration(cluster);
+  return storeMembers(cluster) > 1 ? common : `${common}port ${PORTS.redis}\n${defaultUser(accepted)}\n`;
 }
 
 /** What such a Secret says; undefined when it holds no password. */

@@ -270,7 +270,8 @@ describe('three Redis', () => {
 
   test('one has neither Sentinel nor budget nor neighbours', () => {
     const single = redisStatefulSet(cluster(), IMAGE).spec;
-    expect(single?.template.spec?.containers.map(({ name }) => name)).toEqual(['redis']);
+    expect(single?.template.spec?.containers.map(({ name }) => name)).toEqual(['redis', 'keeper']);
+    expect(single?.template.spec?.containers[0]?.command).toEqual(['redis-server', '/etc/redis/redis.conf']);
     expect(single?.template.spec?.affinity).toBeUndefined();
     expect(single).toMatchObject({ replicas: 1, serviceName: 'media-redis' });
   });

@@ -2,10 +2,11 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { join } from 'node:path';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
+import { passwordRules } from '../../common/store-access.ts';
 import { delay } from '../../common/time.ts';
 import { asked, primaryAt, roleAt } from './local.ts';
 import { choosePrimary, type Primary, primaryOf, redisFile, type Settings, sentinelFile } from './member-files.ts';
-import { accessRules, type Membership } from './members.ts';
+import type { Membership } from './members.ts';
 
 /** How often the mounted Secret is looked at: it is swapped as a whole, which inotify does not always tell. */
 const LOOK_EVERY_MS = 2000;
@@ -16,8 +17,11 @@ export interface KeeperOptions {
   membership: Membership;
   /** The mounted Secret: redis.conf, sentinel.conf, password, and accepted (one password a line) while it changes. */
   settingsDir: string;
-  /** On the member's volume: what Redis and Sentinel read, and write for themselves. */
-  folder: string;
+  /**
+   * On the member's volume: what Redis and Sentinel read, and write for themselves. Without it Redis reads the Secret itself, as a
+   * single one does, which needs nobody before it starts.
+   */
+  folder: string | undefined;
   log: Logger;
 }
 
@@ -43,18 +47,18 @@ export class Keeper {
   /** Writes the files, unless Redis runs with them already (this process was started anew, and Redis was not). */
   async prepare(): Promise<void> {
     const { membership, folder, log } = this.#options;
+    this.#isReady = folder === undefined;
+    if (folder === undefined) return;
     const settings = this.#settings();
     const self = this.#self();
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const runs = (await roleAt({ ...self, host: '127.0.0.1' }, settings.accepted)) !== undefined;
     if (!runs || !existsSync(this.#file(REDIS_FILE))) {
-      const primary = membership.members.length > 1 ? await this.#primary(settings) : undefined;
-      if (primary) {
-        const before = this.#read(SENTINEL_FILE);
-        this.#write(SENTINEL_FILE, sentinelFile(membership, settings, folder, primary, before));
-      }
+      const primary = await this.#primary(settings);
+      const before = this.#read(SENTINEL_FILE);
+      this.#write(SENTINEL_FILE, sentinelFile(membership, settings, folder, primary, before));
       this.#write(REDIS_FILE, redisFile(membership, settings, primary));
-      log.info({ primary: primary && `${primary.host}:${primary.port}`, own: membership.own }, 'store member prepared');
+      log.info({ primary: `${primary.host}:${primary.port}`, own: membership.own }, 'store member prepared');
       this.#taken = settings;
     }
     this.#isReady = true;
@@ -71,18 +75,18 @@ export class Keeper {
   }
 
   async #passOn(): Promise<void> {
-    const { membership, log } = this.#options;
+    const { membership, folder, log } = this.#options;
     const settings = this.#settings();
     const before = this.#taken;
     if (settings.password === before.password && settings.accepted.join('\n') === before.accepted.join('\n')) return;
     const known = [...settings.accepted, ...before.accepted];
     const { port, sentinelPort } = this.#self();
-    const rules = accessRules(settings.accepted);
+    const rules = ['resetpass', ...passwordRules(settings.accepted)];
     const inRedis = await asked({ host: '127.0.0.1', port }, known, async (redis) => {
       // One command: nobody is shut out in between, and connections that stand need no password.
       await redis.call('ACL', 'SETUSER', 'default', ...rules);
       if (sentinelPort > 0) await redis.config('SET', 'masterauth', settings.password);
-      await redis.call('CONFIG', 'REWRITE');
+      if (folder !== undefined) await redis.call('CONFIG', 'REWRITE');
       return true;
     });
     if (!inRedis) throw new HoldfastError('STORE_MEMBER', `Redis at port ${port} does not answer`);
@@ -136,7 +140,7 @@ export class Keeper {
   }
 
   #file(name: string): string {
-    return join(this.#options.folder, name);
+    return join(this.#options.folder ?? '', name);
   }
 
   #read(name: string): string {

@@ -15,7 +15,7 @@ interface Flags {
   members: string;
   pod: string;
   settingsDir: string;
-  folder: string;
+  folder?: string;
   health: string;
 }
 
@@ -35,7 +35,10 @@ const common = (command: Command): Command =>
 
 common(program.command('keep'))
   .description('Writes the files that Redis and Sentinel start with, and passes on new passwords.')
-  .requiredOption('--folder <folder>', 'where these files lie, on the volume of this member')
+  .option(
+    '--folder <folder>',
+    'where these files lie, on the volume of this member; without it Redis reads the Secret itself',
+  )
   .option('--health <host:port>', 'serve /livez and /readyz there', '0.0.0.0:9448')
   .action(keep);
 

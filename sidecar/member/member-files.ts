@@ -1,4 +1,5 @@
-import { type Address, accessRules, type Membership, quorumOf } from './members.ts';
+import { defaultUser } from '../../common/store-access.ts';
+import { type Address, type Membership, quorumOf } from './members.ts';
 
 /** What the operator wrote, and who may come in. */
 export interface Settings {
@@ -18,23 +19,19 @@ export interface Primary extends Address {
   configEpoch: number;
 }
 
-/** Redis' own file of this member. @param primary undefined where the store is a single Redis */
-export function redisFile({ members, own }: Membership, settings: Settings, primary: Address | undefined): string {
+/** Redis' own file of this member. */
+export function redisFile({ members, own }: Membership, settings: Settings, primary: Address): string {
   const self = members[own];
   if (!self) throw new RangeError(`there is no member ${own}`);
-  const isPrimary = primary === undefined || (primary.host === self.host && primary.port === self.port);
+  const isPrimary = primary.host === self.host && primary.port === self.port;
   return file([
     settings.redis.trimEnd(),
     `port ${self.port}`,
-    `user default on ${accessRules(settings.accepted).slice(1).join(' ')} ~* &* +@all`,
-    ...(primary === undefined
-      ? []
-      : [
-          `masterauth ${settings.password}`,
-          // Pods get another address each time they start; names stay.
-          `replica-announce-ip ${self.host}`,
-          `replica-announce-port ${self.port}`,
-        ]),
+    defaultUser(settings.accepted),
+    `masterauth ${settings.password}`,
+    // Pods get another address each time they start; names stay.
+    `replica-announce-ip ${self.host}`,
+    `replica-announce-port ${self.port}`,
     ...(isPrimary ? [] : [`replicaof ${primary.host} ${primary.port}`]),
   ]);
 }
@@ -65,7 +62,7 @@ export function sentinelFile(
   return file([
     `port ${self.sentinelPort}`,
     `dir ${folder}`,
-    `user default on ${accessRules(settings.accepted).slice(1).join(' ')} ~* &* +@all`,
+    defaultUser(settings.accepted),
     ...notes.filter((line) => line.startsWith('sentinel myid ')),
     'sentinel resolve-hostnames yes',
     'sentinel announce-hostnames yes',

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { splitAddress } from '../../common/metrics.ts';
 
 /** One of the Redis of an embedded store, and the Sentinel beside it. */
@@ -50,10 +49,4 @@ export function ordinalOf(pod: string, members: number): number {
     throw new RangeError(`the pod "${pod}" is none of the ${members} members; its name ends with "-" and its number`);
   }
   return ordinal;
-}
-
-/** The rule of an ACL for whoever has one of these passwords. Hashes: what is in a log or a listing is of no use. */
-export function accessRules(passwords: readonly string[]): string[] {
-  const hashes = passwords.map((password) => `#${createHash('sha256').update(password).digest('hex')}`);
-  return ['resetpass', ...hashes];
 }

@@ -304,3 +304,44 @@ describe('an embedded store of three', () => {
     expect(existsSync(join(root, 'data-0', 'conf', 'redis.conf.next'))).toBe(false);
   }, 180_000);
 });
+
+describe('an embedded store of one', () => {
+  test('takes another password from its Secret while it runs, and keeps both files of it out of its volume', async () => {
+    const single = fixture();
+    const port = await freePort();
+    const [data, settings] = [join(root, 'single'), join(root, 'single-settings')];
+    mkdirSync(data);
+    mkdirSync(settings);
+    const mount = (store: StorePassword) => {
+      const secret = redisSecret(single, store);
+      for (const key of ['redis.conf', 'password', 'accepted']) {
+        const text = (readSecret(secret, key) ?? '')
+          .replace('dir /data', `dir ${data}`)
+          .replace('port 6379', `port ${port}`);
+        writeFileSync(join(settings, key), text.replace('bind * -::*', `bind ${HOST}`));
+      }
+    };
+    mount({ password: 'first', accepted: ['first'] });
+    const health = `${HOST}:${await freePort()}`;
+    const about = ['--members', `${HOST}:${port}`, '--pod', 'media-redis-0', '--settings-dir', settings];
+    const processes = [
+      spawn('redis-server', [join(settings, 'redis.conf')], { stdio: 'ignore' }),
+      spawn(process.execPath, [MAIN, 'keep', ...about, '--health', health], { stdio: 'ignore' }),
+    ];
+    const takes = (password: string) => asked({ host: HOST, port }, [password], (redis) => redis.ping());
+    try {
+      await until(async () => (await takes('first')) === 'PONG', 30_000);
+      expect(await takes('second')).toBeUndefined();
+      mount({ password: 'first', accepted: ['first', 'second'], next: 'second' });
+      await until(async () => (await takes('second')) === 'PONG', 30_000);
+      mount({ password: 'second', accepted: ['second'] });
+      await until(async () => (await takes('first')) === undefined, 30_000);
+      expect(await takes('second')).toBe('PONG');
+      expect(existsSync(join(data, 'conf'))).toBe(false);
+    } finally {
+      const ended = processes.map((child) => new Promise((resolve) => child.once('exit', resolve)));
+      for (const child of processes) child.kill('SIGKILL');
+      await Promise.all(ended);
+    }
+  }, 60_000);
+});
