@@ -219,31 +219,6 @@ describe('the operator, on a real API server', () => {
     }
   });
 
-  test('a store of three is a StatefulSet of them, with a budget and names of their own, and the restricted standard met', async () => {
-    await objects.create(CLUSTERS, {
-      metadata: { namespace: NAMESPACE, name: 'three' },
-      spec: { ...spec(), state: { embedded: { replicas: 3 } } },
-    } as KubernetesObject);
-    const set = await eventually('it is there', () => get<V1StatefulSet>(STATEFUL_SETS, 'three-redis'));
-    expect(set.spec).toMatchObject({ replicas: 3, serviceName: 'three-redis-members' });
-    expect((await get<V1Service>(SERVICES, 'three-redis-members')).spec?.clusterIP).toBe('None');
-    await eventually('it has a budget', () => get(DISRUPTION_BUDGETS, 'three-redis'));
-    const { volumes = [], ...rest } = set.spec?.template.spec ?? { containers: [] };
-    await server.api.request('POST', `/api/v1/namespaces/${NAMESPACE}/pods`, {
-      query: { dryRun: 'All' },
-      body: {
-        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { generateName: 'probe-' } },
-        spec: { ...rest, volumes: [...volumes, { name: 'data', emptyDir: {} }] },
-      },
-    });
-    const config = await get<V1ConfigMap>(CONFIG_MAPS, 'three-config');
-    expect(checkClusterConfig(JSON.parse(config.data?.['config.json'] ?? '')).store).toMatchObject({
-      mode: 'Sentinel',
-      durability: { mode: 'Replicated', replicas: 1 },
-    });
-    await objects.delete(CLUSTERS, NAMESPACE, 'three');
-  });
-
   test('puts back what was changed or deleted by hand', async () => {
     await objects.delete(CONFIG_MAPS, NAMESPACE, 'media-config');
     await objects.patch(SERVICES, NAMESPACE, 'media-servers', { spec: { selector: { 'holdfast.dev/serving': 'no' } } });
@@ -286,6 +261,31 @@ describe('the operator, on a real API server', () => {
       const events = await Promise.all([eventsOf('wrong'), eventsOf('media')]);
       return events.every((each) => each.some((event) => /^Warning MigrationFailed: .*"nobody"/.test(event)));
     });
+  });
+
+  test('a store of three is a StatefulSet of them, with a budget and names of their own, and the restricted standard met', async () => {
+    await objects.create(CLUSTERS, {
+      metadata: { namespace: NAMESPACE, name: 'three' },
+      spec: { ...spec(), state: { embedded: { replicas: 3 } } },
+    } as KubernetesObject);
+    const set = await eventually('it is there', () => get<V1StatefulSet>(STATEFUL_SETS, 'three-redis'));
+    expect(set.spec).toMatchObject({ replicas: 3, serviceName: 'three-redis-members' });
+    expect((await get<V1Service>(SERVICES, 'three-redis-members')).spec?.clusterIP).toBe('None');
+    await eventually('it has a budget', () => get(DISRUPTION_BUDGETS, 'three-redis'));
+    const { volumes = [], ...rest } = set.spec?.template.spec ?? { containers: [] };
+    await server.api.request('POST', `/api/v1/namespaces/${NAMESPACE}/pods`, {
+      query: { dryRun: 'All' },
+      body: {
+        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { generateName: 'probe-' } },
+        spec: { ...rest, volumes: [...volumes, { name: 'data', emptyDir: {} }] },
+      },
+    });
+    const config = await get<V1ConfigMap>(CONFIG_MAPS, 'three-config');
+    expect(checkClusterConfig(JSON.parse(config.data?.['config.json'] ?? '')).store).toMatchObject({
+      mode: 'Sentinel',
+      durability: { mode: 'Replicated', replicas: 1 },
+    });
+    await objects.delete(CLUSTERS, NAMESPACE, 'three');
   });
 
   test('a second operator waits for the first and says how it is, and takes over at once when that stops', async () => {
