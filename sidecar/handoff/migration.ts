@@ -12,6 +12,8 @@ import { Assignment, pickTargets, type Target } from './targets.ts';
 /** In-flight requests of one session get so long; an open whose change takes longer is left behind and follows when it returned. */
 const QUIESCE_MS = 1000;
 const RELEASE_TIMEOUT_MS = 10_000;
+/** How often a file server is asked for an open whose change does not return. */
+const UNFINISHED_ASKED_MS = 3000;
 const PREPARE_TIMEOUT_MS = 6000;
 /** So long a handoff waits for the store before it gives up; what asked for it asks again. */
 const STORE_AWAY_MS = 30_000;
@@ -217,9 +219,13 @@ export class Migration {
     if (sessionId !== 0n) this.progress.sessions++;
   }
 
-  /** An open whose change had not returned: it follows when the file server says that it has. */
+  /** An open whose change had not returned: it follows when the file server says that it has, or, asked, lets go of the open. */
   async #follow(member: Member, openId: bigint): Promise<void> {
-    await member.unfinished.whenReturned(openId);
+    const asked = new AbortController();
+    const returned = member.unfinished.whenReturned(openId);
+    await Promise.race([returned, this.#askUntilGone(member, openId, asked.signal)]);
+    asked.abort();
+    member.unfinished.returned(openId);
     const open = member.opens.get(openId);
     if (!open || member.over) return;
     const moved = await this.#handOver(member, open.record.sessionId, [open.record]);
@@ -227,6 +233,19 @@ export class Migration {
     await this.#command(member, () =>
       member.stream?.ask({ $case: 'release', value: { openIds: [openId], sessionIds: [] } }, RELEASE_TIMEOUT_MS),
     );
+  }
+
+  /** Resolves when the file server holds the open no more: then nothing of it is in flight either. */
+  async #askUntilGone(member: Member, openId: bigint, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await delay(UNFINISHED_ASKED_MS, signal).catch(() => {});
+      const open = member.opens.get(openId);
+      if (signal.aborted || !open || member.over) return;
+      this.#is.log.info({ migration: this.id, openId: openId.toString(16) }, 'a change has not returned yet');
+      const value = { fileId: open.record.fileId, openId };
+      const answer = await member.stream?.ask({ $case: 'dropOpen', value }, RELEASE_TIMEOUT_MS).catch(() => undefined);
+      if (answer?.ok) return;
+    }
   }
 
   /**

@@ -3,7 +3,7 @@
  * to Quiesce, and says of each when its change has returned: that may arrive before anybody has looked at the answer.
  */
 export class UnfinishedChanges {
-  readonly #waiting = new Map<bigint, () => void>();
+  readonly #waiting = new Map<bigint, (() => void)[]>();
   /** Returned, and nobody has asked yet. */
   readonly #returned = new Set<bigint>();
 
@@ -19,16 +19,20 @@ export class UnfinishedChanges {
 
   /** The file server says that the change has returned, or its open is gone. */
   returned(openId: bigint): void {
-    const wake = this.#waiting.get(openId);
+    const waiting = this.#waiting.get(openId);
     this.#waiting.delete(openId);
-    if (wake) wake();
-    else this.#returned.add(openId);
+    if (!waiting) this.#returned.add(openId);
+    for (const wake of waiting ?? []) wake();
   }
 
-  /** Resolves when the change has returned. One waits for each open. */
+  /** Resolves when the change has returned. */
   async whenReturned(openId: bigint): Promise<void> {
     if (this.#returned.delete(openId)) return;
-    await new Promise<void>((resolve) => this.#waiting.set(openId, resolve));
+    await new Promise<void>((resolve) => {
+      const waiting = this.#waiting.get(openId);
+      if (waiting) waiting.push(resolve);
+      else this.#waiting.set(openId, [resolve]);
+    });
   }
 
   /** The open is not this server's any more. */

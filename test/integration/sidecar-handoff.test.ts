@@ -99,11 +99,22 @@ describe('a drain without an operator', () => {
     if (!late) throw new Error('no record');
     one.unfinished = [late.openId];
     one.onCommand = async (command) => {
-      // Stands before the answer to the command on the stream.
-      if (command.$case === 'quiesce') one.send({ $case: 'quiesced', value: { openId: late.openId } });
+      if (command.$case !== 'quiesce') return true;
+      one.send({ $case: 'quiesced', value: { openId: late.openId } });
+      await new Promise((resolve) => setTimeout(resolve, 50)); // that arrives first
       return true;
     };
-    expect(await one.drain(5000)).toMatchObject({ moved: 2n, left: 0n });
+    expect(await one.drain(2500)).toMatchObject({ moved: 2n, left: 0n });
+    expect((await two.reclaim(late)).outcome).toBe(Outcome.GRANTED);
+  }, 20_000);
+
+  test('where nothing is said of a change, the file server is asked whether it still holds the open', async () => {
+    const records = await openMany(one, [303n], 2);
+    const late = records[1];
+    if (!late) throw new Error('no record');
+    one.unfinished = [late.openId];
+    expect(await one.drain(10_000)).toMatchObject({ moved: 2n, left: 0n });
+    expect(one.got('dropOpen').map(({ openId }) => openId)).toEqual([late.openId]);
     expect((await two.reclaim(late)).outcome).toBe(Outcome.GRANTED);
   }, 20_000);
 
