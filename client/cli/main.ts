@@ -1,8 +1,10 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { SmbError } from '../errors.ts';
 import { LEAST_BLOCK_BYTES } from './block.ts';
-import { type ConnectOptions, connectTo, withClient } from './connect.ts';
+import { type ConnectOptions, connectTo, durationMs, withClient } from './connect.ts';
 import { ExitCode, UsageError } from './errors.ts';
+import { ClusterApi } from './kubernetes/api.ts';
+import { check } from './kubernetes/check.ts';
 import { addClusterCommands } from './kubernetes/commands.ts';
 import { ClusterAccessError } from './kubernetes/errors.ts';
 import { sizeText } from './progress.ts';
@@ -96,6 +98,31 @@ smbCommand('shares', 'list the shares of the server')
     await withClient(address, options, async (client) => {
       for (const { name, comment } of await client.shares()) print(comment === '' ? name : `${name}\t${comment}`);
     });
+  });
+
+interface CheckCommandOptions extends ConnectOptions {
+  cluster: string;
+  namespace?: string;
+  kubeconfig?: string;
+  context?: string;
+}
+
+smbCommand(
+  'check',
+  'try a Kubernetes cluster: open a file, have it moved to another server while it is written, read it back',
+)
+  .argument('<address>', `${URL_FORM}; of the cluster's headless Service`)
+  .requiredOption('--cluster <name>', 'the FileServerCluster')
+  .option('-n, --namespace <name>', "its namespace; by default the kubeconfig context's")
+  .option('--kubeconfig <file>', 'how to reach the API server; by default $KUBECONFIG, ~/.kube/config, or the pod')
+  .option('--context <name>', "the kubeconfig's context to use")
+  .action(async (address: string, options: CheckCommandOptions) => {
+    const api = await ClusterApi.connect(options);
+    const namespace = options.namespace ?? api.defaultNamespace;
+    const withinMs = durationMs(options.timeout ?? '60s');
+    await withClient(address, options, (client, url) =>
+      check({ client, api, namespace, cluster: options.cluster, folder: url.path, withinMs, say: print }),
+    );
   });
 
 interface WriteThroughOptions extends ConnectOptions {

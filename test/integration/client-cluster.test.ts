@@ -1,6 +1,6 @@
 // `holdfast top` and `holdfast migrations` on a real API server.
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -8,9 +8,13 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { addClusterCommands } from '../../client/cli/kubernetes/commands.ts';
 import { ClusterAccessError } from '../../client/cli/kubernetes/errors.ts';
+import { delay } from '../../common/time.ts';
+import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import { CLUSTERS, MIGRATIONS, PODS } from '../../operator/kinds.ts';
 import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
 import { ended } from '../cluster/shell.ts';
+import { SHARE, Stage } from '../faults/stage.ts';
+import { PASSWORD, USER } from '../serving.ts';
 import { type ApiServer, eventually, installDefinitions, startApiServer } from './operator-api-server.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -183,6 +187,81 @@ describe('holdfast migrations', () => {
     const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { bin: Record<string, string> };
     expect(readFileSync(join(ROOT, bin['kubectl-holdfast'] ?? ''), 'utf8')).toMatch(/\/holdfast" "\$@"$/m);
   });
+});
+
+describe('holdfast check', () => {
+  let stage: Stage;
+  let operator: Promise<void>;
+  const done = new AbortController();
+
+  /** What the operator does with a HandleMigration, on servers without pods. */
+  async function operate(): Promise<void> {
+    const seen = new Set<string>();
+    while (!done.signal.aborted) {
+      for (const { metadata, spec } of await objects.list<HandleMigration>(MIGRATIONS, 'empty')) {
+        const name = metadata.name ?? '';
+        if (seen.has(name)) continue;
+        seen.add(name);
+        const from = Number(spec.source.slice(-1));
+        const control = await stage.control(from);
+        const { moved, total } = await control.migrate({ migrationId: name, targetPods: [`local-${1 - from}`] });
+        const status = { phase: 'Succeeded', message: `${moved} of ${total} handles moved`, duration: '0.1s' };
+        await objects.patch(MIGRATIONS, 'empty', name, { status }, 'status');
+      }
+      await delay(50, done.signal).catch(() => undefined);
+    }
+  }
+
+  beforeAll(async () => {
+    stage = await Stage.start(2);
+    for (const [i, address] of stage.serving.addresses.entries()) {
+      const labels = { 'holdfast.dev/cluster': 'media', 'app.kubernetes.io/component': 'fileserver' };
+      const ports = [{ containerPort: Number(address.split(':')[1]) }];
+      await objects.create(PODS, {
+        metadata: { namespace: 'empty', name: `local-${i}`, labels },
+        spec: { containers: [{ name: 'fileserver', image: 'holdfast', ports }] },
+      } as KubernetesObject);
+      const status = { phase: 'Running', podIP: '127.0.0.1', podIPs: [{ ip: '127.0.0.1' }] };
+      await objects.patch(PODS, 'empty', `local-${i}`, { status }, 'status');
+    }
+    operator = operate();
+  }, 90_000);
+
+  afterAll(async () => {
+    done.abort();
+    await operator;
+    await stage?.stop();
+  }, 30_000);
+
+  const check = async (cluster: string, ...args: string[]): Promise<Result> => {
+    const password = join(server.folder, 'password');
+    writeFileSync(password, `${PASSWORD}\n`);
+    const address = `smb://${USER}@${stage.serving.addresses.join(',')}/${SHARE}`;
+    const command = ['check', address, '--cluster', cluster, '-n', 'empty', '--password-file', password, ...args];
+    const { child, said } = start(command, { KUBECONFIG: server.kubeconfig });
+    return { code: await ended(child), ...said };
+  };
+
+  test('opens a file, writes while it is moved, reads back, and leaves nothing behind', async () => {
+    const { code, out, err } = await check('media');
+    expect([code, err]).toEqual([0, '']);
+    const [, before] = /^opened holdfast-check-\w+ at (\S+), continuously available$/m.exec(out) ?? [];
+    const [, after] = /^1 of 1 handles moved in 0\.1s; the file is open at (\S+) now$/m.exec(out) ?? [];
+    expect(stage.serving.addresses).toContain(before);
+    expect(stage.serving.addresses).toContain(after);
+    expect(after).not.toBe(before);
+    expect(out).toMatch(/^wrote and read back \d+ blocks; the longest pause was \d+ ms\nclosed and removed it$/m);
+    expect(readdirSync(stage.serving.directory).filter((name) => name.startsWith('holdfast-check'))).toEqual([]);
+  }, 60_000);
+
+  test('fails where the cluster has no such pod, and clears up', async () => {
+    const { code, err } = await check('other');
+    expect([code, err]).toEqual([
+      1,
+      expect.stringMatching(/no pod of the cluster "other" has the address .*other-servers\.empty\.svc/),
+    ]);
+    expect(readdirSync(stage.serving.directory).filter((name) => name.startsWith('holdfast-check'))).toEqual([]);
+  }, 60_000);
 });
 
 describe('what is wrong is said, with what to do', () => {

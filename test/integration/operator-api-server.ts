@@ -38,8 +38,11 @@ export function builtKubernetes(): string {
   }
 }
 
-/** Starts both on free loopback ports, and waits until the API server is ready. */
-export async function startApiServer(): Promise<ApiServer> {
+/**
+ * Starts both on free loopback ports, and waits until the API server is ready.
+ * @param auditPolicy what the API server writes down of requests, into `audit.log` of its folder; nothing by default
+ */
+export async function startApiServer(auditPolicy?: object): Promise<ApiServer> {
   const bin = builtKubernetes();
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-api-'));
   const [client, peer, secure] = await freePorts(3);
@@ -97,6 +100,7 @@ export async function startApiServer(): Promise<ApiServer> {
     `--cert-dir=${join(folder, 'certs')}`,
     '--disable-admission-plugins=ServiceAccount',
     '--enable-priority-and-fairness=false',
+    ...auditFlags(folder, auditPolicy),
   ]);
   const config = new KubeConfig();
   const settings = {
@@ -124,6 +128,13 @@ export async function startApiServer(): Promise<ApiServer> {
       await delay(200);
     }
   }
+}
+
+function auditFlags(folder: string, policy: object | undefined): string[] {
+  if (policy === undefined) return [];
+  const file = join(folder, 'audit-policy.json');
+  writeFileSync(file, JSON.stringify({ apiVersion: 'audit.k8s.io/v1', kind: 'Policy', ...policy }));
+  return [`--audit-policy-file=${file}`, `--audit-log-path=${join(folder, 'audit.log')}`, '--audit-log-mode=blocking'];
 }
 
 function tail(path: string): string {

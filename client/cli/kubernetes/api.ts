@@ -1,11 +1,12 @@
-// What the commands ask of the API server: lists, and the metrics that pods serve. Nothing is ever written.
+// What the commands ask of the API server. `holdfast check` makes HandleMigrations; nothing else is ever written.
 import { existsSync } from 'node:fs';
-import { get as getHttp, type IncomingMessage } from 'node:http';
-import { get as getHttps, type RequestOptions } from 'node:https';
+import { type IncomingMessage, request as requestHttp } from 'node:http';
+import { type RequestOptions, request as requestHttps } from 'node:https';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import type { KubeConfig } from '@kubernetes/client-node';
+import type { KubeConfig, V1Pod } from '@kubernetes/client-node';
 import { reasonOf } from '../../../common/errors.ts';
+import type { HandleMigration } from '../../../crds/generated/handlemigration.ts';
 import { ClusterAccessError } from './errors.ts';
 
 const GROUP = 'holdfast.dev';
@@ -92,16 +93,50 @@ export class ClusterApi {
     return answer?.status === 200 ? answer.text : undefined;
   }
 
-  async #get(path: string): Promise<Answer> {
+  /** The file servers' pods of a cluster. */
+  async serverPods(namespace: string, cluster: string): Promise<V1Pod[]> {
+    const labelSelector = `holdfast.dev/cluster=${cluster},app.kubernetes.io/component=fileserver`;
+    const query = new URLSearchParams({ labelSelector, limit: String(PAGE) });
+    const answer = await this.#get(`/api/v1/namespaces/${encodeURIComponent(namespace)}/pods?${query}`);
+    if (answer.status !== 200) throw refused(answer, `a list of the pods of "${cluster}"`, this.#server.host);
+    return (JSON.parse(answer.text) as { items: V1Pod[] }).items;
+  }
+
+  /** Asks for a move. @returns the object with the name that it got */
+  async createMigration(namespace: string, spec: HandleMigration['spec']): Promise<HandleMigration> {
+    const path = migrationsPath(namespace);
+    const metadata = { generateName: 'check-', namespace };
+    const body = { apiVersion: `${GROUP}/${VERSION}`, kind: 'HandleMigration', metadata, spec };
+    const answer = await this.#send('POST', path, JSON.stringify(body));
+    if (answer.status !== 201) throw refused(answer, 'a HandleMigration', this.#server.host);
+    return JSON.parse(answer.text) as HandleMigration;
+  }
+
+  async migration(namespace: string, name: string): Promise<HandleMigration> {
+    const answer = await this.#get(`${migrationsPath(namespace)}/${encodeURIComponent(name)}`);
+    if (answer.status !== 200) throw refused(answer, `the HandleMigration "${name}"`, this.#server.host);
+    return JSON.parse(answer.text) as HandleMigration;
+  }
+
+  #get(path: string): Promise<Answer> {
+    return this.#send('GET', path);
+  }
+
+  async #send(method: 'GET' | 'POST', path: string, body?: string): Promise<Answer> {
     const url = new URL(this.#server.pathname.replace(/\/$/, '') + path, this.#server);
-    const options: RequestOptions = { headers: { accept: 'application/json', 'user-agent': 'holdfast' } };
+    const headers = { accept: 'application/json', 'user-agent': 'holdfast' };
+    const options: RequestOptions = {
+      method,
+      headers: body === undefined ? headers : { ...headers, 'content-type': 'application/json' },
+    };
     try {
       if (url.protocol === 'https:') await this.#config.applyToHTTPSOptions(options);
       return await new Promise<Answer>((resolve, reject) => {
-        const get = url.protocol === 'https:' ? getHttps : getHttp;
+        const start = url.protocol === 'https:' ? requestHttps : requestHttp;
         const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-        const request = get(url, { ...options, signal }, (response) => readAnswer(response).then(resolve, reject));
+        const request = start(url, { ...options, signal }, (response) => readAnswer(response).then(resolve, reject));
         request.once('error', reject);
+        request.end(body);
       });
     } catch (error) {
       throw new ClusterAccessError(`the API server ${this.#server.host} does not answer: ${reasonOf(error)}`, {
@@ -109,6 +144,24 @@ export class ClusterApi {
       });
     }
   }
+}
+
+const migrationsPath = (namespace: string) =>
+  `/apis/${GROUP}/${VERSION}/namespaces/${encodeURIComponent(namespace)}/handlemigrations`;
+
+function refused({ status, text }: Answer, what: string, host: string): ClusterAccessError {
+  return new ClusterAccessError(`the API server ${host} answered ${status} when asked for ${what}: ${messageOf(text)}`);
+}
+
+/** The message of a Status, or the beginning of whatever it is. */
+function messageOf(text: string): string {
+  try {
+    const { message } = JSON.parse(text) as { message?: unknown };
+    if (typeof message === 'string') return message.slice(0, 500);
+  } catch {
+    // not JSON: shown as it is
+  }
+  return text.slice(0, 300);
 }
 
 function isAnythingNamed(): boolean {
@@ -143,7 +196,5 @@ function refusal({ status, text }: Answer, plural: string, namespace: string | u
       `the API server ${host} knows no ${plural}.${GROUP}: Holdfast is not installed there (helm install holdfast ...), or this is another cluster than you meant`,
     );
   }
-  return new ClusterAccessError(
-    `the API server ${host} answered ${status} to a list of ${plural}: ${text.slice(0, 300)}`,
-  );
+  return refused({ status, text }, `a list of ${plural}`, host);
 }
