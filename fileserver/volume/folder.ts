@@ -154,10 +154,15 @@ export class Folder {
 
   async #lookup(names: readonly string[], path: DiskPath): Promise<Lookup> {
     if (names[0] !== undefined && isReserved(names[0])) throw new PosixError(Errno.EACCES, 'lookup');
-    const exact = await this.open(path, O.PATH);
-    if (exact >= 0) return this.#found(exact, path);
-    if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'openat2');
-    return this.#lookupFolded(names);
+    for (let attempt = 1; ; attempt++) {
+      const exact = await this.open(path, O.PATH);
+      if (exact >= 0) return this.#found(exact, path);
+      if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'openat2');
+      const found = await this.#lookupFolded(names);
+      if (found !== 'vanished') return found;
+      // Its name leads nowhere: a symbolic link.
+      if (attempt === LOOKUP_ATTEMPTS) return { kind: 'no-path' };
+    }
   }
 
   async #found(fd: number, path: DiskPath): Promise<Lookup> {
@@ -190,13 +195,14 @@ export class Folder {
     return description;
   }
 
-  /** Name by name, for paths whose spelling is not that on disk. */
-  async #lookupFolded(names: readonly string[]): Promise<Lookup> {
+  /** Name by name, for paths whose spelling is not that on disk. 'vanished': a name was there, and was gone a moment later. */
+  async #lookupFolded(names: readonly string[]): Promise<Lookup | 'vanished'> {
     const onDisk: string[] = [];
     for (const [i, name] of names.entries()) {
       const parentPath = joined(onDisk);
       const parentFd = await this.open(parentPath, O.PATH | O.DIRECTORY);
-      if (NOT_FOUND.has(parentFd)) return { kind: 'no-path' };
+      if (parentFd === -Errno.ENOENT) return 'vanished';
+      if (parentFd === -Errno.ENOTDIR) return { kind: 'no-path' };
       checked(parentFd, 'openat2');
       let keep = false;
       try {
@@ -218,8 +224,19 @@ export class Folder {
     }
     const path = joined(onDisk);
     const fd = await this.open(path, O.PATH);
-    if (NOT_FOUND.has(fd)) return { kind: 'no-path' };
+    if (NOT_FOUND.has(fd)) {
+      await this.#forgetNames(joined(onDisk.slice(0, -1)));
+      return 'vanished';
+    }
     return this.#found(checked(fd, 'openat2'), path);
+  }
+
+  /** The names of this directory are not what they were thought to be. */
+  async #forgetNames(path: DiskPath): Promise<void> {
+    const fd = await this.open(path, O.PATH | O.DIRECTORY);
+    if (fd < 0) return;
+    this.volume.names.forget((await statOf(this.posix, fd)).inode);
+    await this.posix.close(fd);
   }
 
   async #nameIn(dirFd: number, name: string): Promise<string | undefined> {

@@ -58,6 +58,21 @@ describe('a share of a volume', () => {
     expect(found(await folder.lookup(['docs', 'sooner'])).path).toBe('Docs/Sooner');
   });
 
+  test('finds a file whose name another server writes in another case while it looks', async () => {
+    const docs = path.join(base, 'share/Docs');
+    fs.writeFileSync(path.join(docs, 'NAME'), '');
+    const { names } = folder.volume;
+    const find = names.find.bind(names);
+    const others = ['NAme', 'NaMe', 'Name'];
+    names.find = async (...asked) => {
+      const seen = await find(...asked);
+      const next = others.shift();
+      if (next !== undefined) fs.renameSync(path.join(docs, seen ?? ''), path.join(docs, next));
+      return seen;
+    };
+    expect(found(await folder.lookup(['Docs', 'nAME'])).path).toBe('Docs/Name');
+  });
+
   test('knows its own changes without reading the directory again', async () => {
     const { parentFd } = (await folder.lookup(['docs', 'MINE'])) as Extract<Lookup, { kind: 'missing' }>;
     expect(await folder.createFile(parentFd, 'Mine', O.WRONLY)).toBeGreaterThan(0);
