@@ -52,7 +52,7 @@ describe('opens of two pods', () => {
     const last = await two.close(second.record);
     expect(last.body).toMatchObject({ value: { remove: true, share: 'projects', path: 'doomed' } });
     expect((await one.open('doomed')).outcome).toBe(Outcome.DELETE_PENDING);
-    expect((await two.ask({ $case: 'fileGone', value: { fileId: second.record.fileId } })).outcome).toBe(
+    expect((await two.ask({ $case: 'fileGone', value: { fileId: second.record.fileId, ahead: false } })).outcome).toBe(
       Outcome.GRANTED,
     );
     const anew = await one.open('doomed');
