@@ -271,7 +271,7 @@ export class Opens implements OpenTable {
     } catch (error) {
       this.#log.warn({ path, reason: reasonOf(error) }, 'a file that was to be deleted could not be removed');
     }
-    await this.#handles.fileGone({ fileId });
+    await this.#handles.fileGone({ fileId, ahead: false });
   }
 
   // ---- what sessions ask (session/open-table.ts) ---------------------------------------------------------------

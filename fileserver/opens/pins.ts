@@ -92,7 +92,7 @@ export async function release(handles: Handles, folder: Folder, open: OpenRecord
   const { value } = await handles.close({ fileId, openId });
   if (!value?.remove) return;
   await folder.removeIfSame(diskPathOf(value.path || open.path), fileId, sync);
-  await handles.fileGone({ fileId });
+  await handles.fileGone({ fileId, ahead: false });
 }
 
 async function idOf(folder: Folder, fd: number): Promise<Buffer> {

@@ -18,7 +18,11 @@ const stored: fc.Arbitrary<StoredAttributes> = fc.record({
   hasDescriptor: fc.boolean(),
   owner: fc.option(fc.constantFrom('S-1-5-32-544', 'S-1-5-21-1-2-3-1001').map(encodeSid), { nil: undefined }),
   eaSize: fc.nat(0xffff),
-  otherFlags: fc.constantFrom(0, 0x40, 0x80, 0xc0),
+  createGuid: fc.option(
+    fc.uint8Array({ minLength: 16, maxLength: 16 }).map((bytes) => Buffer.from(bytes)),
+    { nil: undefined },
+  ),
+  otherFlags: fc.constantFrom(0, 0x80),
   rest: fc.uint8Array({ maxLength: 8 }).map((bytes) => Buffer.from(bytes)),
 });
 

@@ -25,6 +25,8 @@ export interface StoredAttributes {
   owner: Buffer | undefined;
   /** EaSize of the information classes, bytes; above 0: extended attributes are in an attribute of their own. */
   eaSize: number;
+  /** CreateGuid of the CREATE that made the file, 16 bytes, where it can be replayed: then it is known that it has been there. */
+  createGuid: Buffer | undefined;
   /** Flags and fields that a newer version wrote, kept as they are. */
   otherFlags: number;
   rest: Buffer;
@@ -37,8 +39,10 @@ const HAS_CHANGE_TIME = 0x4;
 const HAS_DESCRIPTOR = 0x8;
 const HAS_OWNER = 0x10;
 const HAS_EXTENDED_ATTRIBUTES = 0x20;
-const KNOWN_FLAGS = 0x3f;
+const HAS_CREATE_GUID = 0x40;
+const KNOWN_FLAGS = 0x7f;
 const FIXED_SIZE = 16;
+const GUID_SIZE = 16;
 const NOTHING = Buffer.alloc(0);
 
 export const noAttributes: StoredAttributes = {
@@ -48,13 +52,14 @@ export const noAttributes: StoredAttributes = {
   hasDescriptor: false,
   owner: undefined,
   eaSize: 0,
+  createGuid: undefined,
   otherFlags: 0,
   rest: NOTHING,
 };
 
 /**
  * Gives views on `bytes`. Layout: version 1 byte, flags 1, reserved 2, attributes 4, creation time 8; then what the flags name: change time and the
- * write time it goes with 16, owner's SID (its length says itself), EaSize 4; then what later versions add.
+ * write time it goes with 16, owner's SID (its length says itself), EaSize 4, CreateGuid 16; then what later versions add.
  */
 export function decodeAttributes(bytes: Buffer): StoredAttributes {
   if (bytes.length < FIXED_SIZE || bytes[0] !== VERSION) return noAttributes;
@@ -91,12 +96,17 @@ function decodeVariable(bytes: Buffer, flags: number): StoredAttributes {
     stored.eaSize = bytes.readUInt32LE(at);
     at += 4;
   }
+  if ((flags & HAS_CREATE_GUID) !== 0) {
+    if (at + GUID_SIZE > bytes.length) return stored;
+    stored.createGuid = bytes.subarray(at, at + GUID_SIZE);
+    at += GUID_SIZE;
+  }
   if (at < bytes.length) stored.rest = bytes.subarray(at);
   return stored;
 }
 
 export function encodeAttributes(stored: StoredAttributes): Buffer {
-  const { attributes, creationTime, changeTime, owner, eaSize } = stored;
+  const { attributes, creationTime, changeTime, owner, eaSize, createGuid } = stored;
   const fixed = Buffer.alloc(FIXED_SIZE);
   const parts: Buffer[] = [fixed];
   let flags = stored.otherFlags & ~KNOWN_FLAGS;
@@ -126,6 +136,10 @@ export function encodeAttributes(stored: StoredAttributes): Buffer {
     const size = Buffer.alloc(4);
     size.writeUInt32LE(eaSize, 0);
     parts.push(size);
+  }
+  if (createGuid !== undefined) {
+    flags |= HAS_CREATE_GUID;
+    parts.push(createGuid);
   }
   fixed.writeUInt8(flags, 1);
   if (stored.rest.length > 0) parts.push(stored.rest);

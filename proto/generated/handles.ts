@@ -384,6 +384,8 @@ export interface CloseReply {
 
 export interface FileGone {
   fileId: Buffer;
+  /** it is about to be: refused while it is open */
+  ahead: boolean;
 }
 
 /** The client's session is gone; a durable or persistent open waits for it until its timeout, any other is closed. */
@@ -3190,13 +3192,16 @@ export const CloseReply: MessageFns<CloseReply> = {
 };
 
 function createBaseFileGone(): FileGone {
-  return { fileId: Buffer.alloc(0) };
+  return { fileId: Buffer.alloc(0), ahead: false };
 }
 
 export const FileGone: MessageFns<FileGone> = {
   encode(message: FileGone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.fileId.length !== 0) {
       writer.uint32(10).bytes(message.fileId);
+    }
+    if (message.ahead !== false) {
+      writer.uint32(16).bool(message.ahead);
     }
     return writer;
   },
@@ -3222,6 +3227,14 @@ export const FileGone: MessageFns<FileGone> = {
             message.fileId = Buffer.from(reader.bytes());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.ahead = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3240,6 +3253,7 @@ export const FileGone: MessageFns<FileGone> = {
   fromPartial(object: DeepPartial<FileGone>): FileGone {
     const message = createBaseFileGone();
     message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.ahead = object.ahead ?? false;
     return message;
   },
 };

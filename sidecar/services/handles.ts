@@ -259,7 +259,13 @@ export class HandlesService {
         return { outcome };
       }
       case 'fileGone':
-        return { outcome: await components.table.gone(member.identity, body.value.fileId, 'gone') };
+        return {
+          outcome: await components.table.gone(
+            member.identity,
+            body.value.fileId,
+            body.value.ahead ? 'replace' : 'gone',
+          ),
+        };
       case 'beginRename':
         return { outcome: await renames.begin(member, body.value, pending) };
       case 'endRename':

@@ -100,12 +100,27 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
       return { open, about };
     } catch (error) {
       await folder.posix.close(created.fd);
-      await folder.remove(missing.parentFd, missing.name, plan.directory);
+      await takeAway(ask, missing, created.fileId);
       throw error;
     }
   } finally {
     if (isReserved) await handles.dropReservation(name);
   }
+}
+
+/**
+ * The table did not grant the open of a file that was made for it. It goes, unless somebody has opened it meanwhile. Where the table cannot be
+ * asked, what can be replayed stays: its replay, here or at another server, knows it for its own (made-by.ts).
+ */
+async function takeAway(ask: CreateAsk, { name, parentPath }: Missing, fileId: Buffer): Promise<void> {
+  const { folder, request, wishes } = ask;
+  const { handles } = request.services;
+  const { outcome } = await handles.fileGone({ fileId, ahead: true });
+  const isKnown =
+    outcome === Outcome.GRANTED || outcome === Outcome.ACCESS_DENIED || outcome === Outcome.DELETE_PENDING;
+  if (outcome !== Outcome.GRANTED && (isKnown || wishes.durable)) return;
+  await folder.removeIfSame(childOf(parentPath, name), fileId, writesThrough(ask));
+  if (outcome === Outcome.GRANTED) await handles.fileGone({ fileId, ahead: false });
 }
 
 /** Throws StatusError and PosixError. */
@@ -188,6 +203,7 @@ async function describe({ folder, wishes }: CreateAsk, fd: number, plan: Plan): 
     hasDescriptor: descriptor !== undefined,
     owner: descriptor ? undefined : encodeSid(plan.owner),
     eaSize: eaSizeOf(list),
+    createGuid: wishes.durable?.createGuid,
   };
   await folder.setAttributes(fd, stored);
   return stored;

@@ -30,6 +30,7 @@ import { answerCreate } from './answer.ts';
 import { newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { CreateAsk } from './create-ask.ts';
 import { lacksEaKnowledge, refuseNeededEas } from './ea-knowledge.ts';
+import { isMadeBy } from './made-by.ts';
 import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
 
 /** What NTFS says of the index of quotas. */
@@ -55,19 +56,21 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   let about: FileDescription;
   let decided: DecidedAccess;
   let record: OpenRecord;
+  let isOwn = false;
   try {
     const described = folder.describe(found);
     about = described instanceof Promise ? await described : described;
     if (about.stored.eaSize > 0 && lacksEaKnowledge(ask)) await refuseNeededEas(ask, found.fd);
     if ((wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0) await folder.expectWritable(found.fd);
-    const deciding = decide(ask, found, about);
+    isOwn = isMadeBy(ask, about.stored);
+    const deciding = decide(isOwn ? asIfNew(ask) : ask, found, about, isOwn);
     decided = deciding instanceof Promise ? await deciding : deciding;
     record = recordFor(ask, {
       fileId: about.fileId,
       path: found.path,
       isDirectory: isDirectory(found.stat),
       access: decided.access,
-      createAction: actionOf(wire.createDisposition),
+      createAction: isOwn ? CreateAction.CREATED : actionOf(wire.createDisposition),
     });
   } catch (error) {
     await folder.posix.close(found.fd);
@@ -131,12 +134,25 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
 }
 
 /** What may be decided before the table is asked. Throws StatusError and PosixError. */
-function decide(ask: CreateAsk, found: FoundFile, { stored, descriptor }: FileDescription): Eventually<DecidedAccess> {
-  const attributes = fileAttributes(found.stat, stored);
+function decide(
+  ask: CreateAsk,
+  found: FoundFile,
+  { stored, descriptor }: FileDescription,
+  isOwn: boolean,
+): Eventually<DecidedAccess> {
+  const known = fileAttributes(found.stat, stored);
+  // Who makes a file that is read-only may write to it (MS-FSA 2.1.5.1.1).
+  const attributes = isOwn ? known & ~FileAttributes.READONLY : known;
   const existing = { isDirectory: isDirectory(found.stat), isRegular: isRegular(found.stat), attributes };
   const refusal = checkExisting(ask.wire, existing);
   if (refusal !== Status.SUCCESS) throw new StatusError(refusal);
   return decideAccess(ask, { path: found.path, attributes, descriptor });
+}
+
+/** A file that the request itself has made collides with nothing. */
+function asIfNew(ask: CreateAsk): CreateAsk {
+  if (ask.wire.createDisposition !== CreateDisposition.CREATE) return ask;
+  return { ...ask, wire: { ...ask.wire, createDisposition: CreateDisposition.OPEN } };
 }
 
 /** CreateAction of a file or stream that was there. */
