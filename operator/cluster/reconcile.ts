@@ -29,7 +29,7 @@ import { disruptionBudget, networkPolicies, serviceAccounts, volumeClaims } from
 import { configMap } from '../resources/cluster-config.ts';
 import { LABELS, metadataOf, nameOf, namesOf, namespaceOf, ownerReference } from '../resources/names.ts';
 import { podTemplate } from '../resources/pod-template.ts';
-import { hasEmbeddedStore, redisDisruptionBudget, redisService, storeMembers } from '../resources/redis.ts';
+import { hasEmbeddedStore, redisDisruptionBudget, redisService } from '../resources/redis.ts';
 import { redisStatefulSet } from '../resources/redis-stateful-set.ts';
 import { replicaSet } from '../resources/replica-set.ts';
 import { clientService, headlessService } from '../resources/services.ts';
@@ -45,6 +45,7 @@ import type { Reports } from './reports.ts';
 import { planRollout, type RolloutPlan } from './rollout.ts';
 import type { ClusterSecrets } from './secrets.ts';
 import { clusterStatus } from './status.ts';
+import { storeMayBeEvicted } from './store-eviction.ts';
 
 /** How often a cluster is looked at when nothing happens: the numbers of its status come from sidecars, which nobody watches. */
 const LOOK_EVERY_MS = 10_000;
@@ -93,7 +94,7 @@ export class ClusterReconciler {
       await this.#beginLeaving(cluster, key, plan);
       problems = await this.#parts.prerequisites.check(cluster);
       await this.#parts.secrets.ensure(cluster);
-      await this.#applyFixed(cluster);
+      await this.#applyFixed(cluster, key);
       await this.#applyServers(cluster, key, problems, plan);
     } catch (error) {
       // What the API server refuses for good belongs into the status; everything else is just tried again.
@@ -121,8 +122,8 @@ export class ClusterReconciler {
   }
 
   /** Everything but the file servers themselves. */
-  async #applyFixed(cluster: FileServerCluster): Promise<void> {
-    const { image } = this.#parts;
+  async #applyFixed(cluster: FileServerCluster, key: string): Promise<void> {
+    const { image, world } = this.#parts;
     const desired: [Resource, KubernetesObject][] = [
       ...serviceAccounts(cluster).map((object): [Resource, KubernetesObject] => [SERVICE_ACCOUNTS, object]),
       [CONFIG_MAPS, configMap(cluster)],
@@ -134,7 +135,9 @@ export class ClusterReconciler {
     ];
     if (hasEmbeddedStore(cluster)) {
       desired.push([SERVICES, redisService(cluster)], [STATEFUL_SETS, redisStatefulSet(cluster, image)]);
-      if (storeMembers(cluster) > 1) desired.push([DISRUPTION_BUDGETS, redisDisruptionBudget(cluster)]);
+      // Where Nodes may not be watched, nobody knows when it may go: then always.
+      const mayGo = !world.watchesNodes || storeMayBeEvicted(world.redisPods(key), world.pods(key));
+      desired.push([DISRUPTION_BUDGETS, redisDisruptionBudget(cluster, mayGo)]);
     }
     for (const [resource, object] of desired) await this.#applier.ensure(resource, object);
   }

@@ -148,12 +148,16 @@ export function redisService(cluster: FileServerCluster): V1Service {
   };
 }
 
-/** Two of three have to be there for anything to be granted. A single one has no budget: it could never be drained. */
-export function redisDisruptionBudget(cluster: FileServerCluster): V1PodDisruptionBudget {
+/**
+ * Two of three have to be there for anything to be granted. A single one goes last from a node.
+ *
+ * @param mayGo whether a single one may be evicted now
+ */
+export function redisDisruptionBudget(cluster: FileServerCluster, mayGo: boolean): V1PodDisruptionBudget {
   return {
     metadata: metadataOf(cluster, namesOf(nameOf(cluster)).redis, 'redis'),
     spec: {
-      maxUnavailable: 1,
+      maxUnavailable: storeMembers(cluster) > 1 || mayGo ? 1 : 0,
       selector: { matchLabels: selectorOf(nameOf(cluster), 'redis') },
       unhealthyPodEvictionPolicy: 'AlwaysAllow',
     },

@@ -203,6 +203,11 @@ describe('Redis', () => {
   });
 });
 
+test('a single Redis is evicted only when the operator says so', () => {
+  expect(redisDisruptionBudget(cluster(), false).spec).toMatchObject({ maxUnavailable: 0 });
+  expect(redisDisruptionBudget(cluster(), true).spec).toMatchObject({ maxUnavailable: 1 });
+});
+
 describe('three Redis', () => {
   const embedded = (durability?: { mode: 'Always' | 'Replicated'; replicas?: number }) =>
     cluster({ state: { embedded: { replicas: 3, storage: '1Gi', ...(durability ? { durability } : {}) } } });
@@ -233,7 +238,7 @@ describe('three Redis', () => {
     expect(pod?.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution).toMatchObject([
       { topologyKey: 'kubernetes.io/hostname', labelSelector: { matchLabels: set.spec?.selector.matchLabels } },
     ]);
-    expect(redisDisruptionBudget(embedded()).spec).toMatchObject({
+    expect(redisDisruptionBudget(embedded(), false).spec).toMatchObject({
       maxUnavailable: 1,
       selector: { matchLabels: set.spec?.selector.matchLabels },
     });

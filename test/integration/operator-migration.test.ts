@@ -213,6 +213,37 @@ describe('a cordoned node', () => {
   }, 90_000);
 });
 
+test('kubectl drain of the node of the store: the file servers there hand over first, then Redis goes', async () => {
+  const servers = await settled();
+  const redis = await eventually('Redis has a node', async () => {
+    const pod = await objects.get<V1Pod>(PODS, NAMESPACE, 'media-redis-0');
+    return pod.spec?.nodeName !== undefined && pod;
+  });
+  const node = redis.spec?.nodeName ?? '';
+  const beside = servers.filter((pod) => pod.spec?.nodeName === node).map(name);
+  expect(beside.length).toBeGreaterThan(0);
+  for (const pod of beside) nodes.open(pod, 5);
+  const storeWhileMoving: (string | undefined)[] = [];
+  nodes.beforeMigrate = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const now = await objects.get<V1Pod>(PODS, NAMESPACE, 'media-redis-0');
+    if (now.metadata?.deletionTimestamp === undefined) storeWhileMoving.push(now.metadata?.uid);
+    else storeWhileMoving.push('going');
+  };
+  await run(join(server.bin, 'kubectl'), [
+    ...['--kubeconfig', server.kubeconfig, 'drain', node],
+    ...['--delete-emptydir-data', '--ignore-daemonsets', '--timeout=60s'],
+  ]);
+  expect(storeWhileMoving.length).toBeGreaterThan(0);
+  expect(new Set(storeWhileMoving)).toEqual(new Set([redis.metadata?.uid]));
+  const moved = await eventually('Redis runs elsewhere', async () => {
+    const pod = await objects.get<V1Pod>(PODS, NAMESPACE, 'media-redis-0');
+    return pod.metadata?.uid !== redis.metadata?.uid && pod.spec?.nodeName !== undefined && pod;
+  });
+  expect(moved.spec?.nodeName).not.toBe(node);
+  await settled();
+}, 90_000);
+
 describe('routing', () => {
   test('is cut before handles move: no EndpointSlice offers the source', async () => {
     const [source] = await settled();

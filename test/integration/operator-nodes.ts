@@ -17,14 +17,14 @@ import {
 } from '../../proto/generated/control.ts';
 import type { ApiServer } from './operator-api-server.ts';
 
-/** The real ReplicaSet, garbage collection and disruption controllers. */
+/** The real ReplicaSet, StatefulSet, garbage collection and disruption controllers. */
 export function startControllerManager(server: ApiServer): ChildProcess {
   const log = openSync(join(server.folder, 'kcm.log'), 'w');
   return spawn(
     join(server.bin, 'kube-controller-manager'),
     [
       `--kubeconfig=${server.kubeconfig}`,
-      '--controllers=replicaset-controller,garbage-collector-controller,disruption-controller',
+      '--controllers=replicaset-controller,statefulset-controller,garbage-collector-controller,disruption-controller',
       '--leader-elect=false',
       '--secure-port=0',
     ],
