@@ -52,6 +52,8 @@ class Demo {
   readonly #cluster: Kubernetes;
   readonly #password = randomBytes(12).toString('base64url');
   readonly #events: Event[] = [];
+  /** What writers said, by step: said once more at the end, if they saw errors. */
+  readonly #complaints: string[] = [];
   readonly #writers: Writers;
   readonly #upload: Upload;
   readonly #linux: LinuxClient | undefined;
@@ -148,7 +150,10 @@ class Demo {
     say(
       `${name}: done. ${what}; ${moved} handles moved, ${this.#writers.ackedBlocks - ackedBefore} blocks acknowledged meanwhile`,
     );
-    for (const message of this.#writers.messages.splice(0)) say(`  ${message}`);
+    for (const message of this.#writers.messages.splice(0)) {
+      say(`  ${message}`);
+      this.#complaints.push(`${name}: ${message}`);
+    }
     await this.show();
   }
 
@@ -280,6 +285,7 @@ class Demo {
     say(
       `${ackedBlocks} blocks acknowledged, ${verified} read back, ${overwritten} overwritten by later ones, ${lost} lost or torn, ${callerErrors} errors seen by callers`,
     );
+    if (callerErrors > 0) for (const complaint of this.#complaints.slice(0, 20)) say(`  ${complaint}`);
     say('out/demo.json, out/demo.html');
     return lost === 0 && callerErrors === 0 && verified > 0 && isWhole(linux);
   }

@@ -232,6 +232,8 @@ export class Nodes {
     const ended = { terminated: { exitCode: 0, reason: 'Completed' } };
     const statusOf = (key: 'containerStatuses' | 'initContainerStatuses') =>
       (pod.status?.[key] ?? []).map((status) => ({ ...status, ready: false, state: ended }));
+    // Before anybody can see it.
+    if (!this.calls.includes(`gone ${name}`)) this.calls.push(`gone ${name}`);
     await this.#objects.patch(
       PODS,
       this.#namespace,
@@ -245,7 +247,6 @@ export class Nodes {
       },
       'status',
     );
-    this.calls.push(`gone ${name}`);
     try {
       await this.#api.request('DELETE', `/api/v1/namespaces/${this.#namespace}/pods/${name}`, {
         body: { apiVersion: 'v1', kind: 'DeleteOptions', gracePeriodSeconds: 0 },
