@@ -186,7 +186,10 @@ export class FileServer {
     const { listen, metrics } = this.#options;
     await lockForLife(this.#lockPath);
     this.#metricsServer = await serveMetrics(metrics, this.#metrics.registry, this.#health());
-    this.#users.watch((names) => this.#server.expireSessions(names));
+    this.#users.watch(
+      (names) => this.#server.expireSessions(names),
+      (names) => void this.#server.endSessionsOf(names),
+    );
     this.#configTimer = setInterval(() => this.#readConfigAgain(), CONFIG_POLL_MS);
     const registered = new Promise<void>((resolve) => {
       this.#onRegistered = resolve;
@@ -246,6 +249,7 @@ export class FileServer {
       this.#shares.update(readClusterConfig(this.#options.config));
       this.#configText = text;
       this.#log.info({ shares: this.#shares.all().length - 1 }, 'shares were read again');
+      void this.#server.endTrees(({ share, session }) => !this.#shares.stillGives(share, session.user?.name ?? ''));
     } catch (error) {
       this.#log.error({ err: error }, 'the configuration cannot be read again: what is known stays');
     }

@@ -36,7 +36,7 @@ export class Shares {
     this.update(config);
   }
 
-  /** Takes the shares of a configuration that was read again; tree connects that exist keep the share they have. */
+  /** Takes the shares of a configuration that was read again; tree connects that go on keep the share they have. */
   update({ shares, volumes }: ClusterConfig): void {
     const byName = new Map<string, Share>([[foldCase(IPC.name), IPC]]);
     for (const config of shares) {
@@ -62,6 +62,12 @@ export class Shares {
 
   all(): readonly Share[] {
     return [...this.#byName.values()];
+  }
+
+  /** Whether a user who is connected to a share as it was would still get into the same folder under the same name. */
+  stillGives(share: Share, user: string): boolean {
+    const now = this.find(share.name);
+    return now !== undefined && now.path === share.path && this.permissionOf(now, user) !== undefined;
   }
 
   /**

@@ -54,15 +54,18 @@ export class Users {
 
   /**
    * Looks for changes every 2 s: a mounted Secret is swapped as a whole, which inotify does not always tell.
-   * @param changed told the names of those who are not there any more or have another password
+   * @param changed told the names of those who have another password
+   * @param removed told those of who is not there any more
    */
-  watch(changed: (names: readonly string[]) => void): void {
+  watch(changed: (names: readonly string[]) => void, removed: (names: readonly string[]) => void): void {
     this.#timer = setInterval(() => {
       try {
         const before = this.#accounts;
         this.#read();
-        const names = before === this.#accounts ? [] : differing(before, this.#accounts);
-        if (names.length > 0) changed(names);
+        if (before === this.#accounts) return;
+        const { others, gone } = differing(before, this.#accounts);
+        if (others.length > 0) changed(others);
+        if (gone.length > 0) removed(gone);
       } catch (error) {
         this.#log.error({ err: error }, 'cannot read the users again: those known stay');
       }
@@ -114,7 +117,15 @@ export class Users {
   }
 }
 
-/** Names of those whom `after` does not know, or with another password. */
-function differing(before: ReadonlyMap<string, Account>, after: ReadonlyMap<string, Account>): string[] {
-  return [...before].flatMap(([key, { user, ntHash }]) => (after.get(key)?.ntHash.equals(ntHash) ? [] : [user.name]));
+/** Names of those whom `after` knows with another password, and of those whom it does not know. */
+function differing(
+  before: ReadonlyMap<string, Account>,
+  after: ReadonlyMap<string, Account>,
+): { others: string[]; gone: string[] } {
+  const namesOf = (is: (now: Account | undefined, then: Account) => boolean) =>
+    [...before].flatMap(([key, account]) => (is(after.get(key), account) ? [account.user.name] : []));
+  return {
+    others: namesOf((now, then) => now !== undefined && !now.ntHash.equals(then.ntHash)),
+    gone: namesOf((now) => now === undefined),
+  };
 }

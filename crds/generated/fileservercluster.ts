@@ -67,7 +67,7 @@ export interface FileServerClusterSpec {
     coherent?: boolean;
   }[];
   /**
-   * What clients see. Changes take effect without a restart.
+   * What clients see. Changes take effect without a restart within a minute or two (when kubelets have passed them on). A client whose share is taken away, gets another path or lets it in no more loses that share, and what it had open there is closed; its other shares go on.
    *
    * Items: A share.
    */
@@ -81,7 +81,7 @@ export interface FileServerClusterSpec {
      */
     volume: string;
     /**
-     * The folder of the volume that is the share's root. It is made when it does not exist.
+     * The folder of the volume that is the share's root. It has to exist, and the pods' user has to be able to write there.
      */
     path: string;
     /**
@@ -121,7 +121,7 @@ export interface FileServerClusterSpec {
    */
   users: {
     /**
-     * A Secret of the same namespace with one key a user: the key is the name, the value the password, or "nt:" and the 32 hex digits of the NT hash. Changes take effect without a restart.
+     * A Secret of the same namespace with one key a user: the key is the name, the value the password, or "nt:" and the 32 hex digits of the NT hash. Changes take effect without a restart: the sessions of a user who is taken out end and what they had open is closed; with another password a session has to log on again.
      */
     secretRef: {
       /**

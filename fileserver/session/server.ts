@@ -5,7 +5,7 @@ import type { Users } from '../users.ts';
 import { LogonThrottle } from './logon-throttle.ts';
 import type { Services } from './request.ts';
 import { type ConnectionOwner, ServerConnection } from './server-connection.ts';
-import type { Session, User } from './session.ts';
+import type { Session, TreeConnect, User } from './session.ts';
 import type { Accounts } from './usage.ts';
 
 const EPOCH_SHIFT = 36n;
@@ -193,6 +193,33 @@ export class Server implements ConnectionOwner {
       session.state = 'Expired';
       this.services.log.info({ session: session.id.toString(16), user: session.user?.name }, 'session expired');
     }
+  }
+
+  /** Sessions of users that are no more end, and what they had open is closed: nobody could come back for it. */
+  async endSessionsOf(names: readonly string[]): Promise<void> {
+    const users = new Set(names);
+    const theirs = [...this.sessions.values()].filter(({ user }) => users.has(user?.name ?? ''));
+    await Promise.all(
+      theirs.map(async (session) => {
+        if (session.state === 'Valid') session.state = 'Expired'; // nothing more is begun
+        await this.#endTrees(session, () => true);
+        await this.endSession(session, 'its user is no more');
+      }),
+    );
+  }
+
+  /** Ends tree connects whose share is gone or leads elsewhere now, or whose user it keeps out (3.3.4.13): what they had open is closed. */
+  async endTrees(isOver: (tree: TreeConnect) => boolean): Promise<void> {
+    await Promise.all([...this.sessions.values()].map((session) => this.#endTrees(session, isOver)));
+  }
+
+  async #endTrees(session: Session, isOver: (tree: TreeConnect) => boolean): Promise<void> {
+    const over = [...session.trees.values()].filter((tree) => !tree.share.isPipe && isOver(tree));
+    for (const tree of over) {
+      if (session.trees.delete(tree.id)) this.accounts.addTrees(-1, session.usage);
+      this.services.log.info({ session: session.id.toString(16), share: tree.share.name }, 'tree connect ended');
+    }
+    await Promise.all(over.map((tree) => this.services.opens.endTree(tree)));
   }
 
   connectionClosed(connection: ServerConnection): void {
