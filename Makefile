@@ -103,7 +103,7 @@ test-model: node_modules/.package-lock.json ## the protocol of docs/model/, ever
 test-integration: build ## parts against a real Redis, real clients, a real kube-apiserver
 	test/cluster/install-packages.sh redis clients cluster volumes metrics
 	test/cluster/build.sh
-	$(jest) --outputFile=out/tests/integration.json --json --runInBand --roots test/integration test/fuzz $(call left_out,$(long_integration))
+	$(jest) --outputFile=out/tests/integration.json --json $(if $(QUICK),--maxWorkers=2,--runInBand) --roots test/integration test/fuzz $(call left_out,$(long_integration))
 
 .PHONY: test-conformance
 test-conformance: build ## smbtorture, compared with test/conformance/expected.tsv

@@ -32,6 +32,9 @@ export function startControllerManager(server: ApiServer): ChildProcess {
   );
 }
 
+/** Addresses of pods; suites that run side by side have different ones. */
+const POD_NETWORK = `127.0.${76 + Number(process.env.JEST_WORKER_ID ?? 1)}`;
+
 /** A call that a sidecar got: "prepare pod", "migrate pod", "ended pod". */
 export type Call = string;
 
@@ -127,8 +130,8 @@ export class Nodes {
       {
         status: {
           phase: 'Running',
-          podIP: `127.0.77.${number}`,
-          podIPs: [{ ip: `127.0.77.${number}` }],
+          podIP: `${POD_NETWORK}.${number}`,
+          podIPs: [{ ip: `${POD_NETWORK}.${number}` }],
           conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }],
           containerStatuses: [{ name: 'fileserver', ...common }],
           initContainerStatuses: [{ name: 'sidecar', ...common }],
@@ -197,7 +200,7 @@ export class Nodes {
     const number = [...this.#running.keys()].indexOf(name) + 1;
     await new Promise<void>((resolve, reject) =>
       server.bindAsync(
-        `127.0.77.${number}:7445`,
+        `${POD_NETWORK}.${number}:7445`,
         new PeerServerCredentials({ ca: file('ca.crt'), certificate: file('tls.crt'), key: file('tls.key') }),
         (error) => (error ? reject(error) : resolve()),
       ),
