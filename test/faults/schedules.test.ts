@@ -7,7 +7,7 @@ import { seeds } from './random.ts';
 import { runSchedule } from './run-schedule.ts';
 import { schedule, textOf } from './schedule.ts';
 
-const LEASE_MS = 1500;
+const LEASE_MS = 2000;
 const PODS = 3;
 /** Not part of `make test` while some fail (docs/failure-modes.md); SCHEDULES=1000 is what a release has to pass. */
 const SCHEDULES = 40;

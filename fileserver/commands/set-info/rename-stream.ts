@@ -9,7 +9,7 @@ import { checked } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { changeStatusOf } from '../change-status.ts';
 import { statusOfPathProblem } from '../path-status.ts';
-import { type RenameOptions, withParentOpen, withReserved } from './rename.ts';
+import { lookingAgain, type RenameOptions, withParentOpen, withReserved } from './rename.ts';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -36,10 +36,12 @@ export async function renameStream(
   const to = parsed.stream;
   const names = [...new Set([foldedName(from), foldedName(to)])].sort();
   const reserves = names.map((name): Reserve => ({ directoryId: base.pin.fileId, name: `:${name}` }));
-  return withReserved(request, reserves, async () => {
-    const replaces = await targetOf(open, base, to, replace);
-    return decideAndRename(request, open, base, { from, to, replaces });
-  });
+  return lookingAgain(() =>
+    withReserved(request, reserves, async () => {
+      const replaces = await targetOf(open, base, to, replace);
+      return decideAndRename(request, open, base, { from, to, replaces });
+    }),
+  );
 }
 
 /** A path to somewhere else: the directory that it leads to is opened first (2.1.5.15.11), then a stream cannot be there. */

@@ -186,13 +186,17 @@ async function reservations(folder: Folder, fromParent: number, from: DiskPath, 
   return order < 0 ? [old, next] : [next, old];
 }
 
-/** Holds names, in the order given, while it acts. */
+/**
+ * Holds names, in the order given, while it acts.
+ * @throws LookAgain another server is at one of them, and does not come to an end
+ */
 export async function withReserved(request: Request, names: Reserve[], act: () => Promise<number>): Promise<number> {
   const { handles } = request.services;
   const held: Reserve[] = [];
   try {
     for (const name of names) {
       const { outcome } = await handles.reserve(name, request);
+      if (outcome === Outcome.NAME_BUSY) throw new LookAgain('another server is at this name');
       if (outcome !== Outcome.GRANTED) return changeStatusOf(outcome);
       held.push(name);
     }
