@@ -80,7 +80,7 @@ random.each(seeds(SCHEDULES).slice(0, SCHEDULES))(
     const planned = schedule(seed, PODS, LEASE_MS);
     const faults = planned.faults.filter(({ kind }) => kind !== 'join'); // a node that comes would need a mount
     process.stdout.write(`SEED=${seed}: ${faults.map(textOf).join('; ')}\n`);
-    await runSchedule(pods, { seed, faults }, false);
+    await runSchedule(pods, { seed, faults }, { isCoherent: false });
   },
   150_000,
 );

@@ -22,6 +22,8 @@ const METRICS_PORT = 9445;
 /** What is kept of the logs for whoever has to find out what happened. */
 const MOST_LOG_LINES = 20_000;
 const POLL_MS = 20;
+/** Parts that are killed are started again all the time: they compile once. */
+const COMPILED = join(import.meta.dirname, '../../node_modules/.cache/holdfast-parts');
 /** Processes that start side by side on a machine that is busy with other things. */
 const STARTED_WITHIN_MS = 120_000;
 
@@ -175,7 +177,7 @@ export class Pods {
         name: `${of}-${index}`,
         command: network.inside([...partProgram(of), ...shared, ...args]),
         firstArgs,
-        env: this.#options.env,
+        env: { NODE_COMPILE_CACHE: COMPILED, ...this.#options.env },
         log: this.log,
       });
     const peer = `${network.address('peers')}:${SIDECAR_PORT}`;

@@ -3,6 +3,7 @@ import { parseAddress } from '../../client/connect/address.ts';
 import type { SmbError } from '../../client/errors.ts';
 import { closeRequest, readRequest, setFileInfoRequest, writeRequest } from '../../client/file/requests.ts';
 import { Connection, type OutgoingRequest, type Response } from '../../client/session/connection.ts';
+import type { LivenessOptions } from '../../client/session/liveness.ts';
 import { Session, type TreeConnect } from '../../client/session/session.ts';
 import {
   Command,
@@ -41,6 +42,8 @@ export interface RawOptions {
   previousSessionId: bigint;
   /** A server that is silent for too long is given up, as other clients do. */
   isWatched: boolean;
+  /** How soon it is, where it is watched. */
+  liveness: LivenessOptions;
 }
 
 export interface RawCreate {
@@ -98,9 +101,12 @@ export class RawClient {
     address: string,
     options: Pick<RawOptions, 'user' | 'password' | 'share'> & Partial<RawOptions>,
   ): Promise<RawClient> {
-    const { user, password, share, clientGuid = randomBytes(16), previousSessionId = 0n, isWatched = false } = options;
+    const { user, password, share, clientGuid = randomBytes(16), previousSessionId = 0n } = options;
+    const { isWatched = false, liveness: watching } = options;
     const signal = AbortSignal.timeout(ESTABLISH_WITHIN_MS);
-    const liveness = isWatched ? { probeIdleMs: WATCHED_IDLE_MS } : { probeAfterMs: NEVER_MS, probeIdleMs: NEVER_MS };
+    const liveness = isWatched
+      ? { ...watching, probeIdleMs: WATCHED_IDLE_MS }
+      : { probeAfterMs: NEVER_MS, probeIdleMs: NEVER_MS };
     const where = parseAddress(address);
     const connection = await Connection.open(where, { clientGuid, serverName: where.host, liveness }, signal);
     try {

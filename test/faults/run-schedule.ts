@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client } from '../../client/index.ts';
+import type { LivenessOptions } from '../../client/session/liveness.ts';
 import { delay } from '../../common/time.ts';
 import { eventually } from '../cluster/shell.ts';
 import { History } from '../history/history.ts';
@@ -22,6 +23,9 @@ const SHARED = 'shared';
 /** Every worker was through so often before the faults begin, and is through so often again when they are over. */
 const ROUNDS = 2;
 const GOES_ON_WITHIN_MS = 40_000;
+/** So long an operation may take, and so long a server may be silent, on a quiet machine: what the client has by default. */
+const OPERATION_MS = 60_000;
+const SILENT_MS = { probeAfterMs: 500, probeTimeoutMs: 1000 };
 
 export interface Outcome {
   events: number;
@@ -35,26 +39,34 @@ export interface Outcome {
 /**
  * Lets clients work through several pods while what the schedule says goes wrong, and checks what they saw. Throws what must not be.
  * @param isCoherent whether a change made through one pod's mount is seen at once through the others
+ * @param slowness how many times longer than on a quiet machine everything may take
  */
-export async function runSchedule(pods: Pods, schedule: Schedule, isCoherent = true): Promise<Outcome> {
+export async function runSchedule(
+  pods: Pods,
+  schedule: Schedule,
+  { isCoherent = true, slowness = 1 } = {},
+): Promise<Outcome> {
+  const withinMs = GOES_ON_WITHIN_MS * slowness;
   const random = new Random(schedule.seed ^ 0x5eed);
   const folder = `run-${schedule.seed}-${randomUUID().slice(0, 8)}`;
   mkdirSync(join(pods.volume, folder));
   const history = new History();
   const counts = { reclaimed: 0, failovers: 0 };
-  const clients = await Promise.all(Array.from({ length: CLIENTS }, (_, i) => connect(pods, i, history, counts)));
+  const clients = await Promise.all(
+    Array.from({ length: CLIENTS }, (_, i) => connect(pods, i, slowness, history, counts)),
+  );
   const joined: Pod[] = [];
-  const work = workersOf(clients, folder, history, random, pods).filter(
+  const work = workersOf(clients, folder, history, random, pods, slowness).filter(
     // Nobody promises what a handle reads of others' writes there, without a lock, while it stays open.
     (worker) => isCoherent || !worker.name.startsWith('shared'),
   );
   try {
     for (const worker of work) await worker.start();
-    await goesOn(work, history, 'before anything goes wrong');
+    await goesOn(work, history, withinMs, 'before anything goes wrong');
     await strike(pods, schedule.faults, joined);
     const overMs = performance.now();
     await pods.mend();
-    await goesOn(work, history, 'after the faults');
+    await goesOn(work, history, withinMs, 'after the faults');
     const recoveredMs = performance.now() - overMs;
     for (const worker of work) await worker.end();
     await Promise.all(clients.map((client) => client.close()));
@@ -65,7 +77,7 @@ export async function runSchedule(pods: Pods, schedule: Schedule, isCoherent = t
     recordVolume(history, pods.volume, `${folder}\\${ALONE}`, 1);
     expectSound(history);
     expectNumbers(work, pods.volume, folder);
-    await nothingLeft(pods);
+    await nothingLeft(pods, withinMs);
     const rounds = work.reduce((sum, worker) => sum + worker.rounds, 0);
     return { events: history.events.length, rounds, recoveredMs, ...counts };
   } finally {
@@ -75,14 +87,22 @@ export async function runSchedule(pods: Pods, schedule: Schedule, isCoherent = t
   }
 }
 
+function livenessOf(slowness: number): Required<Omit<LivenessOptions, 'probeIdleMs'>> {
+  const { probeAfterMs, probeTimeoutMs } = SILENT_MS;
+  return { probeAfterMs: probeAfterMs * slowness, probeTimeoutMs: probeTimeoutMs * slowness };
+}
+
 /** A client that begins somewhere else than the others, and knows all pods. */
 async function connect(
   pods: Pods,
   i: number,
+  slowness: number,
   history: History,
   counts: { reclaimed: number; failovers: number },
 ): Promise<Client> {
-  const client = await pods.client(pods.pod(i % pods.list.length));
+  const liveness = livenessOf(slowness);
+  const operationTimeoutMs = OPERATION_MS * slowness;
+  const client = await pods.client(pods.pod(i % pods.list.length), { liveness, operationTimeoutMs });
   client.on('handleLost', ({ path, error }) =>
     history.add({ kind: 'lost', client: `client ${i}`, path, reason: error.message, atMs: performance.now() }),
   );
@@ -93,7 +113,14 @@ async function connect(
   return client;
 }
 
-function workersOf(clients: Client[], folder: string, history: History, random: Random, pods: Pods): Worker[] {
+function workersOf(
+  clients: Client[],
+  folder: string,
+  history: History,
+  random: Random,
+  pods: Pods,
+  slowness: number,
+): Worker[] {
   const slots = Array.from({ length: SLOTS }, (_, slot) => slot);
   return clients.flatMap((client, i) => {
     const parts = (what: string) => ({
@@ -112,22 +139,17 @@ function workersOf(clients: Client[], folder: string, history: History, random: 
       new Names(parts('names')),
       new Passing(parts('passing'), pods.volume),
     ];
-    if (i < 2) some.push(new Cacher(parts('cacher'), () => pods.addresses));
+    if (i < 2) some.push(new Cacher(parts('cacher'), () => pods.addresses, livenessOf(slowness)));
     return some;
   });
 }
 
-async function goesOn(work: Worker[], history: History, when: string): Promise<void> {
+async function goesOn(work: Worker[], history: History, withinMs: number, when: string): Promise<void> {
   const before = work.map((worker) => worker.rounds);
   const late = () => work.filter((worker, i) => worker.rounds < (before[i] ?? 0) + ROUNDS);
   const bad = () => history.of('error').length > 0 || history.of('lost').length > 0;
   try {
-    await eventually(
-      `everybody goes on ${when}`,
-      GOES_ON_WITHIN_MS,
-      () => late().length === 0 || bad() || undefined,
-      20,
-    );
+    await eventually(`everybody goes on ${when}`, withinMs, () => late().length === 0 || bad() || undefined, 20);
   } catch (error) {
     const stuck = late().map((worker) => `${worker.name}: ${worker.doing}`);
     throw new Error(`${(error as Error).message} (now ${Math.round(performance.now())}):\n${stuck.join('\n')}`);
@@ -200,9 +222,9 @@ function expectNumbers(work: Worker[], volume: string, folder: string): void {
 }
 
 /** Everything was closed: neither a server nor the store has an open any more. */
-async function nothingLeft(pods: Pods): Promise<void> {
+async function nothingLeft(pods: Pods, withinMs: number): Promise<void> {
   const controls = await Promise.all(pods.list.map((pod) => pods.control(pod)));
-  await eventually('no open is left', GOES_ON_WITHIN_MS, async () => {
+  await eventually('no open is left', withinMs, async () => {
     const left = await pods.filesInStore();
     for (const [i, control] of controls.entries()) {
       for (const { opensActive, opensDisconnected } of (await control.status()).servers) {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { LivenessOptions } from '../../../client/session/liveness.ts';
 import { delay } from '../../../common/time.ts';
 import { LeaseState, OplockLevel } from '../../../smb/constants.ts';
 import { CreateContextName, decodeRqLs, encodeRqLs, findCreateContext } from '../../../smb/wire/create-contexts.ts';
@@ -31,13 +32,15 @@ export class Cacher extends Worker {
   readonly #clientGuid = randomBytes(16);
   readonly #leaseKey = randomBytes(16);
   readonly #addresses: () => string[];
+  readonly #liveness: LivenessOptions;
   #raw: RawClient | undefined;
   #previousSessionId = 0n;
   granted = 0;
 
-  constructor(parts: WorkerParts, addresses: () => string[]) {
+  constructor(parts: WorkerParts, addresses: () => string[], liveness: LivenessOptions) {
     super(parts);
     this.#addresses = addresses;
+    this.#liveness = liveness;
   }
 
   protected async round(): Promise<void> {
@@ -154,6 +157,7 @@ export class Cacher extends Worker {
           clientGuid: this.#clientGuid,
           previousSessionId: this.#previousSessionId,
           isWatched: true,
+          liveness: this.#liveness,
         });
         this.#raw = raw;
         this.#previousSessionId = raw.session.sessionId;
