@@ -27,10 +27,11 @@ dist/.built: node_modules/.package-lock.json tsconfig.json $(sources)
 build: dist/.built ## all that `npx holdfast` needs
 
 .PHONY: generate
-generate: node_modules/.package-lock.json ## code from proto/, types from crds/, the chart's dashboards
+generate: node_modules/.package-lock.json ## code from proto/, types from crds/, the chart's dashboards, reference pages
 	npx --no-install buf generate
 	$(node) crds/generate.mjs
 	$(node) charts/generate-dashboards.mjs
+	$(node) docs/generate.mjs
 
 .PHONY: fmt
 fmt: node_modules/.package-lock.json ## format the code
@@ -120,8 +121,21 @@ test-linux-client: build ## programs on a mount of the Linux kernel, in a small 
 	test/cluster/install-packages.sh redis linux-client workloads
 	$(jest) --outputFile=out/tests/linux-client.json --json --runInBand --roots test/linux-client
 
+.PHONY: sbom
+sbom: build/holdfast-image.tar ## what is in the image, as CycloneDX: build/holdfast-sbom.cdx.json (needs npm 10)
+	$(node) test/cluster/sbom.mjs build/holdfast-image.tar build/holdfast-sbom.cdx.json
+
+build/holdfast-image.tar:
+	$(MAKE) --no-print-directory image
+
+.PHONY: docs
+docs: node_modules/.package-lock.json ## the documentation as a site, in build/docs; fails where a link leads nowhere
+	$(node) docs/generate.mjs --check
+	$(jest) --roots test/integration -- docs.test
+	$(node) node_modules/vitepress/bin/vitepress.js build docs
+
 .PHONY: dashboards
-dashboards: build ## the chart's dashboards drawn from a Prometheus that watched real servers at work, moved and killed: out/dashboards.html
+dashboards: build ## the chart's dashboards, reference pages drawn from a Prometheus that watched real servers at work, moved and killed: out/dashboards.html
 	test/cluster/install-packages.sh redis metrics
 	DASHBOARD_SECONDS=$(or $(DASHBOARD_SECONDS),60) $(jest) --runInBand --roots test/integration -- dashboards
 
