@@ -3,6 +3,7 @@ import { inSlices } from '../../common/slices.ts';
 import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { SHARDS } from '../constants.ts';
 import type { Member } from '../services/member.ts';
+import { hex } from '../table/keys.ts';
 import { ownerOf } from '../table/records.ts';
 import type { OpenDecision, Table } from '../table/table.ts';
 
@@ -43,6 +44,7 @@ export class Settling {
     if (isKnown()) return;
     const { record } = await this.#table.find(member.identity, fileId, Buffer.alloc(0), openId);
     if (!record || isKnown()) return;
+    if (member.askingGuids.has(hex(record.createGuid))) return; // it is what is being asked for again
     const isDurable = record.durability !== Durability.NOT_DURABLE;
     if (isDurable && record.state !== OpenState.ACTIVE) return; // came by a transfer, waits for its client
     this.#log.info(

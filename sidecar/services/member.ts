@@ -42,6 +42,8 @@ export class Member {
   readonly #leases = new Map<string, { lease: Lease; opens: number }>();
   /** Opens whose decision is under way: the table may hold them already. */
   readonly asking = new Set<bigint>();
+  /** CreateGuids of opens that are asked for now, hex. */
+  readonly askingGuids = new Set<string>();
   stream: FileServerStream | undefined;
   ids: OpenIds;
   smbAddress: string;

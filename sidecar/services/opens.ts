@@ -11,6 +11,7 @@ import {
 } from '../../proto/generated/handles.ts';
 import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES, RETRY_MS } from '../constants.ts';
 import { hex, shardOf } from '../table/keys.ts';
+import { ownerOf } from '../table/records.ts';
 import type { OpenDecision } from '../table/table.ts';
 import type { AppInstances } from './app-instances.ts';
 import type { Components } from './components.ts';
@@ -54,12 +55,18 @@ export class Opens {
     const openId = member.ids.next(shard) ?? (await this.#nextInAnotherBlock(member, shard));
     if (openId === undefined) return { outcome: Outcome.FENCED };
     record.openId = openId;
+    const guid = hex(record.createGuid);
     member.asking.add(openId);
+    if (guid !== '') member.askingGuids.add(guid);
     let decision: OpenDecision;
     try {
       decision = await this.#decide(member, record, request, pending);
+      if (decision.outcome === Outcome.DUPLICATE_OBJECTID) {
+        decision = (await this.#askedBefore(member, record, pending)) ?? decision;
+      }
     } finally {
       member.asking.delete(openId);
+      member.askingGuids.delete(guid);
     }
     if (decision.outcome !== Outcome.GRANTED || !decision.record || !decision.state)
       return { outcome: decision.outcome };
@@ -145,6 +152,27 @@ export class Opens {
         await delay(DROP_RETRY_MS);
       }
     }
+  }
+
+  /**
+   * The file server asks again for what it had asked an earlier process of this sidecar for, whose answer was lost: the table holds the open,
+   * and nobody knows of it.
+   */
+  async #askedBefore(member: Member, asked: OpenRecord, pending: Pending): Promise<OpenDecision | undefined> {
+    if (member.isSettling) {
+      pending.interim();
+      await member.settled;
+    }
+    const guids = Buffer.concat([asked.createGuid, asked.clientGuid]);
+    const found = await this.#is.table.find(member.identity, asked.fileId, guids, 0n);
+    const { record } = found;
+    if (!record || member.opens.has(record.openId) || member.asking.has(record.openId)) return undefined;
+    const isSame =
+      ownerOf(record) === member.owner &&
+      record.sessionId === asked.sessionId &&
+      record.access === asked.access &&
+      record.path === asked.path;
+    return isSame ? found : undefined;
   }
 
   #decide(member: Member, record: OpenRecord, request: Open, pending: Pending): Promise<OpenDecision> {

@@ -1,7 +1,7 @@
 // What a sidecar that was started anew, or takes another's place, makes of what there is.
 import { afterEach, expect, test } from '@jest/globals';
 import type { ServerEndedReply } from '../../proto/generated/control.ts';
-import { OpenState, Outcome } from '../../proto/generated/handles.ts';
+import { type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { shardOfOpen } from '../../sidecar/table/table.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import { until } from '../../sidecar/testing/redis.ts';
@@ -54,6 +54,32 @@ test('an open that left and came back meanwhile is not the one that the file ser
   });
   // Its client gets it back here, or anywhere.
   expect((await server.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+}, 60_000);
+
+test('an open whose answer was lost with the sidecar is had by asking for it again', async () => {
+  cluster = await TestCluster.start(1, LEASE_MS);
+  const pod = cluster.pod(0);
+  const { server } = pod;
+  await server.session(1n);
+  const { record: kept } = await server.open('kept');
+  const asked: Partial<OpenRecord> = { createGuid: Buffer.alloc(16, 9), deleteOnClose: true };
+  const { record: lost } = await server.open('asked', asked);
+  pod.sidecar?.halt();
+  server.detach();
+  server.records.delete(lost.openId); // the answer never came
+
+  const sidecar = await pod.startSidecar();
+  await server.start(server.hello?.identity, 1);
+  const again = server.open('asked', asked);
+  await server.ask({ $case: 'reportOpens', value: { opens: [kept] } });
+  const { outcome, record } = await again;
+  expect([outcome, record.openId]).toEqual([Outcome.GRANTED, lost.openId]);
+  // Whoever has it may not ask for another under its name.
+  expect((await server.open('asked', asked)).outcome).toBe(Outcome.DUPLICATE_OBJECTID);
+  const member = sidecar.components.cluster.memberOf('uid-pod-0/0');
+  await member?.settled;
+  expect(member?.opens.get(lost.openId)?.record.deleteOnClose).toBe(true);
+  expect((await server.close(record)).outcome).toBe(Outcome.GRANTED);
 }, 60_000);
 
 test('orphans are looked after by whoever fences their custodian, and by a custodian that was started anew', async () => {
