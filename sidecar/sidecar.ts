@@ -14,6 +14,7 @@ import { Delivery } from './breaks/delivery.ts';
 import { WaitingRoom } from './breaks/waiting-room.ts';
 import { MAX_MESSAGE_BYTES, storeWaitMs, TLS_LOOK_MS } from './constants.ts';
 import { Clock } from './fencing/clock.ts';
+import { Custodians } from './fencing/custodians.ts';
 import { isProvenDead } from './fencing/death.ts';
 import { Fencer } from './fencing/fencer.ts';
 import { Lease } from './fencing/lease.ts';
@@ -46,6 +47,8 @@ import { Table } from './table/table.ts';
 
 /** How long a sidecar that ends goes on fencing file servers that are dead. */
 const STOP_FENCING_MS = 2000;
+/** How long it passes on what waits for its clients. */
+const PASSING_ON_MS = 5000;
 
 export interface SidecarOptions {
   config: ClusterConfig;
@@ -115,10 +118,11 @@ export class Sidecar {
     const room = new WaitingRoom();
     delivery.onWake = (member, fileId) => room.wake(member, fileId);
     const breaks = new Breaks(table, cluster, delivery, room, log);
-    this.components = { config, table, registry, cluster, peers, delivery, breaks, room, log, metrics };
+    const { orphans } = this;
+    const custodians = new Custodians(table, registry, cluster, peers, orphans, log);
+    this.components = { config, table, registry, custodians, cluster, peers, delivery, breaks, room, log, metrics };
     const endings = new Endings(this.components);
     this.#fencer = new Fencer(registry, table, writeSettleMs, serverId, log, metrics);
-    const { orphans } = this;
     this.#clock = new Clock(table, cluster, endings, orphans, log, metrics);
     this.#fencer.onBegun = (identity) => cluster.fencing(identity);
     this.#fencer.onFenced = (identity) => this.#clock.fenced(identity);
@@ -262,6 +266,7 @@ export class Sidecar {
     }
     // Also what began when a file server ended a moment ago: left half done, it would take others a lease to finish.
     await Promise.race([this.#fencer.idle(), new Promise((resolve) => setTimeout(resolve, STOP_FENCING_MS))]);
+    await this.components.custodians.passOnAll(PASSING_ON_MS);
     this.halt();
   }
 

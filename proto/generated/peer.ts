@@ -78,6 +78,12 @@ export interface TransferredRequest {
   opens: OpenRecord[];
 }
 
+export interface KeepRequest {
+  /** the fenced server, serverId@epoch; "-": nobody, they were released */
+  owner: string;
+  opens: OpenRecord[];
+}
+
 export interface BeneathRequest {
   share: string;
   path: string;
@@ -804,6 +810,73 @@ export const TransferredRequest: MessageFns<TransferredRequest> = {
   },
 };
 
+function createBaseKeepRequest(): KeepRequest {
+  return { owner: "", opens: [] };
+}
+
+export const KeepRequest: MessageFns<KeepRequest> = {
+  encode(message: KeepRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.owner !== "") {
+      writer.uint32(10).string(message.owner);
+    }
+    for (const v of message.opens) {
+      OpenRecord.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeepRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeepRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.opens.push(OpenRecord.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KeepRequest>): KeepRequest {
+    return KeepRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KeepRequest>): KeepRequest {
+    const message = createBaseKeepRequest();
+    message.owner = object.owner ?? "";
+    message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseBeneathRequest(): BeneathRequest {
   return { share: "", path: "", hold: false, exceptOpenId: 0n };
 }
@@ -1440,6 +1513,16 @@ export const PeerService = {
     responseSerialize: (value: PeerReply): Buffer => Buffer.from(PeerReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): PeerReply => PeerReply.decode(value),
   },
+  /** Opens that no live server owns: become their custodian too. */
+  keep: {
+    path: "/holdfast.peer.v1.Peer/Keep" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: KeepRequest): Buffer => Buffer.from(KeepRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): KeepRequest => KeepRequest.decode(value),
+    responseSerialize: (value: PeerReply): Buffer => Buffer.from(PeerReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PeerReply => PeerReply.decode(value),
+  },
   /** Is anything beneath this directory open at your place? hold = true also holds new opens beneath it until Unhold or 10 s. */
   opensBeneath: {
     path: "/holdfast.peer.v1.Peer/OpensBeneath" as const,
@@ -1505,6 +1588,8 @@ export interface PeerServer extends UntypedServiceImplementation {
   prepare: handleUnaryCall<PrepareRequest, PeerReply>;
   /** The handoff of these is done: they are the target's now. */
   transferred: handleUnaryCall<TransferredRequest, PeerReply>;
+  /** Opens that no live server owns: become their custodian too. */
+  keep: handleUnaryCall<KeepRequest, PeerReply>;
   /** Is anything beneath this directory open at your place? hold = true also holds new opens beneath it until Unhold or 10 s. */
   opensBeneath: handleUnaryCall<BeneathRequest, BeneathReply>;
   unhold: handleUnaryCall<BeneathRequest, PeerReply>;
@@ -1615,6 +1700,19 @@ export interface PeerClient extends Client {
   ): ClientUnaryCall;
   transferred(
     request: TransferredRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PeerReply) => void,
+  ): ClientUnaryCall;
+  /** Opens that no live server owns: become their custodian too. */
+  keep(request: KeepRequest, callback: (error: ServiceError | null, response: PeerReply) => void): ClientUnaryCall;
+  keep(
+    request: KeepRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PeerReply) => void,
+  ): ClientUnaryCall;
+  keep(
+    request: KeepRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PeerReply) => void,

@@ -7,6 +7,7 @@ import type { SidecarMetrics } from '../metrics.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Endings } from '../services/endings.ts';
 import type { Member } from '../services/member.ts';
+import { NOBODY } from '../table/keys.ts';
 import { ownerOf } from '../table/records.ts';
 import { readMember, type Table } from '../table/table.ts';
 import type { Orphans } from './orphans.ts';
@@ -78,7 +79,7 @@ export class Clock {
     const until = this.#takeOvers;
     try {
       for (let shard = 0; shard < SHARDS; shard++) {
-        for (const identity of await this.#table.orphaned(shard)) {
+        for (const identity of [NOBODY, ...(await this.#table.orphaned(shard))]) {
           for await (const page of this.#table.owned(shard, identity)) await this.#remember(member, identity, page);
         }
         await this.#table.confirm(shard);

@@ -2,11 +2,11 @@ import { Durability, type OpenRecord } from '../../proto/generated/handles.ts';
 import { shardOfOpen } from '../table/table.ts';
 
 /**
- * The custodian's memory: opens of fenced servers that wait for their client. Should the store lose them, nobody else remembers them
+ * The custodian's memory: opens of fenced servers, and released ones, that wait for their client. Should the store lose them, nobody else remembers them
  * (invariant 8).
  */
 export class Orphans {
-  /** By the identity of the fenced server. */
+  /** By the identity of the fenced server; NOBODY: released. */
   readonly #kept = new Map<string, Map<bigint, OpenRecord>>();
 
   get count(): number {
@@ -47,7 +47,7 @@ export class Orphans {
     }
   }
 
-  /** All that is kept, by the identity of the fenced server. */
+  /** All that is kept, by the identity of the fenced server; NOBODY: released. */
   get all(): ReadonlyMap<string, ReadonlyMap<bigint, OpenRecord>> {
     return this.#kept;
   }

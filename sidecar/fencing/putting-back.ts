@@ -41,19 +41,20 @@ export class PuttingBack {
   }
 
   /**
-   * Opens of fenced servers that only this sidecar may remember: orphans as they were. Their ownership version stays, so that whoever has
+   * Opens that only this sidecar may remember, orphans of fenced servers and those that were released, as they were. Their ownership version stays, so that whoever has
    * got one back meanwhile, and has a higher one, keeps it.
    */
   async orphans(life: Life, stale: ReadonlySet<number>): Promise<void> {
     const { orphans, registry, table, log } = this.#is;
     for (const [owner, opens] of [...orphans.all]) {
-      const server = parseIdentity(owner);
-      if (!server) continue;
-      await registry.restore(server, { state: 'fenced', reconciled: '' }, life.tag);
-      await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
+      const server = parseIdentity(owner); // undefined: nobody
+      if (server) {
+        await registry.restore(server, { state: 'fenced', reconciled: '' }, life.tag);
+        await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
+      }
       const records = [...opens.values()].filter((record) => stale.has(shardOfOpen(record)));
       await inSlices(records, RESTORING_AT_ONCE, (record) => table.restore(server, record, 0, 0n, true));
-      log.info({ server: owner, opens: records.length }, 'put back what a fenced server had');
+      log.info({ server: owner, opens: records.length }, 'put back what waits for its clients');
     }
   }
 

@@ -119,11 +119,14 @@ export class Reconciler {
     const life: Life = { generation, tags, tag: tagOfAll(tags), isComplete, isOther };
     const scripts = await store.load(runIds, generation);
     if (!isOpen(life, stores)) await this.#rebuild(life, stores, isKnown);
+    // Where an earlier version opened them it did not say so.
+    if ((await store.data.get(keys.opened)) !== life.tag) await store.data.set(keys.opened, life.tag);
     if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
     await this.#dropForgotten();
     if (this.#generation !== generation) this.#is.registry.witness.forget();
     this.#generation = generation;
     this.#runIds = new Set(runIds);
+    this.#is.registry.serveWith(life.tag, this.#runIds);
     this.#evicted = new Map(facts.map(({ runId, evictedKeys }) => [runId, evictedKeys]));
     this.#tellFull(facts);
     store.openWith(scripts);

@@ -1,4 +1,5 @@
 import { reasonOf } from '../../common/errors.ts';
+import { monotonicNs } from '../../common/time.ts';
 import type { Identity, Keys } from '../table/keys.ts';
 import type { Answer, Argument } from '../table/packed.ts';
 import { listAt, numberAt, textAt } from '../table/records.ts';
@@ -11,6 +12,8 @@ import { Witness } from './witness.ts';
 const KEYS = 5;
 /** An answer: too late for that, the shards were opened. */
 const CLOSED = 100;
+/** A registration waits so long for the shards, less than a file server waits for its answer; then it asks again. */
+const OPEN_WITHIN_MS = 2000;
 
 export type ServerState = 'active' | 'draining' | 'fencing' | 'fenced' | 'gone';
 
@@ -62,17 +65,37 @@ export class Registry {
   /** The highest epoch seen. Unlike what the witness knows it outlives each life of the data. */
   #highest = 0;
 
+  /** The life of the data that was opened last. */
+  #life = { tag: '', runIds: '' };
+
   constructor(store: Store, keys: Keys) {
     this.#store = store;
     this.#keys = keys;
   }
 
-  /** A new incarnation: the next epoch. @returns it, and the epoch that it replaces (0: none) */
-  async register(serverId: string, fields: ServerFields): Promise<{ epoch: number; replaced: number }> {
-    const answer = await this.#call(serverId, 0, 'register', fields, this.#highest);
+  /**
+   * A new incarnation: the next epoch. Only while the shards are open: before that, live servers may have epochs of which the store has
+   * not heard yet.
+   * @returns it, the epoch that it replaces (0: none), and when it was asked for, monotonic
+   * @throws StoreUnavailableError when the shards are not open in the life that this sidecar serves with
+   */
+  async register(serverId: string, fields: ServerFields): Promise<{ epoch: number; replaced: number; sentNs: bigint }> {
+    await this.#store.untilOpen(OPEN_WITHIN_MS);
+    const sentNs = monotonicNs();
+    const { tag, runIds } = this.#life;
+    const answer = await this.#call(serverId, 0, 'register', fields, tag, this.#highest, runIds);
+    if (answer[0] === CLOSED) {
+      this.#store.close(); // it has changed since, or it would not say so
+      throw new StoreUnavailableError('register', 'the state of other servers is being put back');
+    }
     const epoch = numberAt(answer, 1);
     this.saw(epoch);
-    return { epoch, replaced: numberAt(answer, 2) };
+    return { epoch, replaced: numberAt(answer, 2), sentNs };
+  }
+
+  /** The shards are open in this life of the data, which is in these Redis processes. */
+  serveWith(tag: string, runIds: Iterable<string>): void {
+    this.#life = { tag, runIds: [...runIds].join() };
   }
 
   /** An epoch was handed out, by this store or by what it was before: never again, whatever the store has lost. */
@@ -170,7 +193,7 @@ export class Registry {
     return servers;
   }
 
-  async #call(serverId: string, epoch: number, what: string, fields: object, more: Argument = ''): Promise<Answer> {
+  async #call(serverId: string, epoch: number, what: string, fields: object, ...more: Argument[]): Promise<Answer> {
     const connection = this.#store.lease as unknown as {
       evalshaBuffer(sha: string, keys: number, ...rest: Argument[]): Promise<Answer>;
       evalBuffer(text: string, keys: number, ...rest: Argument[]): Promise<Answer>;
@@ -185,7 +208,7 @@ export class Registry {
       epoch,
       what,
       JSON.stringify(fields),
-      more,
+      ...more,
     ];
     const changes = what !== 'list';
     if (changes) await this.#store.accepted();

@@ -257,6 +257,7 @@ export class Migration {
     const batches = inBatches(opens);
     const gone: OpenRecord[] = [];
     const transferred: OpenRecord[] = [];
+    const released: OpenRecord[] = [];
     await Promise.all(
       batches.map(async (batch) => {
         const { outcomes, to } = await this.#handOverBatch(member, batch, target);
@@ -269,7 +270,7 @@ export class Migration {
                 owner: { serverId: to.serverId, epoch: BigInt(to.epoch) },
                 ownershipVersion: record.ownershipVersion + 1n,
               });
-            }
+            } else released.push(record);
             this.#count(to ? 'moved' : 'released');
           } else if (outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
             this.#count('expired');
@@ -280,6 +281,7 @@ export class Migration {
       }),
     );
     if (target && transferred.length > 0) void this.#tellTarget(member, target, transferred);
+    if (released.length > 0) void this.#is.custodians.passOnReleased(released);
     return gone;
   }
 
@@ -288,12 +290,14 @@ export class Migration {
     batch: OpenRecord[],
     target: Target | undefined,
   ): Promise<{ outcomes: number[]; to: Target | undefined }> {
-    const { table, metrics, log } = this.#is;
+    const { table, custodians, metrics, log } = this.#is;
     const shard = shardOfOpen(batch[0] as OpenRecord);
     let to = target;
     for (;;) {
       try {
-        const outcomes = await table.letGo(member.identity, shard, batch, to?.identity);
+        const outcomes = await (to
+          ? table.letGo(member.identity, shard, batch, to.identity)
+          : custodians.release(member, batch));
         if (typeof outcomes !== 'number') {
           metrics.handoffSteps.labels('transfer', 'ok').inc();
           return { outcomes, to };

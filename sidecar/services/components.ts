@@ -3,6 +3,7 @@ import type { Logger } from '../../common/logging.ts';
 import type { Breaks } from '../breaks/breaks.ts';
 import type { Delivery } from '../breaks/delivery.ts';
 import type { WaitingRoom } from '../breaks/waiting-room.ts';
+import type { Custodians } from '../fencing/custodians.ts';
 import type { Registry } from '../fencing/registry.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import type { Table } from '../table/table.ts';
@@ -14,6 +15,7 @@ export interface Components {
   config: ClusterConfig;
   table: Table;
   registry: Registry;
+  custodians: Custodians;
   cluster: ClusterView;
   peers: Peers;
   delivery: Delivery;

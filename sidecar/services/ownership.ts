@@ -4,7 +4,7 @@ import { type OpenRecord, OpenReply, OpenState, Outcome, type Reclaim } from '..
 import { RETRY_MS } from '../constants.ts';
 import { parseIdentity } from '../table/keys.ts';
 import { ownerOf } from '../table/records.ts';
-import { Internal, shardOfOpen } from '../table/table.ts';
+import { Internal } from '../table/table.ts';
 import type { Components } from './components.ts';
 import type { Endings } from './endings.ts';
 import type { Member } from './member.ts';
@@ -115,7 +115,7 @@ export class Ownership {
       if (member.asking.has(openId) || (now && now.record !== record)) return RECLAIMED_HERE;
       const dropped = await this.#drop(member, record);
       if (!dropped) return { ok: false, reason: 'the file server did not let go in time' };
-      const outcomes = await this.#is.table.letGo(member.identity, shardOfOpen(record), [record], undefined);
+      const outcomes = await this.#is.custodians.release(member, [record]);
       const outcome = typeof outcomes === 'number' ? outcomes : (outcomes[0] ?? 0);
       if (outcome === Outcome.GRANTED || outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
         // While the file server dropped it, its client may have got it back here: then the table found another version.
@@ -154,7 +154,7 @@ export class Ownership {
     if (found.record.durability === 0) {
       await this.#endings.close(member, fileId, openId);
     } else {
-      await this.#is.table.letGo(member.identity, shardOfOpen(found.record), [found.record], undefined);
+      await this.#is.custodians.release(member, [found.record]);
     }
     return { ok: true, reason: '' };
   }

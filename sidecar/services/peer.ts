@@ -75,6 +75,7 @@ export class PeerFace {
       ),
       prepare: this.#unary(async (request) => PeerReply.create(await handoff.custody.prepare(request))),
       transferred: this.#unary(async (request) => PeerReply.create(handoff.custody.transferred(request))),
+      keep: this.#unary(async (request) => PeerReply.create(components.custodians.kept(request))),
       opensBeneath: this.#unary(async (request) =>
         BeneathReply.create({ any: renames.openHere(request, request.hold) }),
       ),

@@ -145,9 +145,8 @@ export class Registration {
       cluster.members.delete(hello.worker);
     }
     const { address, pod, node } = this.#place;
-    const sentNs = monotonicNs();
     const fields = { address, pod, node, smbAddress: hello.smbAddress, reconciled: '', leaving: this.leaving };
-    const { epoch, replaced } = await registry.register(serverId, fields);
+    const { epoch, replaced, sentNs } = await registry.register(serverId, fields);
     if (epoch >= 2 ** 28) throw new HoldfastError('EPOCHS', 'the store has handed out 2^28 epochs; set up a new store');
     const identity = { serverId, epoch };
     await Promise.all(

@@ -7,7 +7,7 @@ import {
   OpenRecord,
   OpenState,
 } from '../../proto/generated/handles.ts';
-import { bytesId, parseIdentity } from './keys.ts';
+import { bytesId, NOBODY, parseIdentity } from './keys.ts';
 import type { Answer, Argument } from './packed.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -127,9 +127,9 @@ export function readAwaited(list: Answer): Awaited[] {
   return list.map((entry) => ({ holder: bytesAt(entry as Answer, 0), number: numberAt(entry as Answer, 1) }));
 }
 
-/** The owner of an open as the table writes it, `serverId@epoch`. */
+/** The owner of an open as the table writes it, `serverId@epoch`, or nobody. */
 export function ownerOf({ owner }: OpenRecord): string {
-  return `${owner?.serverId}@${owner?.epoch}`;
+  return owner ? `${owner.serverId}@${owner.epoch}` : NOBODY;
 }
 
 /** The number of the last operation on an open, from its flat record. */

@@ -133,6 +133,15 @@ export class Store {
     }
   }
 
+  /** Waits until the shards are open. @throws StoreUnavailableError when they are not in time */
+  async untilOpen(waitMs: number): Promise<void> {
+    for (const untilMs = monotonicMs() + waitMs; !this.#open; await delay(20)) {
+      if (this.#ended || monotonicMs() > untilMs) {
+        throw new StoreUnavailableError('open', this.refused ?? 'its state is being put back or it is out of reach');
+      }
+    }
+  }
+
   /** @param storeKeys of the shards, in their order */
   whereabouts(storeKeys: readonly string[]): Promise<Whereabouts> {
     return this.#processes.whereabouts(storeKeys);

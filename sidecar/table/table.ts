@@ -45,6 +45,8 @@ import type { RunOptions, Store } from './store.ts';
 
 /** Answers of scripts that are the sidecar's to act on and never reach a file server. */
 export const Internal = { WAITING: 101, PURGE: 102, ELSEWHERE: 103, SETTLING: 104, STALE: 105, BREAKING: 107 } as const;
+/** Who speaks for opens that nobody owns. */
+const RELEASED_BY: Identity = { serverId: NOBODY, epoch: 0 };
 
 /** Breaks that a decision brought: whom to tell, and for which acknowledgements the operation waits (outcome BREAKING). */
 export interface Contention {
@@ -375,9 +377,9 @@ export class Table {
     return opens.map((_, i) => numberAt(outcomes, i));
   }
 
-  /** Puts an open back while its shard is closed (restore.lua). @param isStale the store may be older than what is remembered */
+  /** Puts an open back while its shard is closed (restore.lua). @param me its owner; undefined: it was released @param isStale the store may be older than what is remembered */
   async restore(
-    me: Identity,
+    me: Identity | undefined,
     record: OpenRecord,
     operation: number,
     fileVersion: bigint,
@@ -417,7 +419,7 @@ export class Table {
       flag(isStale),
     ];
     return numberAt(
-      await this.#file('restore', me, record.fileId, args, {
+      await this.#file('restore', me ?? RELEASED_BY, record.fileId, args, {
         whileClosed: true,
         hint: this.#hint(record),
       }),
@@ -531,7 +533,7 @@ export class Table {
       this.keys.store(shard),
       this.keys.fence(shard),
       this.keys.file(shard, hex(fileId)),
-      this.keys.own(shard, identityText(me)),
+      this.keys.own(shard, me === RELEASED_BY ? NOBODY : identityText(me)),
       this.keys.due(shard),
     ];
     return this.#store.run(script, keys, [me.serverId, me.epoch, ...args], { waitMs: this.#waitMs, ...options });

@@ -77,10 +77,17 @@ function leaseOf(member: Member, opened: () => string): Lease {
   });
 }
 
-const registered = async (serverId: string): Promise<Identity> => ({
-  serverId,
-  epoch: (await registry.register(serverId, {})).epoch,
-});
+/** While the shards are open, in the Redis process that answers now; afterwards they wait for state again. */
+async function registered(serverId: string): Promise<Identity> {
+  const id = await runId();
+  await store.data.set(keys.opened, `${id}:1`);
+  registry.serveWith(`${id}:1`, [id]);
+  store.openWith(await store.load(new Array(SHARDS).fill(id), '1'));
+  const { epoch } = await registry.register(serverId, {});
+  store.close();
+  await store.data.del(keys.opened);
+  return { serverId, epoch };
+}
 
 describe('a renewal', () => {
   test('past the deadline does not count in a store that has forgotten that the server was fenced', async () => {

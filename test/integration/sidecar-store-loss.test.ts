@@ -1,7 +1,7 @@
 // A store that lost something: nothing is granted before all that is alive has put its state back, and no handle is lost.
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Outcome } from '../../proto/generated/handles.ts';
-import { TestCluster } from '../../sidecar/testing/cluster.ts';
+import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
 
 const LEASE_MS = 2000;
@@ -129,6 +129,80 @@ describe('a Redis that comes back empty', () => {
 
     const back = await two.reclaim(record);
     expect(back).toMatchObject({ outcome: Outcome.GRANTED, record: { locks: [{ offset: 0n, length: 10n }] } });
+  }, 30_000);
+
+  test('after a drain had nobody to give handles to: who released them still has them', async () => {
+    await pods(1);
+    const { server } = cluster.pod(0);
+    const { record } = await server.open('released', { shareAccess: 0 });
+    await server.lock(record, 0, 10);
+    record.locks = [{ offset: 0n, length: 10n, exclusive: true, openId: record.openId }]; // as a file server remembers it
+    expect(await server.drain(10_000)).toMatchObject({ released: 1n, left: 0n });
+    await cluster.redis.restartEmpty();
+
+    cluster.store.newStore = false;
+    const two = (await cluster.addPod()).server;
+    await two.session(2n);
+    expect(await patiently(() => two.open('released'))).toMatchObject({ outcome: Outcome.FILE_NOT_AVAILABLE });
+    const back = await two.reclaim(record);
+    expect(back).toMatchObject({ outcome: Outcome.GRANTED, record: { locks: [{ offset: 0n, length: 10n }] } });
+  }, 30_000);
+
+  test('after who released handles has ended: it passed them on to a pod that could not take them over', async () => {
+    await pods(2);
+    const [one, two] = cluster.pods as [TestPod, TestPod];
+    const { record } = await one.server.open('released', { shareAccess: 1 });
+    await two.server.drain(10_000); // it goes away too
+    await until(() => one.sidecar?.components.cluster.server('uid-pod-1/0')?.leaving === true);
+    expect(await one.server.drain(10_000)).toMatchObject({ released: 1n, left: 0n });
+    await until(() => two.sidecar?.orphans.count === 1);
+    one.server.kill();
+    one.sidecar?.halt();
+    await cluster.redis.restartEmpty();
+
+    cluster.store.newStore = false;
+    const three = (await cluster.addPod()).server;
+    await three.session(3n);
+    expect(await three.reclaim(record)).toMatchObject({ outcome: Outcome.GRANTED });
+  }, 30_000);
+
+  test('to which a pod comes before those who live have put back theirs: its epoch is none of theirs', async () => {
+    await pods(3);
+    const epochs = cluster.pods.map(({ server }) => server.epoch);
+    await cluster.redis.kill();
+    cluster.store.newStore = false;
+    const late = cluster.newPod();
+    await late.startSidecar(); // it tries all the time, as those that live do
+    const registered = patiently(async () => {
+      await late.server.start();
+      return true;
+    });
+    await cluster.redis.restartEmpty();
+    await registered;
+    expect(late.server.epoch).toBeGreaterThan(Math.max(...epochs));
+    await until(
+      async () =>
+        (
+          await cluster
+            .pod(0)
+            .server.open('any')
+            .catch(() => undefined)
+        )?.outcome === Outcome.GRANTED,
+    );
+    expect(cluster.pods.map(({ server }) => server.fenced)).toEqual([false, false, false, false]);
+  }, 30_000);
+
+  test('after the custodian of an orphan has ended: it passed it on', async () => {
+    await pods(2);
+    const [one, two] = cluster.pods as [TestPod, TestPod];
+    const { record } = await one.server.open('orphan', { shareAccess: 1 });
+    one.server.kill();
+    await until(() => one.sidecar?.orphans.count === 1);
+    await one.sidecar?.stop();
+    expect(two.sidecar?.orphans.count).toBe(1);
+    await cluster.redis.restartEmpty();
+
+    expect(await two.server.reclaim(record)).toMatchObject({ outcome: Outcome.GRANTED });
   }, 30_000);
 });
 

@@ -10,6 +10,7 @@ import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { type Identity, idBytes, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
 import { SCRIPT_NAMES } from '../../sidecar/table/scripts.ts';
 import { Store } from '../../sidecar/table/store.ts';
+import { StoreUnavailableError } from '../../sidecar/table/store-errors.ts';
 import { Internal, Table } from '../../sidecar/table/table.ts';
 import { sampleRecord } from '../../sidecar/testing/file-server.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
@@ -217,8 +218,10 @@ describe('the opens of a server whose next life died before it had come to the s
 
 describe('the registry', () => {
   let registry: Registry;
-  beforeEach(() => {
+  beforeEach(async () => {
     registry = new Registry(store, keys);
+    await store.data.set(keys.opened, `${runIds[0]}:1`);
+    registry.serveWith(`${runIds[0]}:1`, runIds);
   });
 
   test('fences a silent server only while it is as silent as it was seen', async () => {
@@ -230,6 +233,16 @@ describe('the registry', () => {
     expect(await registry.beginFencing(me, 8, 'other', true)).toMatchObject({ began: true, state: 'fencing' });
     expect((await registry.renew(me, { counter: 9 })).valid).toBe(false);
     expect(await registry.resume(me, {})).toBeUndefined();
+  });
+
+  test('hands no epoch out before the shards are open: those that live may have it', async () => {
+    await store.data.del(keys.opened); // as after a loss
+    await expect(registry.register('a', {})).rejects.toThrow(StoreUnavailableError);
+    store.openWith(await store.load(runIds, '1'));
+    await store.data.set(keys.opened, `${runIds[0]}:1`);
+    registry.serveWith(`${runIds[0]}:1`, ['another Redis process']);
+    await expect(registry.register('a', {})).rejects.toThrow(StoreUnavailableError);
+    store.openWith(await store.load(runIds, '1'));
   });
 
   test('hands an epoch out once, and fences no later one in the name of an earlier', async () => {

@@ -1,9 +1,11 @@
 -- The servers of the cluster. One hash: serverId -> JSON {epoch, state, counter, ...}; states: active, draining, fencing, fenced, gone.
 --
 -- KEYS 1 servers 2 epoch 3 inbox of the caller 4 generation 5 the life of the data that was opened last
--- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it 5 of 'register': the highest epoch that the caller
---      knows of; of 'restore' and 'open': the life of the data that is being put back
---   'register' {fields}    a new incarnation: the next epoch, of which nobody has heard. Returns {1, epoch, epoch replaced or 0}
+-- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it 5 of 'register', 'restore' and 'open': the life of the
+--      data that is open, or that is being put back 6 of 'register': the highest epoch that the caller knows of 7 of 'register': the
+--      Redis processes that this life is in
+--   'register' {fields}    a new incarnation: the next epoch, of which nobody has heard. Returns {1, epoch, epoch replaced or 0}, or
+--                          {CLOSED}: the shards wait for the state of servers that may have epochs which this store does not know
 --   'resume' {fields}      goes on under its epoch. Returns {1, block}, {FENCED}, or {0}: the store has never heard of this epoch
 --   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1, epoch replaced or 0}, {FENCED}, or
 --                          {CLOSED}: too late, its shards were opened
@@ -24,11 +26,13 @@ local function merge(s)
   return s
 end
 local function may_live(s) return s.state == 'active' or s.state == 'draining' or s.state == 'fencing' end
+local function run_id() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
 local mine = server and tostring(server.epoch) == ARGV[2] and (server.state == 'active' or server.state == 'draining')
 
 if what == 'register' then
+  if redis.call('GET', KEYS[5]) ~= ARGV[5] or not string.find(ARGV[7], run_id(), 1, true) then return { CLOSED } end
   -- Handed out by a store that has lost it: live servers may have others that nobody has told this one of.
-  if tonumber(ARGV[5]) > tonumber(redis.call('GET', KEYS[2]) or '0') then redis.call('SET', KEYS[2], tonumber(ARGV[5]) + 4096) end
+  if tonumber(ARGV[6]) > tonumber(redis.call('GET', KEYS[2]) or '0') then redis.call('SET', KEYS[2], tonumber(ARGV[6]) + 4096) end
   local epoch = redis.call('INCR', KEYS[2])
   local old = server and server.epoch or 0
   local s = merge({ state = 'active' })
@@ -70,8 +74,7 @@ elseif what == 'renew' then
   put(server)
   local inbox = redis.call('LRANGE', KEYS[3], 0, 63)
   if #inbox > 0 then redis.call('LTRIM', KEYS[3], #inbox, -1) end
-  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-  return { 1, all, inbox, run_id, redis.call('GET', KEYS[4]) or '' }
+  return { 1, all, inbox, run_id(), redis.call('GET', KEYS[4]) or '' }
 elseif what == 'set' then
   if not mine then return { FENCED } end
   put(merge(server))

@@ -2,7 +2,7 @@
 -- Uses: counts file member state holding locks names due
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
--- ARGV 1 serverId 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
+-- ARGV 1 serverId ('-': it was released, and is nobody's) 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
 --      11 sessionId 12 state 13 lease key 14 delete on close 15 share 16 path 17 attachment 18 body 19 version 20 operation number
 --      21 lock sequences 22 delete pending 23 file version 24 oplock (4: lease) 25 lease state 26 epoch 27 version
 --      28 parent key 29 number of locks, then per lock: exclusive, start high, low, end high, low; at the end 1: the store may be older
@@ -10,10 +10,11 @@
 -- Returns {outcome}
 -- It may have been opened meanwhile, while the caller was stopped: then others were granted what conflicts.
 if redis.call('GET', KEYS[1]) == STORE then return { CLOSED } end
+local owner = ARGV[1] == '-' and '-' or self
 local lowest = redis.call('HGET', KEYS[2], ARGV[1])
 -- Of a fenced server its custodian puts back what waits there for its client; the server itself is refused by the registry.
 local is_fenced = not lowest or tonumber(ARGV[2]) < tonumber(lowest)
-if is_fenced and not redis.call('HGET', KEYS[2], self) then return { FENCED } end
+if owner ~= '-' and is_fenced and not redis.call('HGET', KEYS[2], self) then return { FENCED } end
 local id = ARGV[3]
 local file = load(KEYS[3], id)
 local known = file.open
@@ -22,7 +23,7 @@ if known then
   if known[O_VERSION] > version then return { GRANTED } end
   -- Of its own opens the owner knows best. Where nothing can be lost they are as it left them.
   local is_stale = ARGV[30 + 5 * tonumber(ARGV[29])] == '1'
-  if known[O_VERSION] == version and known[O_OWNER] == self and not is_stale then return { GRANTED } end
+  if known[O_VERSION] == version and known[O_OWNER] == owner and not is_stale then return { GRANTED } end
   count(file.counts, known, -1)
   leave(file, id, known)
   redis.call('SREM', own_key(known[O_OWNER]), member(id))
@@ -32,7 +33,7 @@ drop_locks(file, id)
 local oplock = tonumber(ARGV[24])
 local index = name_index(file, ARGV[15], ARGV[16])
 local open = {
-  LAYOUT, self, version, tonumber(ARGV[12]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8],
+  LAYOUT, owner, version, tonumber(ARGV[12]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8],
   ARGV[9], ARGV[10], ARGV[11], oplock == LEASE and LEASE or oplock > 0 and 1 or OPLOCK_NONE, ARGV[13], tonumber(ARGV[14]), index, tonumber(ARGV[20]), false, ARGV[21], ARGV[17], ARGV[18],
 }
 count(file.counts, open, 1)
