@@ -16,7 +16,7 @@ describe('the configuration', () => {
   test('of the smallest cluster has safe defaults', () => {
     const config = checkClusterConfig(smallest());
     expect(config.security).toEqual({ signing: 'Required', minDialect: '3.0' });
-    expect(config.failover).toEqual({ leaseDurationMs: 5000, writeSettleMs: 1000 });
+    expect(config.failover).toEqual({ leaseDurationMs: 5000, writeSettleMs: 1000, maxExtensionMs: 30_000 });
     expect(config.handles).toEqual({ persistentTimeoutMs: 300_000, durableTimeoutMs: 60_000 });
     expect(config.volumes[0]).toEqual({ name: 'data', path: '/srv/data', fencing: 'Deadline' });
     expect(config.shares[0]).toMatchObject({ path: '/', continuouslyAvailable: false, access: [] });

@@ -1,6 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { HoldfastError, reasonOf } from './errors.ts';
 
+/** Servers go on without the store for so long at most, and for so many leases. */
+const MAX_EXTENSION_MS = 30_000;
+const EXTENSION_IN_LEASES = 6;
+
+/** What failover.maxExtensionMs is where nobody sets it. */
+export function defaultExtensionMs(leaseDurationMs: number): number {
+  return Math.min(MAX_EXTENSION_MS, EXTENSION_IN_LEASES * leaseDurationMs);
+}
+
 /**
  * What file server and sidecar of one cluster share: the file `config.json` that the operator renders into a ConfigMap and
  * `holdfast serve` writes into its folder. Both read it again when it changes (shares and their access take effect at once;
@@ -16,7 +25,8 @@ export interface ClusterConfig {
   /** What differs from the defaults (docs/limits.md). */
   limits?: LimitsConfig;
   handles: { persistentTimeoutMs: number; durableTimeoutMs: number };
-  failover: { leaseDurationMs: number; writeSettleMs: number };
+  /** maxExtensionMs: so long servers go on without the store while all promise not to fence one another; 0: not at all. */
+  failover: { leaseDurationMs: number; writeSettleMs: number; maxExtensionMs: number };
   store: StoreConfig;
 }
 
@@ -138,6 +148,7 @@ export function checkClusterConfig(input: unknown): ClusterConfig {
   const security = object(root.security ?? {}, 'security');
   const handles = object(root.handles ?? {}, 'handles');
   const failover = object(root.failover ?? {}, 'failover');
+  const leaseDurationMs = count(failover.leaseDurationMs ?? 5000, 'failover.leaseDurationMs', 1000);
   return {
     clusterId: text(root.clusterId, 'clusterId'),
     clusterName: text(root.clusterName, 'clusterName'),
@@ -159,8 +170,13 @@ export function checkClusterConfig(input: unknown): ClusterConfig {
       durableTimeoutMs: count(handles.durableTimeoutMs ?? 60_000, 'handles.durableTimeoutMs', 1000),
     },
     failover: {
-      leaseDurationMs: count(failover.leaseDurationMs ?? 5000, 'failover.leaseDurationMs', 1000),
+      leaseDurationMs,
       writeSettleMs: count(failover.writeSettleMs ?? 1000, 'failover.writeSettleMs', 0),
+      maxExtensionMs: count(
+        failover.maxExtensionMs ?? defaultExtensionMs(leaseDurationMs),
+        'failover.maxExtensionMs',
+        0,
+      ),
     },
     store: storeConfig(object(root.store, 'store')),
   };

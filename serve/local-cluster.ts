@@ -144,7 +144,8 @@ export class LocalCluster {
         anonymousIpc: options.anonymousIpc,
       },
       handles: { persistentTimeoutMs: 300_000, durableTimeoutMs: 60_000 },
-      failover: { leaseDurationMs: options.leaseDurationMs, writeSettleMs: 1000 },
+      // Its Redis is on the same machine, and started anew at once.
+      failover: { leaseDurationMs: options.leaseDurationMs, writeSettleMs: 1000, maxExtensionMs: 0 },
       store,
     };
     writeFileSync(this.#path('config.json'), `${JSON.stringify(config, null, 2)}\n`);

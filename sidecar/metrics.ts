@@ -78,6 +78,15 @@ export function createSidecarMetrics() {
       help: '1 while the store answers renewals',
       registers,
     }),
+    promises: known(
+      'holdfast_promises_total',
+      'Promises not to fence that peers asked for while the store was away',
+      'result',
+      ['given', 'refused'],
+    ),
+    extensions: known('holdfast_lease_extensions_total', 'Leases extended by promises of all peers, or not', 'result', [
+      ...['extended', 'refused'],
+    ]),
     renewals: known('holdfast_renewals_total', 'Renewals of file servers, by result', 'result', [
       ...['renewed', 'late', 'failed', 'fenced'],
     ]),

@@ -20,6 +20,7 @@ import { Fencer } from './fencing/fencer.ts';
 import { Lease } from './fencing/lease.ts';
 import { Orphans } from './fencing/orphans.ts';
 import { Possession } from './fencing/possession.ts';
+import { Promises } from './fencing/promises.ts';
 import { Reconciler } from './fencing/reconciler.ts';
 import { Registry } from './fencing/registry.ts';
 import { Settling } from './fencing/settling.ts';
@@ -78,6 +79,7 @@ export class Sidecar {
   readonly #options: SidecarOptions;
   readonly #store: Store;
   readonly #lease: Lease;
+  readonly #promises: Promises;
   readonly #clock: Clock;
   readonly #fencer: Fencer;
   readonly #reconciler: Reconciler;
@@ -89,12 +91,14 @@ export class Sidecar {
   readonly #local: Server;
   readonly #remote: Server;
   #registered = false;
+  /** The shards were open for this process once. */
+  #hasServed = false;
   port = 0;
 
   constructor(options: SidecarOptions) {
     this.#options = options;
     const { config, log, serverId, pod, node } = options;
-    const { leaseDurationMs, writeSettleMs } = config.failover;
+    const { leaseDurationMs, writeSettleMs, maxExtensionMs } = config.failover;
     const { metrics } = this;
     this.#place = { serverId, address: options.advertise, pod, node };
     this.#store = new Store(
@@ -126,6 +130,17 @@ export class Sidecar {
     this.#clock = new Clock(table, cluster, endings, orphans, log, metrics);
     this.#fencer.onBegun = (identity) => cluster.fencing(identity);
     this.#fencer.onFenced = (identity) => this.#clock.fenced(identity);
+    this.#promises = new Promises({
+      cluster,
+      peers,
+      fencer: this.#fencer,
+      log,
+      metrics,
+      leaseDurationMs,
+      maxExtensionMs,
+      readMs: () => registry.readMs,
+      hasServed: () => this.#hasServed,
+    });
     this.#lease = new Lease({
       registry,
       store: this.#store,
@@ -133,9 +148,11 @@ export class Sidecar {
       delivery,
       orphans,
       fencer: this.#fencer,
+      promises: this.#promises,
       log,
       metrics,
       leaseDurationMs,
+      maxExtensionMs,
       storeKnows: (member, runId, generation) => this.#reconciler.knowsOf(member, runId, generation),
       fenceSilent: config.volumes.every((volume) => volume.fencing === 'Deadline'),
     });
@@ -165,8 +182,14 @@ export class Sidecar {
       persistentTimeoutMs: config.handles.persistentTimeoutMs,
       place: this.#place,
       newStore: options.newStore,
+      maxExtensionMs,
+      isAskedByAll: () => this.#lease.isAskedByAll,
+      hasPromisedNothing: () => this.#promises.none,
       fenced: (member, reason) => this.#lease.fenced(member, reason),
-      opened: () => this.#lease.storeOpened(),
+      opened: () => {
+        this.#hasServed = true;
+        this.#lease.storeOpened();
+      },
     });
     const locks = new Locks(this.components);
     const ownership = new Ownership(this.components, endings, (member) => this.#lease.confirmAlive(member));
@@ -211,6 +234,7 @@ export class Sidecar {
       renames,
       changes: this.#changes,
       handoff: this.handoff,
+      promises: this.#promises,
     });
     this.#remote.addService(PeerDefinition, peer.implementation());
     const control = new ControlFace({
@@ -248,6 +272,7 @@ export class Sidecar {
     writeFileSync(join(runDir, 'server-id'), `${this.#options.serverId}\n`);
     this.#reconciler.reconcile();
     this.#lease.start();
+    this.#promises.start();
     this.#clock.start();
     void this.#fenceDeadPredecessors();
     log.info({ listen, port: this.port, socket, serverId: this.#options.serverId }, 'the sidecar listens');
@@ -257,6 +282,7 @@ export class Sidecar {
   async stop(): Promise<void> {
     const { cluster, log } = this.components;
     this.#lease.stop();
+    this.#promises.stop();
     this.#clock.stop();
     this.#reconciler.stop();
     for (const member of cluster.members.values()) {
@@ -273,6 +299,7 @@ export class Sidecar {
   /** Ends at once, as a process that is killed would. */
   halt(): void {
     this.#lease.stop();
+    this.#promises.stop();
     this.#clock.stop();
     this.#reconciler.stop();
     this.#handles.end();

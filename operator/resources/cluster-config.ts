@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { V1ConfigMap } from '@kubernetes/client-node';
-import type { ClusterConfig, StoreConfig } from '../../common/config.ts';
+import { type ClusterConfig, defaultExtensionMs, type StoreConfig } from '../../common/config.ts';
 import { parseDurationMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { metadataOf, nameOf, namesOf, namespaceOf, PORTS } from './names.ts';
@@ -18,6 +18,7 @@ export const STORE_CLIENT_FOLDER = '/etc/holdfast/store-client';
 /** What file servers and sidecars of the cluster share (common/config.ts). */
 export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
   const { spec } = cluster;
+  const leaseDurationMs = parseDurationMs(spec.failover.leaseDuration);
   return {
     clusterId: cluster.metadata.uid ?? '',
     clusterName: nameOf(cluster),
@@ -49,7 +50,8 @@ export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
       durableTimeoutMs: parseDurationMs(spec.handles.durableTimeout),
     },
     failover: {
-      leaseDurationMs: parseDurationMs(spec.failover.leaseDuration),
+      leaseDurationMs,
+      maxExtensionMs: defaultExtensionMs(leaseDurationMs),
       writeSettleMs: parseDurationMs(spec.failover.writeSettle),
     },
     store: storeConfig(cluster),

@@ -128,6 +128,14 @@ export interface ChangedRequest {
   lost: boolean;
 }
 
+export interface PromiseRequest {
+  server:
+    | ServerIdentity
+    | undefined;
+  /** a lease at most */
+  durationMs: number;
+}
+
 export interface PingRequest {
   fromServerId: string;
 }
@@ -1331,6 +1339,75 @@ export const ChangedRequest: MessageFns<ChangedRequest> = {
   },
 };
 
+function createBasePromiseRequest(): PromiseRequest {
+  return { server: undefined, durationMs: 0 };
+}
+
+export const PromiseRequest: MessageFns<PromiseRequest> = {
+  encode(message: PromiseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.server !== undefined) {
+      ServerIdentity.encode(message.server, writer.uint32(10).fork()).join();
+    }
+    if (message.durationMs !== 0) {
+      writer.uint32(16).uint32(message.durationMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PromiseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePromiseRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.server = ServerIdentity.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.durationMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PromiseRequest>): PromiseRequest {
+    return PromiseRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PromiseRequest>): PromiseRequest {
+    const message = createBasePromiseRequest();
+    message.server = (object.server !== undefined && object.server !== null)
+      ? ServerIdentity.fromPartial(object.server)
+      : undefined;
+    message.durationMs = object.durationMs ?? 0;
+    return message;
+  },
+};
+
 function createBasePingRequest(): PingRequest {
   return { fromServerId: "" };
 }
@@ -1542,6 +1619,16 @@ export const PeerService = {
     responseSerialize: (value: PeerReply): Buffer => Buffer.from(PeerReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): PeerReply => PeerReply.decode(value),
   },
+  /** The store is out of the caller's reach: promise not to fence this server for so long, if it is out of yours too. */
+  promise: {
+    path: "/holdfast.peer.v1.Peer/Promise" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PromiseRequest): Buffer => Buffer.from(PromiseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PromiseRequest => PromiseRequest.decode(value),
+    responseSerialize: (value: PeerReply): Buffer => Buffer.from(PeerReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PeerReply => PeerReply.decode(value),
+  },
   ping: {
     path: "/holdfast.peer.v1.Peer/Ping" as const,
     requestStream: false as const,
@@ -1593,6 +1680,8 @@ export interface PeerServer extends UntypedServiceImplementation {
   /** Is anything beneath this directory open at your place? hold = true also holds new opens beneath it until Unhold or 10 s. */
   opensBeneath: handleUnaryCall<BeneathRequest, BeneathReply>;
   unhold: handleUnaryCall<BeneathRequest, PeerReply>;
+  /** The store is out of the caller's reach: promise not to fence this server for so long, if it is out of yours too. */
+  promise: handleUnaryCall<PromiseRequest, PeerReply>;
   ping: handleUnaryCall<PingRequest, PingReply>;
   /** What the caller's file servers watch by now; replaces what it said before. Repeated at intervals. */
   watch: handleUnaryCall<WatchRequest, WatchReply>;
@@ -1741,6 +1830,22 @@ export interface PeerClient extends Client {
   ): ClientUnaryCall;
   unhold(
     request: BeneathRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PeerReply) => void,
+  ): ClientUnaryCall;
+  /** The store is out of the caller's reach: promise not to fence this server for so long, if it is out of yours too. */
+  promise(
+    request: PromiseRequest,
+    callback: (error: ServiceError | null, response: PeerReply) => void,
+  ): ClientUnaryCall;
+  promise(
+    request: PromiseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PeerReply) => void,
+  ): ClientUnaryCall;
+  promise(
+    request: PromiseRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PeerReply) => void,

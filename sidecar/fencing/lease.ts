@@ -11,7 +11,8 @@ import type { Store } from '../table/store.ts';
 import { isProvenDead } from './death.ts';
 import type { Fencer } from './fencer.ts';
 import type { Orphans } from './orphans.ts';
-import type { Registry, ServerRecord } from './registry.ts';
+import { asksUs, namedPeers, type Promises } from './promises.ts';
+import { isLive, type Registry, type ServerRecord } from './registry.ts';
 import { SilenceWatch } from './silence.ts';
 
 /** Between two tries to prove that a file server whose stream ended is dead. */
@@ -23,10 +24,12 @@ export interface LeaseParts {
   cluster: ClusterView;
   delivery: Delivery;
   fencer: Fencer;
+  promises: Promises;
   orphans: Orphans;
   log: Logger;
   metrics: SidecarMetrics;
   leaseDurationMs: number;
+  maxExtensionMs: number;
   /** Whether what this Redis process, in this life of its data, says of a member counts even if its lease has run out. */
   storeKnows(member: Member, runId: string, generation: string): boolean;
   /** Whether a server that merely went silent may be fenced: not where a volume's `fencing` asks for proof. */
@@ -46,6 +49,8 @@ export class Lease {
   #lastLookMs = Number.NEGATIVE_INFINITY;
   #waitingSinceMs: number | undefined;
   #stopped = false;
+  /** As of the last look at an open store: no server can go on without it that this pod has not promised anything. */
+  isAskedByAll = false;
 
   constructor(parts: LeaseParts) {
     this.#is = parts;
@@ -137,14 +142,21 @@ export class Lease {
 
   /** Renews one file server; never two at once for the same one. @returns whether it is renewed */
   async renew(member: Member): Promise<boolean> {
-    const { registry, log, metrics, cluster } = this.#is;
+    const { registry, log, metrics, cluster, maxExtensionMs } = this.#is;
     if (member.over || this.#renewing.has(member)) return false;
     this.#renewing.add(member);
     member.alive = false;
     const sentNs = monotonicNs();
     member.renewedMs = Number(sentNs / 1_000_000n);
+    // With nobody to ask it does not go on without the store. Said, it counts from now: the answer may be lost.
+    const extensionMs = member.peers.length > 0 ? maxExtensionMs : 0;
+    if (extensionMs === 0) member.mayBeExtended = false;
     try {
-      const renewal = await registry.renew(member.identity, { counter: ++member.counter });
+      const renewal = await registry.renew(member.identity, {
+        counter: ++member.counter,
+        extensionMs,
+        knows: member.knows,
+      });
       const { valid, servers, inbox } = renewal;
       this.#looked(servers, member.renewedMs);
       if (!valid) {
@@ -168,6 +180,10 @@ export class Lease {
       metrics.renewals.labels('renewed').inc();
       const deadlineNs = this.deadlineNs(sentNs);
       if (deadlineNs > member.deadlineNs) member.deadlineNs = deadlineNs;
+      member.leaseEndNs = deadlineNs;
+      member.peers = namedPeers(servers, member.identity.serverId);
+      member.knows = renewal.highestEpoch;
+      member.mayBeExtended = extensionMs > 0;
       member.stream?.tell({ $case: 'renewed', value: { deadlineNs: member.deadlineNs } });
       return true;
     } catch (error) {
@@ -237,8 +253,11 @@ export class Lease {
         this.fenced(member, `the table has it as ${known.state}, epoch ${known.epoch}`);
       }
     }
-    const silent = this.#silence.observe(servers, sentMs, nowMs);
+    const own = new Set([...cluster.members.values()].map(({ identity }) => identity.serverId));
+    this.#sawAll(servers, own);
+    const silent = this.#silence.observe(servers, sentMs, nowMs, own);
     for (const server of silent) {
+      if (this.#is.promises.holdsBack(`${server.serverId}@${server.epoch}`)) continue;
       // A worker of our own whose heartbeats stopped is a silent server like any other.
       if (!this.#is.fenceSilent) {
         const key = `${server.serverId}@${server.epoch}`;
@@ -260,6 +279,18 @@ export class Lease {
       if (nowMs - sinceMs < this.#is.leaseDurationMs) continue;
       fencer.finish(server).catch((error: unknown) => log.warn({ err: error }, 'fencing is not complete yet'));
     }
+  }
+
+  /**
+   * Whether every server would ask this pod before it goes on without the store. Known while the shards are open, and while a server of
+   * this pod stands there: what a store says that has lost its data changes nothing.
+   */
+  #sawAll(servers: ServerRecord[], own: ReadonlySet<string>): void {
+    if (!this.#is.store.open || !servers.some((server) => own.has(server.serverId) && isLive(server))) return;
+    this.isAskedByAll = servers.every(
+      (server) =>
+        !isLive(server) || server.extensionMs === 0 || own.has(server.serverId) || asksUs(server, servers, own),
+    );
   }
 
   #take(member: Member, bytes: Buffer): void {

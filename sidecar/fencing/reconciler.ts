@@ -27,6 +27,11 @@ export interface ReconcilerParts extends PuttingBackParts {
   metrics: SidecarMetrics;
   /** The store is known to be new: there is nobody whose state could still come. */
   newStore: boolean;
+  maxExtensionMs: number;
+  /** Whether no server can have gone on without the store that has not asked this pod. */
+  isAskedByAll(): boolean;
+  /** No promise to a peer is outstanding. */
+  hasPromisedNothing(): boolean;
   /** The shards are open. */
   opened(): void;
 }
@@ -165,7 +170,9 @@ export class Reconciler {
     // Nobody wrote under this generation, or this sidecar cannot tell whether the registry is complete: servers that it does not name
     // may still live, and get a lease to put their state back. After it they have, or have stopped by their own clocks.
     const isFirst = newStore && this.#generation === undefined;
-    const graceMs = life.isComplete || isFirst ? 0 : leaseDurationMs;
+    // Promises may let some go on for longer; where this pod had to give its own, they have ended when a lease is over.
+    const extensionMs = this.#is.isAskedByAll() ? 0 : this.#is.maxExtensionMs;
+    const graceMs = life.isComplete || isFirst ? 0 : leaseDurationMs + extensionMs;
     log.info({ store: life.tag, isKnown, graceMs }, 'putting state back: another Redis process or life of its data');
     metrics.storeReconciled.inc();
     const graceUntilMs = monotonicMs() + graceMs;
@@ -177,6 +184,7 @@ export class Reconciler {
     const isAllBack = async () =>
       (await this.#puttingBack.isAllBack(life, stale, graceUntilMs)) &&
       monotonicMs() >= graceUntilMs &&
+      (life.isComplete || this.#is.hasPromisedNothing()) &&
       registry.mayOpen(life.tag, generation);
     while (!(await isAllBack())) {
       const now = await store.whereabouts(keys.stores());

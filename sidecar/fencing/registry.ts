@@ -1,5 +1,5 @@
 import { reasonOf } from '../../common/errors.ts';
-import { monotonicNs } from '../../common/time.ts';
+import { monotonicMs, monotonicNs } from '../../common/time.ts';
 import type { Identity, Keys } from '../table/keys.ts';
 import type { Answer, Argument } from '../table/packed.ts';
 import { listAt, numberAt, textAt } from '../table/records.ts';
@@ -38,12 +38,31 @@ export interface ServerRecord {
   silent: boolean;
   /** Its pod goes away. */
   leaving: boolean;
+  /** How long promises of its peers may extend its lease, ms. */
+  extensionMs: number;
+  /** The highest epoch when it was renewed, as far as it has heard the answer: later servers it may not ask. */
+  knows: number;
+}
+
+/** Whether it may serve, or fence: neither fenced nor being fenced. */
+export function isLive({ state }: ServerRecord): boolean {
+  return state === 'active' || state === 'draining';
 }
 
 export type ServerFields = Partial<
   Pick<
     ServerRecord,
-    'address' | 'smbAddress' | 'pod' | 'node' | 'reconciled' | 'late' | 'state' | 'counter' | 'leaving'
+    | 'address'
+    | 'smbAddress'
+    | 'pod'
+    | 'node'
+    | 'reconciled'
+    | 'late'
+    | 'state'
+    | 'counter'
+    | 'leaving'
+    | 'extensionMs'
+    | 'knows'
   >
 >;
 
@@ -53,6 +72,8 @@ export interface Renewal {
   inbox: Buffer[];
   runId: string;
   generation: string;
+  /** That was handed out until then. */
+  highestEpoch: number;
 }
 
 /** The hash of servers, over the connection for renewals. It works while the shards are closed. */
@@ -62,6 +83,7 @@ export class Registry {
   readonly #script = scriptsFor('registry').registry;
   /** What was seen of all servers. */
   readonly witness = new Witness();
+  #readMs = Number.NEGATIVE_INFINITY;
   /** The highest epoch seen. Unlike what the witness knows it outlives each life of the data. */
   #highest = 0;
 
@@ -91,6 +113,11 @@ export class Registry {
     const epoch = numberAt(answer, 1);
     this.saw(epoch);
     return { epoch, replaced: numberAt(answer, 2), sentNs };
+  }
+
+  /** When the store last said who is there, monotonic ms. */
+  get readMs(): number {
+    return this.#readMs;
   }
 
   /** The shards are open in this life of the data, which is in these Redis processes. */
@@ -141,7 +168,8 @@ export class Registry {
     const answer = await this.#call(me.serverId, me.epoch, 'renew', fields);
     const servers = this.#observe(listAt(answer, 1));
     const [runId, generation] = [textAt(answer, 3), textAt(answer, 4)];
-    return { valid: answer[0] === 1, servers, inbox: listAt(answer, 2) as Buffer[], runId, generation };
+    const highestEpoch = answer[0] === 1 ? numberAt(answer, 5) : 0;
+    return { valid: answer[0] === 1, servers, inbox: listAt(answer, 2) as Buffer[], runId, generation, highestEpoch };
   }
 
   async set(me: Identity, fields: ServerFields): Promise<boolean> {
@@ -188,6 +216,7 @@ export class Registry {
 
   #observe(flat: Answer): ServerRecord[] {
     const servers = readServers(flat);
+    this.#readMs = monotonicMs();
     this.witness.observe(servers);
     for (const { epoch } of servers) this.saw(epoch);
     return servers;
@@ -242,6 +271,8 @@ function readServers(flat: Answer): ServerRecord[] {
         by: '',
         silent: false,
         leaving: false,
+        extensionMs: 0,
+        knows: 0,
         ...fields,
         epoch: fields.epoch,
         serverId: textAt(flat, i),

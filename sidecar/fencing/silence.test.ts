@@ -20,6 +20,8 @@ function server(counter: number, fields: Partial<ServerRecord> = {}): ServerReco
     by: '',
     silent: false,
     leaving: false,
+    extensionMs: 0,
+    knows: 0,
     ...fields,
   };
 }
@@ -32,6 +34,25 @@ function look(watch: SilenceWatch, fromMs: number, toMs: number, record: ServerR
 }
 
 describe('a watcher of counters', () => {
+  test('names a server that may go on with promises after a lease where it asks this pod, else after all of them', () => {
+    const own = new Set(['own/0']);
+    const name = (knows: number, atMs: number) => {
+      const watch = new SilenceWatch(LEASE_MS);
+      const servers = [server(5, { extensionMs: 6000, knows }), server(0, { serverId: 'own/0', epoch: 4 })];
+      let named: string[] = [];
+      for (let at = 0; at <= atMs; at += LEASE_MS / 10) {
+        named = watch
+          .observe([...servers.slice(0, 1), { ...servers[1], counter: at } as ServerRecord], at, at + 1, own)
+          .map(({ serverId }) => serverId);
+      }
+      return named;
+    };
+    expect(name(4, 3300)).toEqual(['pod/0']);
+    expect(name(3, 3300)).toEqual([]);
+    expect(name(3, 9000)).toEqual([]);
+    expect(name(3, 9300)).toEqual(['pod/0']);
+  });
+
   test('names a server whose counter stands still for a whole lease, and not before', () => {
     const watch = new SilenceWatch(LEASE_MS);
     expect(look(watch, 0, 3000, server(5))).toEqual([]); // the last one 10 ms short: first seen at 10

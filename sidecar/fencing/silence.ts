@@ -1,4 +1,5 @@
-import type { ServerRecord } from './registry.ts';
+import { asksUs } from './promises.ts';
+import { isLive, type ServerRecord } from './registry.ts';
 
 interface Seen {
   epoch: number;
@@ -20,7 +21,8 @@ const ROUNDING_MS = 2;
  * Why nobody is named before its own deadline: a server may serve until it sent its renewal + leaseDuration - margin. The renewal was
  * sent before the store carried it out, that came before the store answered the first look that shows it, and that before the answer was
  * received: silence is counted from there. The time at which that look (or an earlier one, with the old counter) was asked for would
- * be too early: the renewal may have been sent after it.
+ * be too early: the renewal may have been sent after it. Promises of its peers may let a server go on; who would not be asked for one
+ * adds all that they can extend.
  */
 export class SilenceWatch {
   readonly #leaseMs: number;
@@ -33,10 +35,15 @@ export class SilenceWatch {
 
   /**
    * Takes one successful look at the servers, in the order in which the store answered them.
-   * @param sentMs when the look was asked for, @param receivedMs when it came; monotonic ms
+   * @param sentMs when the look was asked for, @param receivedMs when it came; monotonic ms @param own ids of this pod's servers
    * @returns servers that may be fenced, if the store still has the counter given in the record
    */
-  observe(servers: ServerRecord[], sentMs: number, receivedMs: number): ServerRecord[] {
+  observe(
+    servers: ServerRecord[],
+    sentMs: number,
+    receivedMs: number,
+    own: ReadonlySet<string> = new Set(),
+  ): ServerRecord[] {
     // A third of a lease without news is an outage, or a stall of this process. Who lives renews every third of a lease: with what a
     // shorter one took from it, it still has a third to be seen.
     const outageMs = this.#leaseMs / 3;
@@ -45,12 +52,13 @@ export class SilenceWatch {
     const silent: ServerRecord[] = [];
     const present = new Set<string>();
     for (const server of servers) {
-      if (server.state !== 'active' && server.state !== 'draining') continue;
+      if (!isLive(server)) continue;
       present.add(server.serverId);
       const seen = this.#seen.get(server.serverId);
       if (seen?.epoch === server.epoch && seen.counter === server.counter) {
         // Asked for after the lease was over, so the store had it unchanged then; an answer that lay here for a while says less.
-        if (sentMs - seen.sinceMs >= this.#leaseMs) silent.push(server);
+        const extensionMs = asksUs(server, servers, own) ? 0 : server.extensionMs;
+        if (sentMs - seen.sinceMs >= this.#leaseMs + extensionMs) silent.push(server);
       } else {
         this.#seen.set(server.serverId, { epoch: server.epoch, counter: server.counter, sinceMs: receivedMs });
       }

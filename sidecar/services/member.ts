@@ -1,5 +1,6 @@
 import { monotonicMs } from '../../common/time.ts';
 import type { FileState, Lease, OpenRecord } from '../../proto/generated/handles.ts';
+import type { ServerRecord } from '../fencing/registry.ts';
 import { bytesId, hex, type Identity, identityText, type OpenIds } from '../table/keys.ts';
 import type { FileServerStream } from './stream.ts';
 import { UnfinishedChanges } from './unfinished-changes.ts';
@@ -56,6 +57,14 @@ export class Member {
   counter = 0;
   /** CLOCK_MONOTONIC ns until which it may serve. */
   deadlineNs = 0n;
+  /** The deadline that its last renewal brought, without what peers promised. */
+  leaseEndNs = 0n;
+  /** Whom that renewal named, one server a pod: all of them have to promise before it is extended. */
+  peers: readonly ServerRecord[] = [];
+  /** The highest epoch at that renewal: later servers are not among the peers. */
+  knows = 0;
+  /** The store says that it may go on without it, so that others wait. */
+  mayBeExtended = false;
   /** It gives its handles away; no new session. */
   draining = false;
   #over = false;

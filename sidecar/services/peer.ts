@@ -2,6 +2,7 @@ import { type ServerUnaryCall, type sendUnaryData, status, type UntypedServiceIm
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import { SIDECAR_IDENTITY } from '../../common/tls.ts';
 import { BeneathReply, PeerReply, type PeerServer, PingReply } from '../../proto/generated/peer.ts';
+import type { Promises } from '../fencing/promises.ts';
 import type { Handoff } from '../handoff/handoff.ts';
 import { idBytes } from '../table/keys.ts';
 import { NotAllowedError, requireIdentity } from './authorize.ts';
@@ -21,6 +22,7 @@ export interface PeerParts {
   renames: Renames;
   changes: ChangeFeed;
   handoff: Handoff;
+  promises: Promises;
 }
 
 class NotHereError extends HoldfastError {
@@ -41,7 +43,7 @@ export class PeerFace {
   }
 
   implementation(): PeerServer {
-    const { components, ownership, sessions, renames, changes, handoff } = this.#is;
+    const { components, ownership, sessions, renames, changes, handoff, promises } = this.#is;
     const { cluster, delivery } = components;
     const server: Omit<PeerServer, keyof UntypedServiceImplementation> & UntypedServiceImplementation = {
       break: this.#unary(async ({ serverId, epoch, break: message }) => {
@@ -85,6 +87,7 @@ export class PeerFace {
       }),
       watch: this.#unary(async (request) => changes.peerWatches(request)),
       changed: this.#unary(async (request) => changes.peerChanged(request)),
+      promise: this.#unary(async (request) => PeerReply.create(promises.give(request))),
       ping: this.#unary(async () =>
         PingReply.create({
           servers: [...cluster.members.values()].map(({ identity }) => ({

@@ -18,6 +18,8 @@ export interface TestStore {
   clusterId?: string;
   /** The store is known to be new; otherwise a sidecar waits for whoever may live. */
   newStore?: boolean;
+  /** How long promises of peers may extend a lease; without it not at all. */
+  maxExtensionMs?: number;
 }
 
 /** Sidecars of several pods on one machine, with certificates, against a real store. */
@@ -40,7 +42,7 @@ export class TestCluster {
       clusterName: 'test',
       volumes: [{ name: 'data', path: '/tmp' }],
       shares: [{ name: 'projects', volume: 'data', continuouslyAvailable: true }],
-      failover: { leaseDurationMs, writeSettleMs: 200 },
+      failover: { leaseDurationMs, writeSettleMs: 200, maxExtensionMs: store.maxExtensionMs ?? 0 },
       store: store.config,
     });
   }

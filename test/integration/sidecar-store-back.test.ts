@@ -11,6 +11,7 @@ import { SHARDS } from '../../sidecar/constants.ts';
 import type { Fencer } from '../../sidecar/fencing/fencer.ts';
 import { Lease } from '../../sidecar/fencing/lease.ts';
 import { Orphans } from '../../sidecar/fencing/orphans.ts';
+import type { Promises } from '../../sidecar/fencing/promises.ts';
 import { Registry } from '../../sidecar/fencing/registry.ts';
 import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { ClusterView } from '../../sidecar/services/cluster.ts';
@@ -68,6 +69,8 @@ function leaseOf(member: Member, opened: () => string): Lease {
     cluster,
     delivery: {} as Delivery,
     fencer: {} as Fencer,
+    promises: {} as Promises,
+    maxExtensionMs: 0,
     orphans: new Orphans(),
     log: createLogger('test'),
     metrics: createSidecarMetrics(),

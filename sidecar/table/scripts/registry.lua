@@ -10,7 +10,7 @@
 --   'restore' {fields, epoch, highest}  puts a server back into a store that has lost it. Returns {1, epoch replaced or 0}, {FENCED}, or
 --                          {CLOSED}: too late, its shards were opened
 --   'open' {generation}    the shards may be opened: whoever may live has put its state back, and nobody does from now on. Returns {1 or 0}
---   'renew' {counter, reconciled} Returns {1, all servers, inbox, run_id, generation} or {FENCED, all servers}
+--   'renew' {counter, extensionMs, knows} Returns {1, all servers, inbox, run_id, generation, highest epoch} or {FENCED, all servers}
 --   'set' {fields}         changes fields of its own. Returns {1} or {FENCED}
 --   'fencing' {counter, by} sets fencing if the counter still is that one (or -1: whatever it is). Returns {1 or 0, state}
 --   'fenced'               sets fenced. Returns {1}
@@ -74,7 +74,7 @@ elseif what == 'renew' then
   put(server)
   local inbox = redis.call('LRANGE', KEYS[3], 0, 63)
   if #inbox > 0 then redis.call('LTRIM', KEYS[3], #inbox, -1) end
-  return { 1, all, inbox, run_id(), redis.call('GET', KEYS[4]) or '' }
+  return { 1, all, inbox, run_id(), redis.call('GET', KEYS[4]) or '', tonumber(redis.call('GET', KEYS[2]) or '0') }
 elseif what == 'set' then
   if not mine then return { FENCED } end
   put(merge(server))
