@@ -33,7 +33,8 @@ typedef Server {
   byte keptEpoch;
   byte redis;                  /* the Redis process that its scripts are for */
   byte seen;                 /* the highest epoch that its sidecar has seen in the registry */
-  bit back                   /* it has put its state back there */
+  bit back;                  /* it has put its state back there */
+  bit sent                   /* what puts its state back is on its way there */
 };
 Server server[SERVERS];
 
@@ -58,6 +59,11 @@ bit granted;                 /* the client was told that it has its open */
 #else
 #define IS_OPEN(s) (openedUnder == redis && server[s].redis == redis)
 #endif
+#ifdef NO_GUARD_REGISTERED_WHEN_OPEN
+#define MAY_REGISTER(s) (server[s].redis == redis)
+#else
+#define MAY_REGISTER(s) IS_OPEN(s)
+#endif
 /* Somebody is there who remembers the open: losing the store then loses nothing. */
 #define REMEMBERS(s) (SERVES(s) && (server[s].holds || server[s].kept > 0))
 #define IS_BACK(s) (server[s].back && server[s].redis == redis)
@@ -74,10 +80,12 @@ bit granted;                 /* the client was told that it has its open */
 #define IS_OLDER(s) (registry[s].epoch < server[s].epoch)
 #endif
 /* The shard was opened without it: what it had may be somebody else's by now. */
-#ifdef NO_GUARD_WHILE_CLOSED
-#define WAS_LEFT_OUT (false)
-#else
 #define WAS_LEFT_OUT (openedUnder == redis)
+/* restore.lua looks, too: between the decision to put back and its script the process may have been stopped. */
+#ifdef NO_GUARD_WHILE_CLOSED
+#define COMES_LATE (false)
+#else
+#define COMES_LATE WAS_LEFT_OUT
 #endif
 /* putting-back.ts waits for a lease: by then whoever has put nothing back does not serve any more. */
 #ifdef NO_GUARD_GRACE
@@ -99,7 +107,7 @@ inline script_restore(srv, ident, remembered) {
 #else
   :: table[MINE].state == ABSENT || remembered > table[MINE].version ->
 #endif
-    table[MINE].state = ACTIVE; table[MINE].owner = srv; table[MINE].epoch = ident; table[MINE].version = remembered
+    table[MINE].state = (srv == NOBODY -> RELEASED : ACTIVE); table[MINE].owner = srv; table[MINE].epoch = ident; table[MINE].version = remembered
   :: else
   fi
 }
@@ -115,17 +123,26 @@ inline reported(known) {
 /* What the sidecar keeps as a custodian: the orphan, and that its owner was fenced. */
 inline put_back_custody(s) {
   if
-#ifndef NO_GUARD_CUSTODY
   :: server[s].kept > 0 ->
-    reported(server[s].keptEpoch);
-    script_fence(0, server[s].keptOwner, server[s].keptEpoch, false);
     if
-    :: registry[server[s].keptOwner].state != NONE && registry[server[s].keptOwner].epoch == server[s].keptEpoch ->
-      registry[server[s].keptOwner].state = FENCED
-    :: else
-    fi;
-    script_restore(server[s].keptOwner, server[s].keptEpoch, server[s].kept)
+    :: server[s].keptOwner == NOBODY ->
+#ifndef NO_GUARD_RELEASED_CUSTODY
+      script_restore(NOBODY, 0, server[s].kept);
 #endif
+      skip
+    :: else ->
+#ifndef NO_GUARD_CUSTODY
+      reported(server[s].keptEpoch);
+      script_fence(0, server[s].keptOwner, server[s].keptEpoch, false);
+      if
+      :: registry[server[s].keptOwner].state != NONE && registry[server[s].keptOwner].epoch == server[s].keptEpoch ->
+        registry[server[s].keptOwner].state = FENCED
+      :: else
+      fi;
+      script_restore(server[s].keptOwner, server[s].keptEpoch, server[s].kept);
+#endif
+      skip
+    fi
   :: else
   fi
 }
@@ -137,7 +154,8 @@ inline forget_custody(s) {
 proctype FileServer(byte s) {
   byte other, result;
   do
-  :: d_step { server[s].alive && server[s].epoch == 0 && IS_OPEN(s) && server[s].back && highestEpoch < EPOCHS ->
+  /* registry.lua, 'register': only while the shard is open, so that whoever lives has said which epoch it has */
+  :: d_step { server[s].alive && server[s].epoch == 0 && MAY_REGISTER(s) && server[s].back && highestEpoch < EPOCHS ->
 #ifndef NO_GUARD_EPOCHS_ABOVE
       if
       :: server[s].seen > 0 -> reported(server[s].seen)
@@ -147,7 +165,7 @@ proctype FileServer(byte s) {
       script_register(s, server[s].epoch, other);
       script_enter(0, s, server[s].epoch, other);
       printf("server %d: registers, epoch %d\n", s, server[s].epoch);
-      assert(server[s].epoch > server[s].seen); /* an_epoch_is_given_once */
+      assert(server[s].epoch > server[s].seen && !(SERVES(OTHER(s)) && server[OTHER(s)].epoch == server[s].epoch)); /* an_epoch_is_given_once */
       server[s].seen = server[s].epoch;
       server[s].serves = 1;
       server[s].back = 1;
@@ -159,6 +177,7 @@ proctype FileServer(byte s) {
       server[s].serves = 1 }
   :: d_step { server[s].alive && server[s].epoch > 0 && registry[s].state != NONE && !IS_MINE(s, server[s].epoch) && !IS_OLDER(s) ->
       printf("server %d: hears that epoch %d was fenced\n", s, server[s].epoch);
+      assert(!SERVES(s)); /* who_serves_was_not_fenced */
       forget_server(s) }
   :: d_step { SERVES(s) && server[s].holds -> assert(!(SERVES(OTHER(s)) && server[OTHER(s)].holds)) } /* one_owner */
   /* clients: one opens the file, later it comes back for its open, to any server */
@@ -176,6 +195,13 @@ proctype FileServer(byte s) {
       :: else
       fi;
       result = 0 }
+  /* custodians.ts, release: a drain without a target hands the open back, and keeps it in memory */
+  :: d_step { (SERVES(s) && IS_OPEN(s) && !EPOCH_REFUSED(0, s, server[s].epoch) && server[s].holds && IS_OWNER(MINE, s, server[s].epoch)
+      && table[MINE].version == server[s].version && server[s].version < VERSIONS) ->
+      printf("server %d: releases the open\n", s);
+      set_owner(MINE, NOBODY, 0, RELEASED);
+      server[s].kept = table[MINE].version; server[s].keptOwner = NOBODY; server[s].keptEpoch = 0;
+      server[s].holds = 0; server[s].version = 0 }
   /* another client wants the file for itself: nothing in its way means that the open is lost */
   :: d_step { SERVES(s) && IS_OPEN(s) && !EPOCH_REFUSED(0, s, server[s].epoch) && granted && table[MINE].state == ABSENT ->
       printf("server %d: another client opens the file\n", s);
@@ -197,7 +223,7 @@ proctype Sidecar(byte s) {
       fi;
       /* whatever is orphaned now, that of a custodian which was fenced too */
       if
-      :: table[MINE].state != ABSENT && !OWNER_IS_VALID(MINE) ->
+      :: table[MINE].state != ABSENT && (table[MINE].owner == NOBODY || !OWNER_IS_VALID(MINE)) ->
         server[s].kept = table[MINE].version; server[s].keptOwner = table[MINE].owner; server[s].keptEpoch = table[MINE].epoch
       :: else
       fi }
@@ -205,7 +231,7 @@ proctype Sidecar(byte s) {
       printf("server %d: finds another Redis process\n", s);
       server[s].redis = redis;
       server[s].back = 0 }
-  :: d_step { server[s].alive && server[s].redis == redis && !server[s].back && (server[s].epoch == 0 || TOO_LATE(s) || WAS_LEFT_OUT) ->
+  :: d_step { server[s].alive && server[s].redis == redis && !server[s].back && !server[s].sent && (server[s].epoch == 0 || TOO_LATE(s) || WAS_LEFT_OUT) ->
       if
       :: server[s].epoch > 0 -> printf("server %d: is past its deadline, or comes too late, and puts nothing of its own back\n", s)
       :: else
@@ -216,21 +242,35 @@ proctype Sidecar(byte s) {
       :: else -> put_back_custody(s)
       fi;
       server[s].back = 1 }
-  :: d_step { server[s].alive && server[s].redis == redis && !server[s].back && server[s].epoch > 0 && !TOO_LATE(s) && !WAS_LEFT_OUT ->
+  :: d_step { (server[s].alive && server[s].redis == redis && !server[s].back && !server[s].sent && server[s].epoch > 0 && !TOO_LATE(s)
+      && !WAS_LEFT_OUT) ->
+      printf("server %d: sends its state, epoch %d\n", s, server[s].epoch);
+      server[s].sent = 1 }
+  :: d_step { server[s].sent && (server[s].redis != redis || server[s].epoch == 0) -> server[s].sent = 0 } /* another process knows no such script */
+  :: d_step { server[s].sent && server[s].redis == redis && server[s].epoch > 0 ->
+      server[s].sent = 0;
       if
-      :: registry[s].state == NONE || IS_MINE(s, server[s].epoch) || IS_OLDER(s) ->
-        printf("server %d: puts its state back, epoch %d\n", s, server[s].epoch);
-        registry[s].epoch = server[s].epoch;
-        registry[s].state = ACTIVE_SERVER;
-        reported(server[s].epoch);
-        script_enter(0, s, server[s].epoch, 0);
+      :: COMES_LATE -> printf("server %d: comes too late with its state\n", s); forget_server(s); forget_custody(s)
+      :: else ->
+        assert(openedUnder != redis); /* nothing_is_put_back_into_an_open_shard */
         if
-        :: server[s].holds -> script_restore(s, server[s].epoch, server[s].version)
-        :: else
-        fi
-      :: else -> printf("server %d: hears that epoch %d was fenced\n", s, server[s].epoch); forget_server(s)
+        :: registry[s].state == NONE || IS_MINE(s, server[s].epoch) || IS_OLDER(s) ->
+          printf("server %d: its state is put back, epoch %d\n", s, server[s].epoch);
+          registry[s].epoch = server[s].epoch;
+          registry[s].state = ACTIVE_SERVER;
+          reported(server[s].epoch);
+          script_enter(0, s, server[s].epoch, 0);
+          if
+          :: server[s].holds -> script_restore(s, server[s].epoch, server[s].version)
+          :: else
+          fi
+        :: else ->
+          printf("server %d: hears that epoch %d was fenced\n", s, server[s].epoch);
+          assert(!SERVES(s)); /* who_serves_was_not_fenced */
+          forget_server(s)
+        fi;
+        put_back_custody(s)
       fi;
-      put_back_custody(s);
       server[s].back = 1 }
   :: d_step { (server[s].alive && server[s].redis == redis && openedUnder != redis && server[s].back && GRACE_OVER
       && HAS_REPORTED(0) && HAS_REPORTED(1)) ->
@@ -246,7 +286,7 @@ proctype Faults(byte s) {
       printf("server %d: dies with its sidecar\n", s);
       faults--;
       forget_server(s);
-      server[s].alive = 0; forget_custody(s); server[s].redis = 0; server[s].back = 0; server[s].seen = 0 }
+      server[s].alive = 0; forget_custody(s); server[s].redis = 0; server[s].back = 0; server[s].seen = 0; server[s].sent = 0 }
   :: d_step { !server[s].alive -> printf("server %d: is started again\n", s); server[s].alive = 1 }
   od
 }

@@ -9,7 +9,7 @@
 #include "shared.pml"
 
 #define LEASE 2
-#define EXTENSION 2          /* maxExtension: all promises together */
+#define EXTENSION 3          /* maxExtension: all promises together */
 #define SUSPECT 0
 #define PEERS 2              /* those that the last renewal named */
 #define NEWCOMER 2           /* one that came later, or the operator */
@@ -22,68 +22,80 @@ byte deadline;
 byte left;                   /* ticks until the latest time that promises may extend to */
 byte asking;                 /* ticks until the time that it asks for; 0: it asks nobody */
 byte yes;                    /* peers that promised that, one bit each */
+bit knows;                   /* it has heard of the newcomer, and asks it too */
+
+/* What the registry says of it. */
+bit recorded;                /* it has heard of the newcomer, which fences after a lease then */
 
 /* What those who fence know. */
 typedef Fencer {
   bit seen;                  /* the counter is the one last seen */
   byte silence;              /* ticks until that has been so for long enough */
   byte promise;              /* ticks for which it has given its word */
-  byte patience              /* started again: ticks for which it fences nobody, as it may have forgotten a promise */
+  bit sent                   /* 'fencing' is on its way to the store, with the counter that was seen; also of a predecessor */
 };
 Fencer fencer[3];
 byte faults = FAULTS;
 
 #ifdef NO_GUARD_PROMISE_KEPT
-#define HELD_BACK(w) (fencer[w].patience > 0)
+#define HELD_BACK(w) (false)
 #else
-#define HELD_BACK(w) (fencer[w].promise > 0 || fencer[w].patience > 0)
+#define HELD_BACK(w) (fencer[w].promise > 0)
 #endif
 #ifdef NO_GUARD_NEWCOMERS_WAIT
 #define SILENCE(w) (LEASE)
 #else
-#define SILENCE(w) (LEASE + (w == NEWCOMER -> EXTENSION : 0))
+#define SILENCE(w) (LEASE + (w == NEWCOMER && !recorded -> EXTENSION : 0))
 #endif
-/* A promise may be as long as a fresh deadline and all of maxExtension, not only as maxExtension. */
-#ifdef NO_GUARD_PATIENCE
-#define PATIENCE EXTENSION
+/* A promise lasts a lease: whoever was started again has forgotten it when it has seen anybody silent for so long. */
+#ifdef NO_GUARD_A_LEASE_AT_MOST
+#define LONGEST 15
 #else
-#define PATIENCE (LEASE + EXTENSION)
+#define LONGEST LEASE
 #endif
 #ifdef NO_GUARD_MAX_EXTENSION
-#define MOST 15
+#define MOST LONGEST
 #else
-#define MOST left
+#define MOST (left < LONGEST -> left : LONGEST)
 #endif
+#define ALL (knows -> 7 : 3)
 #ifdef NO_GUARD_EVERY_PEER
 #define ALL_PROMISED (yes != 0)
 #else
-#define ALL_PROMISED (yes == 3)
+#define ALL_PROMISED (yes == ALL)
 #endif
-
 proctype Suspect() {
   do
   :: d_step { deadline > 0 ->
       assert(registry[SUSPECT].state == ACTIVE_SERVER && IS_VALID(0, SUSPECT, 1)) } /* fenced_does_nothing */
-  /* renewed: the answer comes at once, late ones are in fencing.pml. Whoever is named here counts as a peer. */
-  :: d_step { IS_MINE(SUSPECT, 1) && faults > 0 && (deadline < LEASE || asking > 0) ->
-      printf("suspect: is renewed\n");
+  /* A renewal, which says whom the suspect has heard of before. Its answer names everybody; it may be lost. Late ones: fencing.pml. */
+  :: atomic { IS_MINE(SUSPECT, 1) && faults > 0 && (deadline < LEASE || asking > 0 || !knows || !recorded) ->
       faults--;
-      deadline = LEASE;
-      left = LEASE + EXTENSION;
-      asking = 0;
-      yes = 0;
-      fencer[0].seen = 0; fencer[1].seen = 0; fencer[2].seen = 0 }
-  /* the store is away: it asks all peers, for one tick more or as long as may be */
-  :: atomic { deadline > 0 && asking == 0 && MOST > deadline ->
-      d_step { asking = (deadline + 1 < MOST -> deadline + 1 : MOST); yes = 0 };
-      if
-      :: true
-#ifdef NO_GUARD_MAX_EXTENSION
-      :: asking = deadline + EXTENSION
+      d_step {
+        fencer[0].seen = 0; fencer[1].seen = 0; fencer[2].seen = 0;
+        /* what was sent names another counter */
+        fencer[0].sent = 0; fencer[1].sent = 0; fencer[2].sent = 0;
+#ifdef NO_GUARD_HEARD
+        recorded = 1
 #else
-      :: asking = MOST
+        recorded = knows
 #endif
-      fi;
+      };
+      if
+      :: deadline > 0 ->
+        d_step {
+          printf("suspect: is renewed, and hears of the newcomer\n");
+          deadline = LEASE;
+          left = LEASE + EXTENSION;
+          knows = 1;
+          asking = 0;
+          yes = 0 }
+      :: printf("suspect: is renewed, and does not hear of it\n")
+      fi }
+  /* the store is away: it asks all peers */
+  :: d_step { deadline > 0 && asking == 0 && MOST > deadline ->
+      asking = MOST;
+      yes = 0;
       printf("suspect: asks its peers for a promise for %d ticks from now\n", asking) }
 #ifdef NO_GUARD_PROMISE
   :: d_step { deadline > 0 && asking > 0 ->
@@ -102,7 +114,7 @@ proctype Other(byte w) {
   bit began;
   do
   /* a promise is given before the deadline is extended by it, and counts from when it was asked for */
-  :: d_step { w < PEERS && asking > 0 && !((yes >> w) & 1) && registry[SUSPECT].state == ACTIVE_SERVER && fencer[w].patience == 0 ->
+  :: d_step { (w < PEERS || knows) && asking > 0 && !((yes >> w) & 1) && registry[SUSPECT].state == ACTIVE_SERVER ->
       printf("peer %d: promises not to fence for %d ticks\n", w, asking);
       yes = yes | (1 << w);
       if
@@ -113,8 +125,13 @@ proctype Other(byte w) {
       printf("fencer %d: sees the counter for the first time\n", w);
       fencer[w].seen = 1;
       fencer[w].silence = SILENCE(w) }
-  :: d_step { registry[SUSPECT].state == ACTIVE_SERVER && fencer[w].seen && fencer[w].silence == 0 && !HELD_BACK(w) ->
-      printf("fencer %d: fences the suspect\n", w);
+  :: d_step { (registry[SUSPECT].state == ACTIVE_SERVER && fencer[w].seen && fencer[w].silence == 0 && !HELD_BACK(w)
+      && !fencer[w].sent) ->
+      printf("fencer %d: sends the store that it fences the suspect\n", w);
+      fencer[w].sent = 1 }
+  :: d_step { fencer[w].sent && registry[SUSPECT].state == ACTIVE_SERVER ->
+      printf("store: carries out that fencer %d fences the suspect\n", w);
+      fencer[w].sent = 0;
       script_fencing(SUSPECT, 1, true, 1, began);
       script_fence(0, SUSPECT, 1, true);
       began = 0 }
@@ -123,8 +140,7 @@ proctype Other(byte w) {
       faults--;
       fencer[w].seen = 0;
       fencer[w].silence = 0;
-      fencer[w].promise = 0;
-      fencer[w].patience = PATIENCE }
+      fencer[w].promise = 0 }
   od
 }
 
@@ -145,7 +161,7 @@ proctype Time() {
       count_down(asking);
       i = 0;
       do
-      :: i < 3 -> count_down(fencer[i].silence); count_down(fencer[i].promise); count_down(fencer[i].patience); i++
+      :: i < 3 -> count_down(fencer[i].silence); count_down(fencer[i].promise); i++
       :: else -> break
       od;
       i = 0;

@@ -11,7 +11,7 @@ const TIMEOUT_MS = 300_000;
 const kept = (name: string, ext: string) => join(MODELS, 'counterexamples', `${name}.${ext}`);
 
 describe('the model', () => {
-  it.each(Object.entries(CONFIGURATIONS))(
+  it.concurrent.each(Object.entries(CONFIGURATIONS))(
     'holds in every state: %s',
     async (_, configuration) => {
       const { counterexample, isExhaustive, states } = await check(configuration);
@@ -24,7 +24,7 @@ describe('the model', () => {
 });
 
 describe('without a guard', () => {
-  it.each(GUARDS)(
+  it.concurrent.each(GUARDS)(
     '$guard: $name',
     async ({ name, guard, configuration, violates }) => {
       const { counterexample } = await check(configuration, guard);
