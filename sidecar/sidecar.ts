@@ -91,8 +91,6 @@ export class Sidecar {
   readonly #local: Server;
   readonly #remote: Server;
   #registered = false;
-  /** The shards were open for this process once. */
-  #hasServed = false;
   port = 0;
 
   constructor(options: SidecarOptions) {
@@ -133,13 +131,11 @@ export class Sidecar {
     this.#promises = new Promises({
       cluster,
       peers,
-      fencer: this.#fencer,
       log,
       metrics,
       leaseDurationMs,
       maxExtensionMs,
       readMs: () => registry.readMs,
-      hasServed: () => this.#hasServed,
     });
     this.#lease = new Lease({
       registry,
@@ -186,10 +182,7 @@ export class Sidecar {
       isAskedByAll: () => this.#lease.isAskedByAll,
       hasPromisedNothing: () => this.#promises.none,
       fenced: (member, reason) => this.#lease.fenced(member, reason),
-      opened: () => {
-        this.#hasServed = true;
-        this.#lease.storeOpened();
-      },
+      opened: () => this.#lease.storeOpened(),
     });
     const locks = new Locks(this.components);
     const ownership = new Ownership(this.components, endings, (member) => this.#lease.confirmAlive(member));

@@ -75,28 +75,3 @@ test('who has renewed meanwhile is left alone', async () => {
   expect(await fencer.fenceSilent(server)).toBe(false);
   expect(steps()).toEqual([['begin 9', 1]]);
 });
-
-test('what was sent to fence a server may still be carried out until its answer is known, and only for the counter that it names', async () => {
-  const { fencer, registry } = lost();
-  await expect(fencer.fenceSilent(server)).rejects.toThrow('no answer');
-  expect(fencer.mayStillFence(server)).toBe(true);
-  expect(fencer.mayStillFence({ ...server, counter: 10 })).toBe(false); // the store refuses it by now
-  expect(fencer.mayStillFence({ ...server, epoch: 4 })).toBe(false);
-  registry.isAnswering = true;
-  expect(await fencer.fenceSilent(server)).toBe(false);
-  expect(fencer.mayStillFence(server)).toBe(false);
-});
-
-/** A fencer whose first question gets no answer. */
-function lost() {
-  const registry = {
-    isAnswering: false,
-    beginFencing: async () => {
-      if (!registry.isAnswering) throw new Error('no answer');
-      return { began: false, state: 'active' };
-    },
-  };
-  const log = pino({ level: 'silent' });
-  const fencer = new Fencer(registry as unknown as Registry, {} as Table, 0, 'me', log, createSidecarMetrics());
-  return { fencer, registry };
-}

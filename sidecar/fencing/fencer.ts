@@ -18,8 +18,6 @@ export class Fencer {
   readonly #writeSettleMs: number;
   readonly #by: string;
   readonly #running = new Map<string, Promise<boolean>>();
-  /** By serverId: what was sent to the store, and may be carried out late where its answer was lost. Forgotten when it is known. */
-  readonly #sent = new Map<string, { epoch: number; counter: number }>();
   /** Called when the registry says that a server is being fenced: nobody need wait for it any more. */
   onBegun: (identity: string) => void = () => {};
   /** Called when orphans of a server may be seen to. */
@@ -57,13 +55,6 @@ export class Fencer {
     return this.#once(server, () => this.#fence(server, -1, server.silent, 'finished'));
   }
 
-  /** Whether something that was sent to the store may fence a server still, as it was last seen. */
-  mayStillFence({ serverId, epoch, counter }: ServerRecord): boolean {
-    const sent = this.#sent.get(serverId);
-    // With the counter that was seen: another one refuses it. -1: whatever it is.
-    return sent?.epoch === epoch && (sent.counter === -1 || sent.counter === counter);
-  }
-
   /** Resolves when no fencing runs here any more, complete or not. */
   async idle(): Promise<void> {
     while (this.#running.size > 0) await Promise.allSettled(this.#running.values());
@@ -80,9 +71,7 @@ export class Fencer {
   }
 
   async #fence(server: Identity, counter: number, silent: boolean, reason: string): Promise<boolean> {
-    this.#sent.set(server.serverId, { epoch: server.epoch, counter });
     const { began, state } = await this.#registry.beginFencing(server, counter, this.#by, silent);
-    this.#sent.delete(server.serverId);
     if (!began) return false;
     this.onBegun(identityText(server));
     if (state === 'fenced' || state === 'gone') return true;

@@ -65,26 +65,22 @@ describe('who is asked', () => {
 
 describe('a promise', () => {
   let readMs: number;
-  let hasServed: boolean;
-  let mayStillFence: boolean;
   let cluster: ClusterView;
   let promises: Promises;
   const asked = { server: { serverId: 'a/0', epoch: 3n }, durationMs: LEASE_MS };
 
   beforeEach(() => {
-    [readMs, hasServed, mayStillFence] = [monotonicMs() - LEASE_MS, true, false];
+    readMs = monotonicMs() - LEASE_MS;
     cluster = new ClusterView();
     cluster.look([server('a/0', 3)]);
     promises = new Promises({
       cluster,
       peers: {} as Peers,
-      fencer: { mayStillFence: () => mayStillFence },
       log: pino({ level: 'silent' }),
       metrics: createSidecarMetrics(),
       leaseDurationMs: LEASE_MS,
       maxExtensionMs: 30_000,
       readMs: () => readMs,
-      hasServed: () => hasServed,
     });
   });
 
@@ -100,18 +96,6 @@ describe('a promise', () => {
       'while the store is in reach',
       () => {
         readMs = monotonicMs();
-      },
-    ],
-    [
-      'by a sidecar that has not seen the store since it was started',
-      () => {
-        hasServed = false;
-      },
-    ],
-    [
-      'while something that was sent may fence the server',
-      () => {
-        mayStillFence = true;
       },
     ],
     ['for a server that is being fenced', () => cluster.look([server('a/0', 3, { state: 'fencing' })])],

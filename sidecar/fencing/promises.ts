@@ -8,7 +8,6 @@ import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
 import type { Peers } from '../services/peers.ts';
 import { type Identity, identityText } from '../table/keys.ts';
-import type { Fencer } from './fencer.ts';
 import { isLive, type ServerRecord } from './registry.ts';
 
 /** Looks at the store come ten times a lease; whoever missed two does not reach it. */
@@ -19,7 +18,6 @@ const ASKS_PER_LEASE = 10;
 export interface PromisesParts {
   cluster: ClusterView;
   peers: Peers;
-  fencer: Pick<Fencer, 'mayStillFence'>;
   log: Logger;
   metrics: SidecarMetrics;
   leaseDurationMs: number;
@@ -27,8 +25,6 @@ export interface PromisesParts {
   maxExtensionMs: number;
   /** When the store last said who is there, monotonic ms. */
   readMs(): number;
-  /** The store was open for this process: nothing that an earlier one sent there is still on its way. */
-  hasServed(): boolean;
 }
 
 /**
@@ -36,7 +32,8 @@ export interface PromisesParts {
  * promises not to fence it (handle-state.md, "Redis out of reach"). A promise lasts a lease at most, and is asked for again:
  * - it ends before a sidecar that was started again, and has forgotten it, can have seen anybody silent for a lease;
  * - it ends before the deadline that the next renewal brings.
- * It is counted from when it was asked for by the one who asked, from when it came by the one who gave it: each by its own clock.
+ * Nobody is extended whose deadline has passed: until then nobody can have sent the store that it is fenced. A promise is counted from
+ * when it was asked for by the one who asked, from when it came by the one who gave it: each by its own clock.
  * Whoever is not asked (it registered after that renewal) fences only after a lease and all extensions: see silence.ts.
  */
 export class Promises {
@@ -81,14 +78,12 @@ export class Promises {
   }
 
   #refusal(server: Identity, durationMs: number): string | undefined {
-    const { cluster, fencer, leaseDurationMs, readMs, hasServed } = this.#is;
+    const { cluster, leaseDurationMs, readMs } = this.#is;
     const known = cluster.server(server.serverId);
     if (!(durationMs > 0 && durationMs <= leaseDurationMs)) return 'a promise lasts a lease at most';
-    if (!hasServed()) return 'the store was not seen since this sidecar was started';
     // Not for safety: a server that is cut off alone has to stop, so that others can have its handles.
     if (monotonicMs() - readMs() < leaseDurationMs / OUT_OF_REACH_OF_LEASE) return 'the store is in reach';
     if (known?.epoch !== server.epoch || !isLive(known)) return 'it is not known to be alive';
-    if (fencer.mayStillFence(known)) return 'it may be fenced by what was sent to the store already';
     return undefined;
   }
 
@@ -120,10 +115,8 @@ export class Promises {
   }
 
   async #extend(member: Member): Promise<void> {
-    const { peers, fencer, metrics, log, leaseDurationMs, maxExtensionMs } = this.#is;
-    const known = this.#is.cluster.server(member.identity.serverId);
-    // What this sidecar sent may fence it.
-    if (!member.mayBeExtended || member.peers.length === 0 || !known || fencer.mayStillFence(known)) return;
+    const { peers, metrics, log, leaseDurationMs, maxExtensionMs } = this.#is;
+    if (!member.mayBeExtended || member.peers.length === 0) return;
     const sentNs = monotonicNs();
     const untilNs = extendedNs({ sentNs, leaseEndNs: member.leaseEndNs, leaseDurationMs, maxExtensionMs });
     if (untilNs <= member.deadlineNs) return;
@@ -143,10 +136,12 @@ export class Promises {
       return;
     }
     metrics.extensions.labels('extended').inc();
-    log.warn(
-      { server: member.owner, peers: replies.length },
-      'the store is out of reach: all peers promise, the lease is extended',
-    );
+    if (member.deadlineNs <= leaseEndNs) {
+      log.warn(
+        { server: member.owner, peers: replies.length },
+        'the store is out of reach: all promise not to fence, I/O goes on',
+      );
+    }
     member.deadlineNs = untilNs;
     member.stream?.tell({ $case: 'renewed', value: { deadlineNs: untilNs } });
   }

@@ -41,6 +41,11 @@ export class Predecessors {
     } else this.#watch(connection);
   }
 
+  /** Something that was sent over a lost connection may still be carried out. */
+  get areLeft(): boolean {
+    return this.#barriers.size > 0;
+  }
+
   /** Resolves when nothing that was sent over a lost connection can still be carried out. */
   async gone(): Promise<void> {
     await Promise.all([...this.#barriers.values()].map(({ passed }) => passed));

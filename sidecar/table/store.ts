@@ -68,6 +68,8 @@ export class Store {
   #opened = Promise.withResolvers<void>();
   readonly #processes: RedisProcesses;
   readonly #predecessors: Predecessors;
+  /** What was sent over the connection for renewals: also a registration or a fencing may be carried out late. */
+  readonly #leasePredecessors: Predecessors;
   readonly #replication: Replication | undefined;
   #ended = false;
   /** Set by the reconciler: why nothing may be written there at all; undefined: it may. */
@@ -96,7 +98,12 @@ export class Store {
       if (isOther) this.close();
     };
     this.#predecessors = new Predecessors(this.data, log, reconnected, connectionsFile);
-    this.lease.on('error', (error: Error) => log.debug({ err: error }, 'store connection for renewals'));
+    this.#leasePredecessors = new Predecessors(
+      this.lease,
+      log,
+      () => {},
+      connectionsFile && `${connectionsFile}.lease`,
+    );
     if (config.durability.mode === 'Replicated') {
       const connection = connect(config, password, 'holdfast-sidecar-wait');
       this.#replication = new Replication(connection, config.durability.replicas, log, (message) =>
@@ -122,7 +129,7 @@ export class Store {
    */
   async check(): Promise<StoreFacts[]> {
     const facts = await this.#processes.check();
-    await this.#predecessors.earlierGone();
+    await Promise.all([this.#predecessors.earlierGone(), this.#leasePredecessors.earlierGone()]);
     return facts;
   }
 
@@ -133,9 +140,9 @@ export class Store {
     }
   }
 
-  /** Waits until the shards are open. @throws StoreUnavailableError when they are not in time */
+  /** Waits until the shards are open, and nothing is on its way over a lost connection for renewals. @throws StoreUnavailableError when they are not in time */
   async untilOpen(waitMs: number): Promise<void> {
-    for (const untilMs = monotonicMs() + waitMs; !this.#open; await delay(20)) {
+    for (const untilMs = monotonicMs() + waitMs; !this.#open || this.#leasePredecessors.areLeft; await delay(20)) {
       if (this.#ended || monotonicMs() > untilMs) {
         throw new StoreUnavailableError('open', this.refused ?? 'its state is being put back or it is out of reach');
       }

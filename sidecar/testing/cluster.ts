@@ -68,7 +68,7 @@ export class TestCluster {
   async addPod(): Promise<TestPod> {
     const pod = this.newPod();
     await pod.startSidecar();
-    await pod.server.start();
+    await pod.server.startPatiently();
     return pod;
   }
 

@@ -17,6 +17,9 @@ import {
 
 const flock = koffi.load(null).func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
 
+/** A machine that has much to do opens a store slowly. */
+const STARTED_WITHIN_MS = 20_000;
+
 type Body = NonNullable<Request['body']>;
 type CommandBody = NonNullable<Command['body']>;
 
@@ -82,6 +85,20 @@ export class TestFileServer {
     this.fenced = false;
     this.#beat = setInterval(() => this.send({ $case: 'heartbeat', value: {} }), this.hello.heartbeatIntervalMs);
     return this.hello;
+  }
+
+  /** As a file server does: says hello again while the store is not open yet. */
+  async startPatiently(): Promise<void> {
+    for (const untilMs = performance.now() + STARTED_WITHIN_MS; ; ) {
+      try {
+        await this.start();
+        return;
+      } catch (error) {
+        if (!String(error).includes(`answered ${Outcome.STORE_UNAVAILABLE}`) || performance.now() > untilMs)
+          throw error;
+        this.detach();
+      }
+    }
   }
 
   get epoch(): number {

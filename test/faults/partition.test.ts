@@ -88,6 +88,22 @@ class Writer {
   }
 }
 
+test('the store is away for several leases: all promise not to fence one another, and a client reads and writes on', async () => {
+  const writer = await Writer.start('promised');
+  await eventually('all servers have heard of each other', SOON_MS, async () => {
+    const servers = (await pods.servers()).filter(({ state }) => state === 'active');
+    const last = Math.max(...servers.map(({ epoch }) => epoch));
+    return servers.every(({ knows, extensionMs }) => knows >= last && extensionMs > 0) || undefined;
+  });
+  await pods.store.freeze();
+  await delay(CUT_MS); // the length of the fault, not a wait for something
+  await writer.goesOn(); // while it is away still
+  pods.store.signal('SIGCONT');
+  await writer.goesOn();
+  process.stdout.write(`the store was away: the longest pause was ${Math.round(writer.longestPauseMs)} ms\n`);
+  await writer.end();
+}, 180_000);
+
 const CASES: { from: string; wires: Wire[] }[] = [
   { from: 'the store', wires: ['store'] },
   { from: 'its peers', wires: ['peers'] },

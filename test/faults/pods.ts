@@ -228,6 +228,14 @@ export class Pods {
     return run('redis-cli', [...where, ...command], { env: { ...process.env, REDISCLI_AUTH: this.#password } });
   }
 
+  /** What the store knows of servers. */
+  async servers(): Promise<{ state: string; epoch: number; knows: number; extensionMs: number }[]> {
+    const lines = (await this.redis('HVALS', `hf:{${this.#clusterId}}:servers`))
+      .split('\n')
+      .filter((line) => line !== '');
+    return lines.map((line) => ({ knows: 0, extensionMs: 0, ...JSON.parse(line) }));
+  }
+
   /** The records of files that are open, as the store has them: their keys. */
   async filesInStore(): Promise<string[]> {
     const found = await this.redis('--scan', '--pattern', 'hf:*:file:*');
