@@ -4,7 +4,8 @@ import { Outcome } from '../../proto/generated/handles.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
 
-const LEASE_MS = 1500;
+/** Long enough for a machine that has more to do than this. */
+const LEASE_MS = 3000;
 let cluster: TestCluster;
 let redis: TestRedis;
 afterEach(async () => {
@@ -20,7 +21,7 @@ async function pods(count: number, maxExtensionMs: number): Promise<void> {
   for (const [i, pod] of cluster.pods.entries()) await pod.server.session(BigInt(i + 1));
   const members = () =>
     cluster.pods.flatMap(({ sidecar }) => [...(sidecar?.components.cluster.members.values() ?? [])]);
-  await until(() => members().every((member) => member.mayBeExtended && member.peers.length === count - 1), 20_000);
+  await until(() => members().every((member) => member.mayBeExtended && member.peers.length === count - 1), 40_000);
 }
 
 const servers = () => cluster.pods.map(({ server }) => server);
@@ -35,7 +36,7 @@ test('all promise: everybody serves for longer than a lease, and goes on under i
   const { record } = (await one?.open('goes-on', { shareAccess: 1 })) ?? {};
   const epochs = servers().map(({ epoch }) => epoch);
   redis.pause();
-  const isOver = passed(3 * LEASE_MS);
+  const isOver = passed(2 * LEASE_MS);
   let stopped = 0;
   await until(() => {
     if (!servers().every(({ mayServe }) => mayServe)) stopped++;
@@ -49,7 +50,7 @@ test('all promise: everybody serves for longer than a lease, and goes on under i
   expect(servers().map(({ epoch }) => epoch)).toEqual(epochs);
   if (!record) throw new Error('no record');
   expect((await one?.close(record))?.outcome).toBe(Outcome.GRANTED);
-}, 40_000);
+}, 90_000);
 
 test('one peer cannot be asked: everybody stops at the deadline', async () => {
   await pods(3, 20_000);
@@ -58,9 +59,9 @@ test('one peer cannot be asked: everybody stops at the deadline', async () => {
   redis.pause();
   const beganMs = performance.now();
   await until(() => one?.mayServe === false && two?.mayServe === false, 3 * LEASE_MS);
-  expect(performance.now() - beganMs).toBeLessThan(LEASE_MS + 500);
+  expect(performance.now() - beganMs).toBeLessThan(LEASE_MS + 1000);
   redis.resume();
-}, 40_000);
+}, 90_000);
 
 test('all promises together last no longer than the configuration says', async () => {
   await pods(2, LEASE_MS);
@@ -71,4 +72,4 @@ test('all promises together last no longer than the configuration says', async (
   expect(lastedMs).toBeGreaterThan(1.5 * LEASE_MS);
   expect(lastedMs).toBeLessThan(2 * LEASE_MS + 500);
   redis.resume();
-}, 40_000);
+}, 90_000);
