@@ -118,7 +118,15 @@ async function metricsPage() {
       );
     }
   }
-  parts.push('', 'The operator also has the `process_*` and `nodejs_*` metrics of prom-client.');
+  parts.push(
+    '',
+    'The operator also has the `process_*` and `nodejs_*` metrics of prom-client.',
+    '',
+    '## Traces',
+    '',
+    'With `tracing.endpoint` of the chart set to an OpenTelemetry collector (`http://collector.monitoring:4318`, OTLP over HTTP), the operator sends a trace of each migration: the whole, its steps (prepare, cut routing, move), and what the source said of its progress.',
+    "The trace id is the UID of the HandleMigration without its dashes (`kubectl get hm NAME -o jsonpath='{.metadata.uid}'`). Logs of operator and sidecars have it as `traceId`, whether traces are sent or not.",
+  );
   return `${parts.join('\n')}\n`;
 }
 

@@ -7,6 +7,7 @@ import { HoldfastError, reasonOf } from '../common/errors.ts';
 import { createLogger, type Logger } from '../common/logging.ts';
 import { serveMetrics } from '../common/metrics.ts';
 import { delay } from '../common/time.ts';
+import { Tracer } from '../common/tracing.ts';
 import { OperatorMetrics, type UnfinishedMigration } from './metrics.ts';
 import { Operator } from './operator.ts';
 import { KubernetesApi } from './runtime/api.ts';
@@ -61,7 +62,10 @@ async function run(options: Options, log: Logger): Promise<void> {
   const watchNodes = await mayWatchNodes(api, stop, log);
   if (!watchNodes) log.warn('not allowed to watch Nodes: cordoned nodes are not acted on');
   const world = new World(api, { namespaces: options.namespace, watchNodes }, log);
-  const operator = new Operator({ api, world, metrics, image: options.image, log });
+  const tracer = new Tracer('holdfast-operator', process.env.OTEL_EXPORTER_OTLP_ENDPOINT, (error) =>
+    log.warn({ err: error }, 'traces could not be sent'),
+  );
+  const operator = new Operator({ api, world, metrics, tracer, image: options.image, log });
   metrics.observe(
     operator.queues,
     () => countClusters(world),
@@ -85,6 +89,7 @@ async function run(options: Options, log: Logger): Promise<void> {
     if (!stop.aborted) await lead(api, operator, options, metrics, stop, log);
   } finally {
     await Promise.race([watching, delay(1000)]);
+    await Promise.race([tracer.flush(), delay(1000)]);
     await server.close();
     api.close();
   }

@@ -1,5 +1,6 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Logger } from '../common/logging.ts';
+import type { Tracer } from '../common/tracing.ts';
 import type { HandleMigration } from '../crds/generated/handlemigration.ts';
 import { Endings } from './cluster/endings.ts';
 import { hasEnded } from './cluster/pods.ts';
@@ -28,6 +29,7 @@ export interface OperatorParts {
   api: KubernetesApi;
   world: World;
   metrics: OperatorMetrics;
+  tracer: Tracer;
   image: string;
   log: Logger;
 }
@@ -43,7 +45,7 @@ export class Operator {
   readonly #ended: Controller;
   #leading = false;
 
-  constructor({ api, world, metrics, image, log }: OperatorParts) {
+  constructor({ api, world, metrics, tracer, image, log }: OperatorParts) {
     this.#world = world;
     const objects = new Objects(api);
     const events = new EventRecorder(objects, log);
@@ -66,7 +68,7 @@ export class Operator {
       log,
       enqueue: (key) => this.#clusters.queue.add(key),
     });
-    this.#driver = new MigrationDriver({ world, objects, events, sidecars, reports, metrics, image, log });
+    this.#driver = new MigrationDriver({ world, objects, events, sidecars, reports, metrics, tracer, image, log });
     this.#endings = new Endings(world, sidecars, log);
     this.#clusters = new Controller((key) => reconciler.reconcile(key), {
       name: 'cluster',

@@ -1,5 +1,7 @@
+import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs, parseDurationMs } from '../../common/time.ts';
+import { type Tracer, traceIdOf } from '../../common/tracing.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import type { MigrateRequest, MigrationProgress } from '../../proto/generated/control.ts';
@@ -17,6 +19,7 @@ import { type Objects, splitKey, timeMs } from '../runtime/objects.ts';
 import { SidecarError, type Sidecars } from '../sidecars.ts';
 import type { World } from '../world.ts';
 import { chooseTargets, isFinished, isLeaving, isRunning, successorReady } from './plan.ts';
+import { MigrationTrace } from './trace.ts';
 
 /** How soon a migration that waits looks again; changes of pods wake it earlier. */
 const WAIT_MS = 1000;
@@ -39,6 +42,7 @@ export interface MigrationDriverParts {
   sidecars: Sidecars;
   reports: Reports;
   metrics: OperatorMetrics;
+  tracer: Tracer;
   image: string;
   log: Logger;
 }
@@ -95,7 +99,7 @@ export class MigrationDriver {
     const own = new AbortController();
     this.#running.set(migration.metadata.uid ?? '', own);
     try {
-      return await this.#move(cluster, clusterKey, migration, source, targets, AbortSignal.any([signal, own.signal]));
+      return await this.#traced(cluster, clusterKey, migration, source, targets, AbortSignal.any([signal, own.signal]));
     } catch (error) {
       if (!own.signal.aborted) throw error;
       this.#parts.log.info({ migration: key, source: source.name }, 'migration cancelled: its object was deleted');
@@ -103,6 +107,23 @@ export class MigrationDriver {
       return undefined;
     } finally {
       this.#running.delete(migration.metadata.uid ?? '');
+    }
+  }
+
+  async #traced(
+    cluster: FileServerCluster,
+    clusterKey: string,
+    migration: HandleMigration,
+    source: PodFacts,
+    targets: string[],
+    signal: AbortSignal,
+  ): Promise<ReconcileResult | undefined> {
+    const trace = new MigrationTrace(this.#parts.tracer, migration);
+    try {
+      return await this.#move(cluster, clusterKey, migration, source, targets, signal, trace);
+    } catch (error) {
+      trace.end(reasonOf(error));
+      throw error;
     }
   }
 
@@ -114,11 +135,17 @@ export class MigrationDriver {
     source: PodFacts,
     targets: string[],
     signal: AbortSignal,
+    trace: MigrationTrace,
   ): Promise<ReconcileResult | undefined> {
     const { sidecars, log } = this.#parts;
     const uid = cluster.metadata.uid ?? '';
     const drainMs = parseDurationMs(cluster.spec.migration.drainTimeout);
-    const line = log.child({ cluster: clusterKey, migration: migration.metadata.name, source: source.name });
+    const line = log.child({
+      cluster: clusterKey,
+      migration: migration.metadata.name,
+      source: source.name,
+      traceId: trace.traceId,
+    });
     const startTime = migration.status?.startTime ?? new Date().toISOString();
     const before = this.#tried.get(migration.metadata.uid ?? '') ?? { tries: 0, moved: 0n, released: 0n, expired: 0n };
     const request: MigrateRequest = {
@@ -133,6 +160,7 @@ export class MigrationDriver {
     const step = (label: string) => {
       steps[label] = monotonicMs() - beganMs;
     };
+    trace.step('prepare');
 
     await this.#record(migration, {
       phase: 'Preparing',
@@ -149,6 +177,7 @@ export class MigrationDriver {
       line.warn({ err: error }, 'preparing failed; moving without it');
     }
     step('preparedMs');
+    trace.step('cut routing');
 
     await this.#record(migration, {
       phase: 'CuttingRouting',
@@ -156,6 +185,7 @@ export class MigrationDriver {
     });
     await this.#cutRouting(clusterKey, source, signal);
     step('cutMs');
+    trace.step('move');
 
     await this.#record(migration, { phase: 'Transferring', message: `moving handles to ${targets.join(', ')}` });
     let recordedMs = monotonicMs();
@@ -163,6 +193,7 @@ export class MigrationDriver {
     const last = await sidecars
       .migrate(uid, source.address, request, drainMs + RETRY_MARGIN_MS, signal, (progress) => {
         line.debug({ progress: { ...counts(progress), phase: progress.phase } }, 'progress');
+        trace.event(progress.phase, counts(progress));
         if (progress.done || monotonicMs() - recordedMs < REPORT_EVERY_MS) return;
         recordedMs = monotonicMs();
         const change: Status = { phase: 'Transferring', handles: counts(progress), message: 'moving handles' };
@@ -176,17 +207,18 @@ export class MigrationDriver {
     );
 
     const complete = last.phase === 'Done' && last.left === 0n;
+    trace.end(complete ? undefined : `${last.phase}: ${last.message}`);
     if (!complete) {
       this.#tried.set(migration.metadata.uid ?? '', { tries: before.tries + 1, ...sumOf(before, last) });
       await this.#record(migration, { handles: counts(last), message: `${last.phase}: ${last.message}; trying again` });
       return { requeueAfterMs: WAIT_MS };
     }
-    const whole: MigrationProgress = {
+    const sum: MigrationProgress = {
       ...last,
       ...sumOf(before, last),
       total: before.moved + before.released + before.expired + last.total,
     };
-    return this.#end(migration, cluster, 'Succeeded', describe(whole, targets), whole, startTime);
+    return this.#end(migration, cluster, 'Succeeded', describe(sum, targets), sum, startTime);
   }
 
   /** Step 3: no Service offers the source any more. */
@@ -318,7 +350,11 @@ export class MigrationDriver {
     const outcome = last ? counts(last) : undefined;
     for (const key of ['moved', 'released', 'expired'] as const)
       metrics.handles.inc({ outcome: key }, outcome?.[key] ?? 0);
-    log.info({ migration: migration.metadata.name, phase, reason, seconds, ...outcome, message }, 'migration ended');
+    const traceId = traceIdOf(migration.metadata.uid ?? '');
+    log.info(
+      { migration: migration.metadata.name, traceId, phase, reason, seconds, ...outcome, message },
+      'migration ended',
+    );
     const say = phase === 'Succeeded' ? events.normal.bind(events) : events.warning.bind(events);
     say(migration, `Migration${phase}`, message);
     if (cluster) say(cluster, `Migration${phase}`, `${migration.metadata.name}: ${message}`);

@@ -1,5 +1,6 @@
 import { reasonOf } from '../../common/errors.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
+import { traceIdOf } from '../../common/tracing.ts';
 import { MigrationProgress } from '../../proto/generated/control.ts';
 import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { PEER_CALL_TIMEOUT_MS, RECORD_BATCH, TRANSFER_BATCH } from '../constants.ts';
@@ -111,7 +112,7 @@ export class Migration {
       this.progress.message = this.#summary();
       this.progress.phase = this.#cancelled ? 'Cancelled' : 'Done';
     } catch (error) {
-      this.#is.log.error({ err: error, migration: this.id }, 'a handoff failed');
+      this.#is.log.error({ err: error, migration: this.id, traceId: traceIdOf(this.id) }, 'a handoff failed');
       this.progress.phase = 'Failed';
       this.#settle();
       this.progress.message = reasonOf(error);
@@ -119,7 +120,7 @@ export class Migration {
     this.progress.done = true;
     this.progress.durationMs = Math.round(monotonicMs() - this.#startedMs);
     this.onProgress(this.progress);
-    this.#is.log.info({ migration: this.id, ...plain(this.progress) }, 'handoff ended');
+    this.#is.log.info({ migration: this.id, traceId: traceIdOf(this.id), ...plain(this.progress) }, 'handoff ended');
     return this.progress;
   }
 

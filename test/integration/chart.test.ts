@@ -240,6 +240,11 @@ const SETS: [string, object, (manifest: KubernetesObject[]) => void][] = [
     (made) => expect(JSON.stringify(made)).toContain('"namespaceSelector":{"matchNames":["team"]}'),
   ],
   [
+    'traces',
+    { 'tracing.endpoint': 'http://collector:4318' },
+    (made) => expect(JSON.stringify(made)).toContain('"OTEL_EXPORTER_OTLP_ENDPOINT","value":"http://collector:4318"'),
+  ],
+  [
     'a cluster to try',
     { test: TRIED },
     (made) => expect(JSON.stringify(made)).toContain(`"smb://alice@media-servers.${NAMESPACE}.svc/projects/checks"`),

@@ -2,6 +2,8 @@
 // And what it wrote meanwhile: no secret in it.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type {
@@ -59,6 +61,19 @@ let controllers: ChildProcess;
 let operator: ChildProcess;
 let manifest: KubernetesObject[];
 let said = '';
+/** Migrations that moved handles. */
+let moved: HandleMigration[] = [];
+/** A collector of OpenTelemetry, and what it got. */
+let collector: Server;
+const traced: SentSpan[] = [];
+
+interface SentSpan {
+  traceId: string;
+  spanId: string;
+  parentSpanId?: string;
+  name: string;
+  status: { code: number };
+}
 
 beforeAll(async () => {
   server = await startApiServer({
@@ -75,12 +90,22 @@ beforeAll(async () => {
   kubectl(['apply', '-f', '-'], text);
   nodes = new Nodes(server.api, NAMESPACE, ['node1', 'node2', 'node3']);
   await nodes.start();
+  collector = createServer(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += String(chunk);
+    const { resourceSpans } = JSON.parse(body) as { resourceSpans: { scopeSpans: { spans: SentSpan[] }[] }[] };
+    for (const { scopeSpans } of resourceSpans) for (const { spans } of scopeSpans) traced.push(...spans);
+    response.end('{}');
+  });
+  await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
   operator = await startOperator();
 }, 120_000);
 
 afterAll(async () => {
   if (operator?.exitCode === null) operator.kill('SIGKILL');
   await nodes?.stop();
+  collector?.closeAllConnections();
+  collector?.close();
   controllers?.kill('SIGKILL');
   if (controllers) await ended(controllers);
   await server?.stop();
@@ -125,7 +150,12 @@ async function startOperator(): Promise<ChildProcess> {
   const own = args.map((arg) => (arg === '0.0.0.0:9447' ? '127.0.0.1:0' : arg));
   const child = spawn(process.execPath, ['operator/main.ts', ...own, '--kubeconfig', file], {
     cwd: ROOT,
-    env: { ...process.env, HOLDFAST_LOG_LEVEL: 'trace', POD_NAMESPACE: SYSTEM },
+    env: {
+      ...process.env,
+      HOLDFAST_LOG_LEVEL: 'trace',
+      POD_NAMESPACE: SYSTEM,
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${(collector.address() as AddressInfo).port}`,
+    },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   child.stderr.on('data', (chunk: Buffer) => {
@@ -200,7 +230,11 @@ async function live(): Promise<void> {
   nodes.open(first?.metadata?.name ?? '', 5);
   const node = first?.spec?.nodeName ?? '';
   await objects.patch(NODES, '', node, { spec: { unschedulable: true } });
-  await eventually('its server is gone', async () => (await pods()).every(({ spec }) => spec?.nodeName !== node));
+  await eventually(
+    'its server is gone',
+    async () => (await pods()).every(({ spec }) => spec?.nodeName !== node),
+    60_000,
+  );
   await settled(3);
   await objects.patch(NODES, '', node, { spec: { unschedulable: null } });
 
@@ -220,6 +254,9 @@ async function live(): Promise<void> {
   );
   await objects.patch(SERVICES, NAMESPACE, 'media', { spec: { selector: { drift: 'x' } } });
 
+  moved = (await objects.list<HandleMigration>(MIGRATIONS, NAMESPACE)).filter(
+    ({ status }) => status?.phase === 'Succeeded',
+  );
   for (let i = 0; i < KEPT_MIGRATIONS + 2; i++) {
     await objects.create(MIGRATIONS, {
       metadata: { namespace: NAMESPACE, name: `by-hand-${i}` },
@@ -279,6 +316,20 @@ test('uses all of its permissions, and lacks none', async () => {
   expect(others).toEqual([]);
   expect([...may].filter((permission) => permission.includes('*'))).toEqual([]);
 }, 240_000);
+
+test('traces migrations, under an id that its log has too', () => {
+  // A cordon, three upgrades, one server fewer.
+  expect(moved.length).toBeGreaterThanOrEqual(4);
+  for (const { metadata } of moved) {
+    const traceId = metadata.uid?.replaceAll('-', '') ?? '';
+    const spans = traced.filter((span) => span.traceId === traceId);
+    const whole = spans.find(({ name }) => name === 'migration');
+    expect(whole).toMatchObject({ status: { code: 1 } });
+    const steps = spans.filter(({ parentSpanId }) => parentSpanId === whole?.spanId).map(({ name }) => name);
+    expect(steps).toEqual(expect.arrayContaining(['prepare', 'cut routing', 'move']));
+    expect(said).toContain(`"traceId":"${traceId}"`);
+  }
+});
 
 test('has its pods taken by a namespace that enforces *restricted*', async () => {
   const sets = [

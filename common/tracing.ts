@@ -1,0 +1,130 @@
+import { createHash, randomBytes } from 'node:crypto';
+
+const EXPORT_EVERY_MS = 1000;
+const EXPORT_TIMEOUT_MS = 5000;
+/** Spans that wait to be sent; beyond, new ones are dropped: a collector that is away costs no memory. */
+const MOST_WAITING = 2048;
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/;
+
+/**
+ * The trace of a migration, 32 hex digits. It follows from the migration's id, which every process that has a part in it knows: the UID
+ * of its HandleMigration, which is as long as a trace id.
+ */
+export function traceIdOf(migrationId: string): string {
+  const [uuid] = UUID.exec(migrationId) ?? [];
+  return uuid === undefined
+    ? createHash('sha256').update(migrationId).digest('hex').slice(0, 32)
+    : uuid.replaceAll('-', '');
+}
+
+type Attributes = Record<string, string | number>;
+
+export interface SpanContext {
+  traceId: string;
+  spanId: string;
+}
+
+/** Something that takes time. Ended once; what is never ended is never sent. */
+export class Span implements SpanContext {
+  readonly traceId: string;
+  readonly spanId = randomBytes(8).toString('hex');
+  readonly #name: string;
+  readonly #parentId: string | undefined;
+  readonly #send: (span: object) => void;
+  readonly #startNs = nowNs();
+  readonly #events: object[] = [];
+
+  constructor(name: string, traceId: string, parentId: string | undefined, send: (span: object) => void) {
+    this.#name = name;
+    this.traceId = traceId;
+    this.#parentId = parentId;
+    this.#send = send;
+  }
+
+  /** A moment within it. */
+  event(name: string, attributes: Attributes = {}): void {
+    this.#events.push({ timeUnixNano: nowNs(), name, attributes: attributesOf(attributes) });
+  }
+
+  /** @param failure why it did not do what it was for */
+  end(attributes: Attributes = {}, failure?: string): void {
+    this.#send({
+      traceId: this.traceId,
+      spanId: this.spanId,
+      ...(this.#parentId === undefined ? {} : { parentSpanId: this.#parentId }),
+      name: this.#name,
+      kind: 1, // internal
+      startTimeUnixNano: this.#startNs,
+      endTimeUnixNano: nowNs(),
+      attributes: attributesOf(attributes),
+      events: this.#events,
+      status: failure === undefined ? { code: 1 } : { code: 2, message: failure },
+    });
+  }
+}
+
+/** Sends spans to an OpenTelemetry collector (OTLP over HTTP, JSON). Without an endpoint it does nothing. */
+export class Tracer {
+  readonly #service: string;
+  readonly #url: string | undefined;
+  readonly #failed: (error: unknown) => void;
+  #waiting: object[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  /**
+   * @param service the name that traces show
+   * @param endpoint base URL of the collector, as OTEL_EXPORTER_OTLP_ENDPOINT has it
+   * @param failed told when spans could not be sent; they are lost
+   */
+  constructor(service: string, endpoint: string | undefined, failed: (error: unknown) => void = () => undefined) {
+    this.#service = service;
+    this.#url = endpoint ? `${endpoint.replace(/\/$/, '')}/v1/traces` : undefined;
+    this.#failed = failed;
+  }
+
+  start(name: string, traceId: string, parent?: SpanContext): Span {
+    return new Span(name, traceId, parent?.spanId, (span) => this.#add(span));
+  }
+
+  /** Sends what waits. */
+  async flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const spans = this.#waiting;
+    this.#waiting = [];
+    if (this.#url === undefined || spans.length === 0) return;
+    const resource = { attributes: attributesOf({ 'service.name': this.#service }) };
+    const body = { resourceSpans: [{ resource, scopeSpans: [{ scope: { name: 'holdfast' }, spans }] }] };
+    try {
+      const answer = await fetch(this.#url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+        signal: AbortSignal.timeout(EXPORT_TIMEOUT_MS),
+      });
+      await answer.arrayBuffer();
+      if (!answer.ok) throw new Error(`${this.#url} answered ${answer.status}`);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  #add(span: object): void {
+    if (this.#url === undefined || this.#waiting.length >= MOST_WAITING) return;
+    this.#waiting.push(span);
+    this.#timer ??= setTimeout(() => void this.flush(), EXPORT_EVERY_MS).unref();
+  }
+}
+
+/** Wall clock: traces of several machines are laid side by side. */
+function nowNs(): string {
+  return `${Math.round((performance.timeOrigin + performance.now()) * 1000)}000`;
+}
+
+function attributesOf(attributes: Attributes): object[] {
+  return Object.entries(attributes).map(([key, value]) => ({
+    key,
+    value: typeof value === 'number' ? { doubleValue: value } : { stringValue: value },
+  }));
+}
