@@ -149,6 +149,12 @@ test-store: build ## an embedded store of three Redis: nodes, volumes and all of
 	test/cluster/install-packages.sh redis
 	STORE_MEMBERS=1 $(jest) --runInBand --roots test/integration -- store-members
 
+.PHONY: measure-operator
+measure-operator: build ## an operator with 1,000 clusters and 10,000 pods in a real API server: memory, CPU, requests (CLUSTERS=100)
+	test/cluster/install-packages.sh cluster
+	test/cluster/build.sh
+	$(node) test/scale/operator.ts
+
 .PHONY: test-race
 test-race: build ## names exchanged with links that lead out of the share, for a minute (HOLDFAST_RACE_SECONDS=60)
 	test/cluster/install-packages.sh redis

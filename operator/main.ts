@@ -57,6 +57,7 @@ async function run(options: Options, log: Logger): Promise<void> {
   else config.loadFromDefault();
   const api = new KubernetesApi(config);
   const metrics = new OperatorMetrics();
+  api.onRequest = (verb) => metrics.apiRequests.inc({ verb });
   const stop = stopSignal(log);
 
   const watchNodes = await mayWatchNodes(api, stop, log);

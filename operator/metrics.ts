@@ -52,6 +52,13 @@ export class OperatorMetrics {
     registers: [this.registry],
   });
 
+  readonly apiRequests = new Counter({
+    name: 'holdfast_operator_api_requests_total',
+    help: 'Requests to the Kubernetes API by verb (GET, POST, PATCH, PUT, DELETE, WATCH).',
+    labelNames: ['verb'] as const,
+    registers: [this.registry],
+  });
+
   readonly leading = new Gauge({
     name: 'holdfast_operator_leading',
     help: '1 while this process is the one that acts.',

@@ -107,6 +107,10 @@ export class World {
     return this.#byCluster<FileServerCluster>(CLUSTERS, key)[0];
   }
 
+  get clusterCount(): number {
+    return (this.#kinds.get(CLUSTERS) ?? []).reduce((sum, informer) => sum + informer.size, 0);
+  }
+
   clusterKeys(): string[] {
     return this.#all(CLUSTERS).map(keyOf);
   }

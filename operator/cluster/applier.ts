@@ -2,9 +2,10 @@ import { monotonicMs } from '../../common/time.ts';
 import { shortHash } from '../resources/cluster-config.ts';
 import type { KubernetesObject, Objects, Resource } from '../runtime/objects.ts';
 import type { World } from '../world.ts';
+import { type LookAgain, lookAgainMs } from './look-again.ts';
 
 /** Objects that nobody follows are applied again after so long, so that what was changed or deleted by hand mends. */
-const REAPPLY_MS = 5 * 60_000;
+const REAPPLY: LookAgain = { leastMs: 5 * 60_000, perClusterMs: 20_000 };
 
 interface Applied {
   desired: string;
@@ -23,16 +24,15 @@ export class Applier {
     this.#world = world;
   }
 
-  /** Makes the object so. @returns whether a request was sent */
-  async ensure(resource: Resource, object: KubernetesObject): Promise<boolean> {
+  /** Makes the object so. @param desired stands for the object, where it is known already. @returns whether a request was sent */
+  async ensure(resource: Resource, object: KubernetesObject, desired = shortHash(object)): Promise<boolean> {
     const { namespace = '', name = '' } = object.metadata ?? {};
     const key = `${resource.plural}/${namespace}/${name}`;
-    const desired = shortHash(object);
     const before = this.#applied.get(key);
     const live = this.#world.live(resource, namespace, name);
     const unchanged = live.followed
       ? before !== undefined && live.object !== undefined && live.object.metadata?.resourceVersion === before.version
-      : before !== undefined && monotonicMs() - before.atMs < REAPPLY_MS;
+      : before !== undefined && monotonicMs() - before.atMs < lookAgainMs(REAPPLY, this.#world.clusterCount);
     if (before?.desired === desired && unchanged) return false;
     const result = await this.#objects.apply(resource, object);
     this.#applied.set(key, { desired, version: result.metadata?.resourceVersion, atMs: monotonicMs() });

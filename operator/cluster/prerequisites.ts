@@ -6,6 +6,7 @@ import { nameOf, namespaceOf } from '../resources/names.ts';
 import { claimOf } from '../resources/pod-template.ts';
 import { isForbidden, isNotFound } from '../runtime/api.ts';
 import type { KubernetesObject, Objects, Resource } from '../runtime/objects.ts';
+import { type LookAgain, lookAgainMs } from './look-again.ts';
 
 /** Something that a person has to bring, and did not. */
 export interface Problem {
@@ -15,7 +16,8 @@ export interface Problem {
   message: string;
 }
 
-const FINE_FOR_MS = 30_000;
+/** Two or more requests: a claim, the users. */
+const FINE_FOR: LookAgain = { leastMs: 30_000, perClusterMs: 5000 };
 /** How soon a missing thing is looked for again. */
 export const MENDING_MS = 3000;
 
@@ -24,14 +26,18 @@ export class Prerequisites {
   readonly #objects: Objects;
   readonly #known = new Map<string, { generation: number | undefined; problems: Problem[]; atMs: number }>();
 
-  constructor(objects: Objects) {
+  readonly #clusters: () => number;
+
+  /** @param clusters how many there are */
+  constructor(objects: Objects, clusters: () => number) {
     this.#objects = objects;
+    this.#clusters = clusters;
   }
 
   async check(cluster: FileServerCluster): Promise<Problem[]> {
     const uid = cluster.metadata.uid ?? '';
     const known = this.#known.get(uid);
-    const goodForMs = known?.problems.length === 0 ? FINE_FOR_MS : MENDING_MS - 500;
+    const goodForMs = known?.problems.length === 0 ? lookAgainMs(FINE_FOR, this.#clusters()) : MENDING_MS - 500;
     if (known && known.generation === cluster.metadata.generation && monotonicMs() - known.atMs < goodForMs) {
       return known.problems;
     }

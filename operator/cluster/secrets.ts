@@ -16,17 +16,33 @@ import { nextPassword, type StorePassword } from '../resources/store-password.ts
 import { isConflict, isNotFound } from '../runtime/api.ts';
 import type { Objects } from '../runtime/objects.ts';
 import type { Sidecars } from '../sidecars.ts';
+import { type LookAgain, lookAgainMs } from './look-again.ts';
 
-/** How often the Secrets are looked at; they are not watched, so that the operator need not be allowed to list all Secrets. */
-const LOOK_AGAIN_MS = 60_000;
+/**
+ * How often the Secrets are looked at (three requests); they are not watched, so that the operator need not be allowed to list all
+ * Secrets. With a thousand clusters that is every few hours: certificates are renewed 30 days before they end.
+ */
+const LOOK_AGAIN: LookAgain = { leastMs: 60_000, perClusterMs: 15_000 };
+/** While a password changes. */
+const CHANGING_LOOK_MS = 30_000;
+
+interface Seen {
+  generation: number | undefined;
+  wish: string | undefined;
+  isChanging: boolean;
+  atMs: number;
+}
 
 /** Keeps a cluster's own Secrets: its certificate authority, the sidecars' certificate, Redis' password and configuration. */
 export class ClusterSecrets {
   readonly #objects: Objects;
   readonly #sidecars: Sidecars;
-  readonly #seen = new Map<string, { generation: number | undefined; atMs: number }>();
+  readonly #seen = new Map<string, Seen>();
+  readonly #clusters: () => number;
 
-  constructor(objects: Objects, sidecars: Sidecars) {
+  /** @param clusters how many there are */
+  constructor(objects: Objects, sidecars: Sidecars, clusters: () => number) {
+    this.#clusters = clusters;
     this.#objects = objects;
     this.#sidecars = sidecars;
   }
@@ -34,7 +50,12 @@ export class ClusterSecrets {
   async ensure(cluster: FileServerCluster): Promise<void> {
     const uid = cluster.metadata.uid ?? '';
     const seen = this.#seen.get(uid);
-    if (seen?.generation === cluster.metadata.generation && monotonicMs() - (seen?.atMs ?? 0) < LOOK_AGAIN_MS) return;
+    const { generation } = cluster.metadata;
+    const wish = cluster.metadata.annotations?.[ROTATE_ANNOTATION];
+    if (seen && seen.generation === generation && seen.wish === wish) {
+      const goodForMs = seen.isChanging ? CHANGING_LOOK_MS : lookAgainMs(LOOK_AGAIN, this.#clusters());
+      if (monotonicMs() - seen.atMs < goodForMs) return;
+    }
     const names = namesOf(nameOf(cluster));
     const namespace = namespaceOf(cluster);
 
@@ -47,16 +68,17 @@ export class ClusterSecrets {
     if (needsCertificate(await this.#get(namespace, names.certificate), authority)) {
       await this.#objects.apply(SECRETS, await certificateSecret(cluster, authority));
     }
-    if (hasEmbeddedStore(cluster)) await this.#ensureRedis(cluster, namespace, names.redis);
+    const isChanging = hasEmbeddedStore(cluster) && (await this.#ensureRedis(cluster, namespace, names.redis));
     await this.#sidecars.trust(uid, authority);
-    this.#seen.set(uid, { generation: cluster.metadata.generation, atMs: monotonicMs() });
+    this.#seen.set(uid, { generation, wish, isChanging, atMs: monotonicMs() });
   }
 
   forget(clusterUid: string): void {
     this.#seen.delete(clusterUid);
   }
 
-  async #ensureRedis(cluster: FileServerCluster, namespace: string, name: string): Promise<void> {
+  /** @returns whether the password is being changed */
+  async #ensureRedis(cluster: FileServerCluster, namespace: string, name: string): Promise<boolean> {
     const wish = cluster.metadata.annotations?.[ROTATE_ANNOTATION];
     const fresh = (): StorePassword => {
       const password = newPassword();
@@ -64,9 +86,10 @@ export class ClusterSecrets {
     };
     const secret = (await this.#get(namespace, name)) ?? (await this.#makeOnce(redisSecret(cluster, fresh())));
     const now = storePasswordOf(secret) ?? fresh();
-    const next = redisSecret(cluster, nextPassword(now, wish, Date.now(), newPassword));
-    if (isDeepStrictEqual(next.data, secret.data)) return;
-    await this.#objects.apply(SECRETS, next);
+    const password = nextPassword(now, wish, Date.now(), newPassword);
+    const next = redisSecret(cluster, password);
+    if (!isDeepStrictEqual(next.data, secret.data)) await this.#objects.apply(SECRETS, next);
+    return password.accepted.length > 1;
   }
 
   async #get(namespace: string, name: string): Promise<V1Secret | undefined> {

@@ -78,8 +78,24 @@ function podTemplateBody(cluster: FileServerCluster, image: string): V1PodTempla
   };
 }
 
-/** The pod template, and the hash that names it: the same for the same pod, another for another. */
-export function podTemplate(cluster: FileServerCluster, image: string): { template: V1PodTemplateSpec; hash: string } {
+interface NamedTemplate {
+  template: V1PodTemplateSpec;
+  hash: string;
+}
+
+/** Every reconciliation asks several times, and the objects of the watch are never changed, only replaced. */
+const made = new WeakMap<FileServerCluster, { image: string; named: NamedTemplate }>();
+
+/** The pod template, and the hash that names it: the same for the same pod, another for another. Not to be modified. */
+export function podTemplate(cluster: FileServerCluster, image: string): NamedTemplate {
+  const before = made.get(cluster);
+  if (before?.image === image) return before.named;
+  const named = nameTemplate(cluster, image);
+  made.set(cluster, { image, named });
+  return named;
+}
+
+function nameTemplate(cluster: FileServerCluster, image: string): NamedTemplate {
   const template = podTemplateBody(cluster, image);
   const hash = shortHash(template);
   return {

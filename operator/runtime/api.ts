@@ -47,6 +47,8 @@ export class KubernetesApi {
   readonly #server: URL;
   readonly #https = new HttpsAgent({ keepAlive: true });
   readonly #http = new HttpAgent({ keepAlive: true });
+  /** Told of each request: its method, or WATCH. */
+  onRequest: (verb: Method | 'WATCH') => void = () => undefined;
 
   constructor(config: KubeConfig) {
     const cluster = config.getCurrentCluster();
@@ -59,6 +61,7 @@ export class KubernetesApi {
   async request<T>(method: Method, path: string, input: RequestInput = {}): Promise<T> {
     const timeout = AbortSignal.timeout(input.timeoutMs ?? REQUEST_TIMEOUT_MS);
     const signal = input.signal ? AbortSignal.any([input.signal, timeout]) : timeout;
+    this.onRequest(method);
     const response = await this.#send(method, path, input, signal);
     const text = await readText(response, signal);
     if ((response.statusCode ?? 0) >= 300) throw toApiError(method, path, response.statusCode ?? 0, text);
@@ -68,6 +71,7 @@ export class KubernetesApi {
   /** The lines of an answer that has no end (a watch), parsed. Ends when the server ends it, or throws. */
   async *stream(path: string, query: Query, signal: AbortSignal): AsyncGenerator<unknown> {
     const connect = AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
+    this.onRequest('WATCH');
     const response = await this.#send('GET', path, { query }, connect);
     if (response.statusCode !== 200) {
       throw toApiError('GET', path, response.statusCode ?? 0, await readText(response, connect));

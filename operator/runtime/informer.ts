@@ -62,6 +62,10 @@ export class Informer<T extends KubernetesObject> {
     return this.#objects.get(`${namespace}/${name}`);
   }
 
+  get size(): number {
+    return this.#objects.size;
+  }
+
   list(): T[] {
     return [...this.#objects.values()];
   }

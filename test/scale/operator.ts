@@ -1,0 +1,149 @@
+/**
+ * How an operator fares with many clusters: CLUSTERS=1000 of them with ten pods each in a real API server (and etcd). Says what it
+ * takes to take them in, its memory, its CPU time for a reconciliation, and what it asks of the API server when nothing happens.
+ * The pods are objects that are ready and have no address: no sidecar is asked.
+ */
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { V1Pod, V1ReplicaSet } from '@kubernetes/client-node';
+import { delay, monotonicMs } from '../../common/time.ts';
+import { CLAIMS, CLUSTERS, PODS, REPLICA_SETS, SECRETS } from '../../operator/kinds.ts';
+import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
+import { installDefinitions, startApiServer } from '../integration/operator-api-server.ts';
+
+const CLUSTER_COUNT = Number(process.env.CLUSTERS ?? 1000);
+const PODS_EACH = 10;
+const AT_ONCE = 32;
+const IDLE_SECONDS = 60;
+const CLOCK_TICKS = 100;
+const PAGE_BYTES = 4096;
+const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
+const NAMESPACE = 'scale';
+const root = join(import.meta.dirname, '../..');
+
+const server = await startApiServer();
+const objects = new Objects(server.api);
+await installDefinitions(objects);
+await objects.create(NAMESPACES, { metadata: { name: NAMESPACE } });
+await objects.create(CLAIMS, {
+  metadata: { namespace: NAMESPACE, name: 'media' },
+  spec: { accessModes: ['ReadWriteMany'], resources: { requests: { storage: '1Gi' } } },
+} as KubernetesObject);
+await objects.create(SECRETS, {
+  metadata: { namespace: NAMESPACE, name: 'users' },
+  stringData: { alice: 'x' },
+} as KubernetesObject);
+const names = Array.from({ length: CLUSTER_COUNT }, (_, i) => `c${i}`);
+await many(names, (name) =>
+  objects.create(CLUSTERS, {
+    metadata: { namespace: NAMESPACE, name },
+    spec: {
+      replicas: PODS_EACH,
+      volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'media' } }],
+      shares: [{ name: 'projects', volume: 'data', access: [{ principal: 'alice' }] }],
+      users: { secretRef: { name: 'users' } },
+    },
+  } as KubernetesObject),
+);
+
+const began = monotonicMs();
+let metricsPort = 0;
+const args = ['--kubeconfig', server.kubeconfig, '--image', 'holdfast.dev/holdfast:scale', '--metrics', '127.0.0.1:0'];
+const operator = spawn(process.execPath, ['operator/main.ts', ...args, '--all-namespaces'], {
+  cwd: root,
+  stdio: ['ignore', 'ignore', 'pipe'],
+});
+createInterface({ input: operator.stderr }).on('line', (line) => {
+  metricsPort = Number(/"metricsPort":(\d+)/.exec(line)?.[1] ?? metricsPort);
+});
+
+try {
+  let sets: V1ReplicaSet[] = [];
+  while (sets.length < CLUSTER_COUNT) {
+    await delay(2000);
+    sets = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE);
+    say(`${sets.length} clusters set up`);
+  }
+  const setUpS = (monotonicMs() - began) / 1000;
+  await many(sets, async (set) => {
+    for (let i = 0; i < PODS_EACH; i++) await makePod(set, i);
+  });
+  // Until it has seen them all and has nothing more to say.
+  for (let last = -1; ; ) {
+    await delay(15_000);
+    const now = (await measure()).changes;
+    say(`${now} changes made so far`);
+    if (now === last) break;
+    last = now;
+  }
+  const before = await measure();
+  await delay(IDLE_SECONDS * 1000);
+  const after = await measure();
+  const perSecond = (what: 'requests' | 'cpuMs' | 'reconciles') => (after[what] - before[what]) / IDLE_SECONDS;
+  say(
+    JSON.stringify(
+      {
+        clusters: CLUSTER_COUNT,
+        pods: CLUSTER_COUNT * PODS_EACH,
+        setUpSeconds: Math.round(setUpS),
+        memoryMiB: Math.round(after.residentBytes / 2 ** 20),
+        highestMemoryMiB: Math.round(after.highestBytes / 2 ** 20),
+        cpuMsOfAReconciliation: Number((after.cpuMs / after.reconciles).toFixed(2)),
+        atRest: {
+          requestsPerSecond: Number(perSecond('requests').toFixed(2)),
+          cpuMsPerSecond: Number(perSecond('cpuMs').toFixed(1)),
+          reconcilesPerSecond: Number(perSecond('reconciles').toFixed(1)),
+        },
+      },
+      null,
+      2,
+    ),
+  );
+} finally {
+  operator.kill('SIGKILL');
+  await server.stop();
+}
+
+async function makePod(set: V1ReplicaSet, i: number): Promise<void> {
+  const name = `${set.metadata?.name}-${i}`;
+  await objects.create<V1Pod>(PODS, {
+    metadata: { namespace: NAMESPACE, name, labels: set.spec?.template?.metadata?.labels ?? {} },
+    spec: { ...set.spec?.template?.spec, containers: set.spec?.template?.spec?.containers ?? [], nodeName: `node${i}` },
+  });
+  const conditions = [{ type: 'Ready', status: 'True' }];
+  await objects.patch(PODS, NAMESPACE, name, { status: { phase: 'Running', conditions } }, 'status');
+}
+
+async function measure() {
+  const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  const sum = (metric: string, label = '') =>
+    [...text.matchAll(new RegExp(`^${metric}\\{(.*)\\} (\\d+)$`, 'gm'))]
+      .filter(([, labels]) => labels?.includes(label))
+      .reduce((total, [, , value]) => total + Number(value), 0);
+  const api = 'holdfast_operator_api_requests_total';
+  const stat = readFileSync(`/proc/${operator.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  const status = readFileSync(`/proc/${operator.pid}/status`, 'utf8');
+  return {
+    requests: sum(api),
+    changes: sum(api, 'PATCH') + sum(api, 'POST'),
+    reconciles: sum('holdfast_operator_reconciles_total', 'cluster'),
+    cpuMs: ((Number(stat[11]) + Number(stat[12])) * 1000) / CLOCK_TICKS,
+    residentBytes: Number(stat[21]) * PAGE_BYTES,
+    highestBytes: Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? 0) * 1024,
+  };
+}
+
+/** So many at a time. */
+async function many<T>(list: readonly T[], one: (item: T) => Promise<unknown>): Promise<void> {
+  const rest = [...list];
+  const worker = async () => {
+    for (let item = rest.pop(); item !== undefined; item = rest.pop()) await one(item);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
