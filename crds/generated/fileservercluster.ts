@@ -288,6 +288,10 @@ export interface FileServerClusterSpec {
      */
     onCordon: boolean;
     /**
+     * Move part of the handles to servers that a scale-up added, one server at a time and not more often than every 30 s. Their clients notice a short pause. When false new servers fill up with new clients only.
+     */
+    rebalance: boolean;
+    /**
      * Where handles go. Spread: to the servers with the fewest.
      */
     strategy: 'Spread';

@@ -30,6 +30,10 @@ export interface HandleMigrationSpec {
    */
   targets?: string[];
   /**
+   * Move about so many, by whole clients, and leave the rest where it is; all of them when left out. Only with reason Manual or Rebalance.
+   */
+  maxHandles?: number;
+  /**
    * Why. After Manual and Rebalance the source serves on, after the others its pod ends. Write Manual, or leave it out.
    */
   reason: 'Drain' | 'Cordon' | 'Upgrade' | 'ScaleDown' | 'Rebalance' | 'Manual';

@@ -22,12 +22,12 @@ import {
   isRunning,
   migrationName,
   missingMigrations,
-  type Reason,
   surplusMigrations,
 } from '../migration/plan.ts';
+import { planRebalance, rebalanceName } from '../migration/rebalance.ts';
 import { disruptionBudget, networkPolicies, serviceAccounts, volumeClaims } from '../resources/access.ts';
-import { configMap } from '../resources/cluster-config.ts';
-import { LABELS, metadataOf, nameOf, namesOf, namespaceOf, ownerReference } from '../resources/names.ts';
+import { configMap, shortHash } from '../resources/cluster-config.ts';
+import { isPaused, LABELS, metadataOf, nameOf, namesOf, namespaceOf, ownerReference } from '../resources/names.ts';
 import { podTemplate } from '../resources/pod-template.ts';
 import { hasEmbeddedStore, redisDisruptionBudget, redisService } from '../resources/redis.ts';
 import { redisStatefulSet } from '../resources/redis-stateful-set.ts';
@@ -67,11 +67,18 @@ export interface ClusterReconcilerParts {
   enqueue: (clusterKey: string) => void;
 }
 
+interface Desired {
+  resource: Resource;
+  object: KubernetesObject;
+  hash: string;
+}
+
 /** Makes a FileServerCluster what its spec says. */
 export class ClusterReconciler {
   readonly #parts: ClusterReconcilerParts;
   readonly #applier: Applier;
   readonly #uids = new Map<string, string>();
+  readonly #fixed = new WeakMap<FileServerCluster, Desired[]>();
 
   constructor(parts: ClusterReconcilerParts) {
     this.#parts = parts;
@@ -88,6 +95,11 @@ export class ClusterReconciler {
     this.#uids.set(key, uid);
     let problems: Problem[] = [];
     let refused: string | undefined;
+    if (isPaused(cluster)) {
+      this.#parts.reports.refresh(uid, this.#parts.world.pods(key), () => this.#parts.enqueue(key));
+      await this.#writeStatus(cluster, key, problems, refused);
+      return { requeueAfterMs: LOOK_EVERY_MS };
+    }
     try {
       // First of all: whoever cordons a node goes on to evict its pods a moment later.
       const plan = this.#plan(cluster, key);
@@ -123,7 +135,18 @@ export class ClusterReconciler {
 
   /** Everything but the file servers themselves. */
   async #applyFixed(cluster: FileServerCluster, key: string): Promise<void> {
-    const { image, world } = this.#parts;
+    const { world } = this.#parts;
+    // The objects of the watch are never changed, only replaced: a cluster at rest has its objects built once.
+    const desired = this.#fixed.get(cluster) ?? this.#buildFixed(cluster);
+    this.#fixed.set(cluster, desired);
+    for (const { resource, object, hash } of desired) await this.#applier.ensure(resource, object, hash);
+    if (!hasEmbeddedStore(cluster)) return;
+    // Where Nodes may not be watched, nobody knows when it may go: then always.
+    const mayGo = !world.watchesNodes || storeMayBeEvicted(world.redisPods(key), world.pods(key));
+    await this.#applier.ensure(DISRUPTION_BUDGETS, redisDisruptionBudget(cluster, mayGo));
+  }
+
+  #buildFixed(cluster: FileServerCluster): Desired[] {
     const desired: [Resource, KubernetesObject][] = [
       ...serviceAccounts(cluster).map((object): [Resource, KubernetesObject] => [SERVICE_ACCOUNTS, object]),
       [CONFIG_MAPS, configMap(cluster)],
@@ -134,12 +157,9 @@ export class ClusterReconciler {
       [DISRUPTION_BUDGETS, disruptionBudget(cluster)],
     ];
     if (hasEmbeddedStore(cluster)) {
-      desired.push([SERVICES, redisService(cluster)], [STATEFUL_SETS, redisStatefulSet(cluster, image)]);
-      // Where Nodes may not be watched, nobody knows when it may go: then always.
-      const mayGo = !world.watchesNodes || storeMayBeEvicted(world.redisPods(key), world.pods(key));
-      desired.push([DISRUPTION_BUDGETS, redisDisruptionBudget(cluster, mayGo)]);
+      desired.push([SERVICES, redisService(cluster)], [STATEFUL_SETS, redisStatefulSet(cluster, this.#parts.image)]);
     }
-    for (const [resource, object] of desired) await this.#applier.ensure(resource, object);
+    return desired.map(([resource, object]) => ({ resource, object, hash: shortHash(object) }));
   }
 
   #plan(cluster: FileServerCluster, key: string): RolloutPlan {
@@ -200,25 +220,45 @@ export class ClusterReconciler {
 
   /** Makes the HandleMigrations that are missing, and deletes old ones. */
   async #recordMigrations(cluster: FileServerCluster, key: string): Promise<void> {
-    const { world, objects } = this.#parts;
+    const { world, objects, image, reports } = this.#parts;
     const migrations = world.migrations(key);
     for (const { source, reason } of missingMigrations(world.pods(key), migrations)) {
-      await this.#createMigration(cluster, source, reason);
+      await this.#createMigration(cluster, migrationName(source, reason), { source, reason });
+    }
+    const pods = world.pods(key);
+    const rebalancing = !cluster.spec.migration.rebalance
+      ? undefined
+      : planRebalance({
+          replicas: cluster.spec.replicas,
+          newest: podTemplate(cluster, image).hash,
+          pods,
+          migrations,
+          handles: reports.handles(cluster.metadata.uid ?? '', pods),
+          nowMs: Date.now(),
+        });
+    if (rebalancing) {
+      const { source, target, maxHandles } = rebalancing;
+      await this.#createMigration(cluster, rebalanceName(source, target), {
+        ...{ source, targets: [target], maxHandles, reason: 'Rebalance' },
+      });
     }
     for (const { metadata } of surplusMigrations(migrations)) {
       await this.#ignoreGone(objects.delete(MIGRATIONS, metadata.namespace ?? '', metadata.name ?? '', metadata.uid));
     }
   }
 
-  async #createMigration(cluster: FileServerCluster, source: string, reason: Reason): Promise<void> {
-    const name = migrationName(source, reason);
+  async #createMigration(
+    cluster: FileServerCluster,
+    name: string,
+    spec: Omit<HandleMigration['spec'], 'cluster'>,
+  ): Promise<void> {
     const { controller: _none, ...owner } = ownerReference(cluster);
     try {
       await this.#parts.objects.create(MIGRATIONS, {
         metadata: { ...metadataOf(cluster, name), ownerReferences: [{ ...owner, controller: true }] },
-        spec: { cluster: nameOf(cluster), source, reason },
+        spec: { cluster: nameOf(cluster), ...spec },
       } as KubernetesObject);
-      this.#parts.log.info({ namespace: namespaceOf(cluster), migration: name, source, reason }, 'migration planned');
+      this.#parts.log.info({ namespace: namespaceOf(cluster), migration: name, ...spec }, 'migration planned');
     } catch (error) {
       if (!isConflict(error)) throw error; // made before, and not seen yet
     }

@@ -2,7 +2,7 @@ import type { V1Service, V1StatefulSet } from '@kubernetes/client-node';
 import type { FileServerCluster, FileServerClusterStatus } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import { isFinished } from '../migration/plan.ts';
-import { LABELS, nameOf, namesOf, namespaceOf, selectorOf } from '../resources/names.ts';
+import { isPaused, LABELS, nameOf, namesOf, namespaceOf, PAUSED_ANNOTATION, selectorOf } from '../resources/names.ts';
 import { storeMembers } from '../resources/redis.ts';
 import { type Condition, mergeConditions, type NewCondition } from '../runtime/conditions.ts';
 import type { PodFacts } from './pods.ts';
@@ -134,6 +134,14 @@ function progressing(
     reason,
     message,
   });
+  if (isPaused(cluster)) {
+    return {
+      type: 'Progressing',
+      status: 'False',
+      reason: 'Paused',
+      message: `the operator changes nothing: the annotation ${PAUSED_ANNOTATION} is "true"; take it off to go on`,
+    };
+  }
   if (problems.length > 0 && members.length === 0) {
     return {
       type: 'Progressing',

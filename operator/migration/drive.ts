@@ -9,7 +9,7 @@ import { isOffered, type PodFacts } from '../cluster/pods.ts';
 import type { Reports } from '../cluster/reports.ts';
 import { MIGRATIONS, PODS } from '../kinds.ts';
 import type { OperatorMetrics } from '../metrics.ts';
-import { LABELS } from '../resources/names.ts';
+import { isPaused, LABELS, PAUSED_ANNOTATION } from '../resources/names.ts';
 import { podTemplate } from '../resources/pod-template.ts';
 import { isNotFound } from '../runtime/api.ts';
 import { type Condition, mergeConditions } from '../runtime/conditions.ts';
@@ -18,7 +18,7 @@ import type { EventRecorder } from '../runtime/events.ts';
 import { type Objects, splitKey, timeMs } from '../runtime/objects.ts';
 import { SidecarError, type Sidecars } from '../sidecars.ts';
 import type { World } from '../world.ts';
-import { chooseTargets, isFinished, isLeaving, isRunning, successorReady } from './plan.ts';
+import { chooseTargets, isFinished, isLeaving, isRunning, refusal, successorReady } from './plan.ts';
 import { MigrationTrace } from './trace.ts';
 
 /** How soon a migration that waits looks again; changes of pods wake it earlier. */
@@ -85,6 +85,10 @@ export class MigrationDriver {
     if (!source || source.ended || (migration.status?.sourceUID ?? source.uid) !== source.uid) {
       return this.#end(migration, cluster, ...this.#withoutSource(migration));
     }
+    const refused = isRunning(migration)
+      ? undefined
+      : refusal(migration, this.#pods(clusterKey), cluster.spec.replicas);
+    if (refused) return this.#end(migration, cluster, 'Failed', refused);
     const overdue = this.#overdue(cluster, migration, source);
     if (overdue) return this.#end(migration, cluster, 'Failed', overdue);
 
@@ -154,6 +158,7 @@ export class MigrationDriver {
       targetPods: targets,
       timeoutMs: drainMs,
       leaving: isLeaving(migration.spec.reason),
+      maxOpens: migration.spec.maxHandles === undefined ? undefined : BigInt(migration.spec.maxHandles),
     };
     const beganMs = monotonicMs();
     const steps: Record<string, number> = {};
@@ -206,7 +211,8 @@ export class MigrationDriver {
       'migration answered',
     );
 
-    const complete = last.phase === 'Done' && last.left === 0n;
+    const isAll = migration.spec.maxHandles === undefined;
+    const complete = last.phase === 'Done' && (last.left === 0n || !isAll);
     trace.end(complete ? undefined : `${last.phase}: ${last.message}`);
     if (!complete) {
       this.#tried.set(migration.metadata.uid ?? '', { tries: before.tries + 1, ...sumOf(before, last) });
@@ -254,6 +260,7 @@ export class MigrationDriver {
     if (source.address === '') return `the pod ${source.name} has no address yet`;
     if (targets.length === 0) return 'waiting for a file server that is ready to take the handles';
     if (isRunning(migration) || reason === 'Drain' || source.terminating) return undefined;
+    if (isPaused(cluster)) return `waiting until the cluster goes on (annotation ${PAUSED_ANNOTATION})`;
     const pods = this.#pods(clusterKey);
     if (isLeaving(reason)) {
       const newest = podTemplate(cluster, this.#parts.image).hash;
@@ -283,7 +290,7 @@ export class MigrationDriver {
     const able = chooseTargets(migration.spec.source, pods, newest, handles);
     const wanted = migration.spec.targets;
     if (!wanted) return able;
-    const ready = new Set(pods.filter((pod) => pod.ready && !pod.terminating).map((pod) => pod.name));
+    const ready = new Set(pods.filter((pod) => pod.ready && !pod.leaving && !pod.terminating).map((pod) => pod.name));
     return wanted.filter((target) => ready.has(target));
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { migration, pod } from '../testing/fixtures.ts';
-import { chooseTargets, missingMigrations, successorReady, surplusMigrations } from './plan.ts';
+import { chooseTargets, missingMigrations, refusal, successorReady, surplusMigrations } from './plan.ts';
 
 describe('chooseTargets', () => {
   test('servers of the newest template, those with the fewest handles first', () => {
@@ -74,5 +74,35 @@ describe('surplusMigrations', () => {
     );
     const surplus = surplusMigrations([migration('running', {}, { phase: 'Transferring' }), ...ended.reverse()]);
     expect(surplus.map((hm) => hm.metadata.name)).toEqual(['m0', 'm1']);
+  });
+});
+
+describe('a migration by hand is refused', () => {
+  const byHand = (targets?: string[]) => migration('m', { source: 'a', ...(targets ? { targets } : {}) });
+  test.each([
+    ['when the source is the only server', byHand(), [pod('a')], 1, /set spec\.replicas of media to 2 or more/],
+    ['when the target is no pod of the cluster', byHand(['x']), [pod('a'), pod('b')], 2, /no pod "x"/],
+    ['when the target is going away', byHand(['b']), [pod('a'), pod('b', { leaving: true })], 2, /b is going away/],
+    [
+      'when the source is being replaced',
+      byHand(),
+      [pod('a', { leaving: true }), pod('b')],
+      2,
+      /its handles move anyway/,
+    ],
+  ])('%s', (_when, given, pods, replicas, message) => {
+    expect(refusal(given, pods, replicas)).toMatch(message);
+  });
+
+  test.each([
+    ['while another server starts', byHand(), [pod('a')], 2],
+    ['while its target is not ready', byHand(['b']), [pod('a'), pod('b', { ready: false })], 2],
+    ['when one of its targets is there', byHand(['x', 'b']), [pod('a'), pod('b')], 2],
+  ])('and not %s', (_when, given, pods, replicas) => {
+    expect(refusal(given, pods, replicas)).toBeUndefined();
+  });
+
+  test('one that ends its server never is: it has to move', () => {
+    expect(refusal(migration('m', { source: 'a', reason: 'Cordon' }), [pod('a')], 1)).toBeUndefined();
   });
 });

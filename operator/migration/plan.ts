@@ -1,5 +1,6 @@
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import type { PodFacts } from '../cluster/pods.ts';
+import { LABELS } from '../resources/names.ts';
 import { timeMs } from '../runtime/objects.ts';
 
 export type Reason = HandleMigration['spec']['reason'];
@@ -63,6 +64,30 @@ export function missingMigrations(
     if (pod.terminating) return pod.started ? [{ source: pod.name, reason: 'Drain' }] : [];
     return !pod.leaving ? [] : [{ source: pod.name, reason: (pod.leavingReason as Reason | undefined) ?? 'Upgrade' }];
   });
+}
+
+/**
+ * Why a migration off a server that stays (Manual, Rebalance) cannot be carried out, however long one waits, with what to do; undefined
+ * where it can, or may soon.
+ */
+export function refusal({ spec }: HandleMigration, pods: readonly PodFacts[], replicas: number): string | undefined {
+  if (isLeaving(spec.reason)) return undefined;
+  const living = pods.filter((pod) => !pod.terminating && !pod.ended);
+  const others = living.filter((pod) => pod.name !== spec.source);
+  const list = `see: kubectl get pod -l ${LABELS.cluster}=${spec.cluster}`;
+  const source = living.find((pod) => pod.name === spec.source);
+  if (source?.leaving)
+    return `the pod ${spec.source} is being replaced, and its handles move anyway; there is nothing to do`;
+  if (!spec.targets) {
+    if (others.length > 0 || replicas > 1) return undefined;
+    return `the cluster has no other file server; set spec.replicas of ${spec.cluster} to 2 or more`;
+  }
+  const able = spec.targets.filter((target) => others.some((pod) => pod.name === target && !pod.leaving));
+  if (able.length > 0) return undefined;
+  const [first = ''] = spec.targets;
+  const known = pods.find((pod) => pod.name === first);
+  if (known) return `the target ${first} is going away; create another migration with a target that stays; ${list}`;
+  return `there is no pod "${first}" in the cluster "${spec.cluster}" that could take the handles; ${list}`;
 }
 
 /** The name of the operator's own migration off a pod; the same each time, so that making it twice is harmless. */

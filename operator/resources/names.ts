@@ -16,6 +16,13 @@ export const LABELS = {
   name: 'app.kubernetes.io/name',
 } as const;
 
+/** On a FileServerCluster, with the value "true": the operator changes nothing until it is taken off. */
+export const PAUSED_ANNOTATION = 'holdfast.dev/paused';
+
+export function isPaused(cluster: FileServerCluster): boolean {
+  return cluster.metadata.annotations?.[PAUSED_ANNOTATION] === 'true';
+}
+
 export const MANAGED_BY = 'holdfast-operator';
 export type Component = 'fileserver' | 'redis';
 

@@ -84,7 +84,13 @@ describe('the pod', () => {
   });
 
   test('drains before it ends, and is given the time for that', () => {
-    const migration = { maxConcurrent: 1, drainTimeout: '90s', onCordon: true, strategy: 'Spread' as const };
+    const migration = {
+      maxConcurrent: 1,
+      drainTimeout: '90s',
+      onCordon: true,
+      rebalance: true,
+      strategy: 'Spread' as const,
+    };
     const drain = container('fileserver', { migration })?.lifecycle?.preStop?.exec?.command;
     expect(drain).toEqual(['holdfast', 'fileserver', 'drain', '--run-dir', '/run/holdfast', '--timeout', '90s']);
     expect(podOf({ migration }).spec?.terminationGracePeriodSeconds).toBeGreaterThan(90);

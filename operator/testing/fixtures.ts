@@ -28,7 +28,7 @@ export function cluster(change: DeepPartial<FileServerCluster['spec']> = {}): Fi
       state: { embedded: { replicas: 1, storage: '1Gi', durability: { mode: 'Always' } } },
       handles: { persistentTimeout: '300s', durableTimeout: '60s' },
       failover: { leaseDuration: '5s', writeSettle: '1s' },
-      migration: { maxConcurrent: 1, drainTimeout: '60s', onCordon: true, strategy: 'Spread' },
+      migration: { maxConcurrent: 1, drainTimeout: '60s', onCordon: true, rebalance: true, strategy: 'Spread' },
       service: { type: 'LoadBalancer', port: 445, perServer: false },
       security: { signing: 'Required', minDialect: '3.0' },
       template: {

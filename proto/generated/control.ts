@@ -65,6 +65,8 @@ export interface MigrateRequest {
   timeoutMs: number;
   /** the pod goes away afterwards: accept nobody any more */
   leaving: boolean;
+  /** about so many, by whole sessions; left out: all. Not for one who leaves */
+  maxOpens?: bigint | undefined;
 }
 
 export interface MigrationProgress {
@@ -441,7 +443,7 @@ export const ServerStatus: MessageFns<ServerStatus> = {
 };
 
 function createBaseMigrateRequest(): MigrateRequest {
-  return { migrationId: "", targetPods: [], timeoutMs: 0, leaving: false };
+  return { migrationId: "", targetPods: [], timeoutMs: 0, leaving: false, maxOpens: undefined };
 }
 
 export const MigrateRequest: MessageFns<MigrateRequest> = {
@@ -457,6 +459,12 @@ export const MigrateRequest: MessageFns<MigrateRequest> = {
     }
     if (message.leaving !== false) {
       writer.uint32(32).bool(message.leaving);
+    }
+    if (message.maxOpens !== undefined) {
+      if (BigInt.asUintN(64, message.maxOpens) !== message.maxOpens) {
+        throw new globalThis.Error("value provided for field message.maxOpens of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.maxOpens);
     }
     return writer;
   },
@@ -506,6 +514,14 @@ export const MigrateRequest: MessageFns<MigrateRequest> = {
             message.leaving = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.maxOpens = reader.uint64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -527,6 +543,9 @@ export const MigrateRequest: MessageFns<MigrateRequest> = {
     message.targetPods = object.targetPods?.map((e) => e) || [];
     message.timeoutMs = object.timeoutMs ?? 0;
     message.leaving = object.leaving ?? false;
+    message.maxOpens = (object.maxOpens !== undefined && object.maxOpens !== null)
+      ? BigInt(object.maxOpens)
+      : undefined;
     return message;
   },
 };

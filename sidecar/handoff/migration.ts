@@ -45,6 +45,8 @@ export class Migration {
   #startedMs = monotonicMs();
   #untilMs = Number.POSITIVE_INFINITY;
   #leaving: boolean;
+  /** Durable opens; undefined: all. */
+  readonly #maxOpens: number | undefined;
   #targets: Target[] = [];
   #prepared = false;
   #cancelled = false;
@@ -53,13 +55,20 @@ export class Migration {
   constructor(
     components: Components,
     endings: Endings,
-    request: { migrationId: string; targetPods: string[]; timeoutMs: number; leaving: boolean },
+    request: {
+      migrationId: string;
+      targetPods: string[];
+      timeoutMs: number;
+      leaving: boolean;
+      maxOpens?: bigint | undefined;
+    },
   ) {
     this.#is = components;
     this.#endings = endings;
     this.id = request.migrationId;
     this.#wanted = request.targetPods;
     this.#leaving = request.leaving;
+    this.#maxOpens = request.maxOpens === undefined ? undefined : Number(request.maxOpens);
     this.#timeoutMs = request.timeoutMs;
     this.progress = MigrationProgress.create({ phase: 'Preparing' });
   }
@@ -84,7 +93,7 @@ export class Migration {
     let total = 0;
     for (const member of members) {
       const byTarget = new Map<Target, OpenRecord[]>();
-      for (const group of groups(member)) {
+      for (const group of this.#share(groups(member))) {
         const durable = group.opens.filter(isDurable);
         total += durable.length;
         const target = this.#assignment.targetOf(group.sessionId, this.#targets);
@@ -149,7 +158,7 @@ export class Migration {
     // Sessions that are not quiesced yet are served on, and may open more: go round until nothing is left.
     for (let last = false; !last && !member.over && !this.#cancelled; ) {
       last = this.#isOver() || !this.#leaving; // who does not leave may have clients back at once: one round is what was asked for
-      const todo = groups(member).filter((group) => isMovable(member, group));
+      const todo = this.#share(groups(member).filter((group) => isMovable(member, group)));
       if (todo.length === 0) break;
       for (let i = 0; i < todo.length && !this.#cancelled; i += SESSIONS_AT_ONCE) {
         const some = todo.slice(i, i + SESSIONS_AT_ONCE);
@@ -161,6 +170,12 @@ export class Migration {
     const over = new AbortController();
     const time = delay(Math.max(0, this.#untilMs - monotonicMs()), over.signal).catch(() => {});
     await Promise.race([Promise.all(following), time]).finally(() => over.abort());
+  }
+
+  /** What of it is asked for. One who leaves has to give everything away, whoever asked for less before. */
+  #share(all: Group[]): Group[] {
+    if (this.#leaving || this.#maxOpens === undefined) return all;
+    return shareOf(all, this.#maxOpens - Number(this.progress.moved));
   }
 
   /** One session: quiesce, transfer, release. Its client's pause is what happens here. */
@@ -414,6 +429,23 @@ export class Migration {
     const { moved, released, expired, left } = this.progress;
     return `${moved} moved, ${released} released, ${expired} gone, ${left} left behind`;
   }
+}
+
+/**
+ * Whole sessions that together have at most so many durable opens, the largest that fit first: fewer clients notice. What waits for its
+ * client stays where it is.
+ */
+export function shareOf(all: readonly Group[], most: number): Group[] {
+  const sized = all
+    .filter(({ sessionId }) => sessionId !== 0n)
+    .map((group) => ({ group, size: group.opens.filter(isDurable).length }))
+    .sort((a, b) => b.size - a.size);
+  let left = most;
+  return sized.flatMap(({ group, size }) => {
+    if (size === 0 || size > left) return [];
+    left -= size;
+    return [group];
+  });
 }
 
 function isDurable(record: OpenRecord): boolean {

@@ -64,7 +64,7 @@ describe('FileServerCluster', () => {
       state: { embedded: { replicas: 1, storage: '1Gi' } },
       handles: { persistentTimeout: '300s', durableTimeout: '60s' },
       failover: { leaseDuration: '5s', writeSettle: '1s' },
-      migration: { maxConcurrent: 1, drainTimeout: '60s', onCordon: true, strategy: 'Spread' },
+      migration: { maxConcurrent: 1, drainTimeout: '60s', onCordon: true, rebalance: true, strategy: 'Spread' },
       service: { type: 'LoadBalancer', port: 445, perServer: false },
       security: { signing: 'Required', minDialect: '3.0' },
       template: {
@@ -698,6 +698,11 @@ describe('HandleMigration', () => {
     ['an unknown reason', { cluster: 'media', source: 'a', reason: 'Because' }, /Unsupported value: "Because"/],
     ['the source as target', { cluster: 'media', source: 'a', targets: ['b', 'a'] }, /cannot be its own target/],
     ['no target in the list', { cluster: 'media', source: 'a', targets: [] }, /at least 1 item/],
+    [
+      'a part of what a server has that ends',
+      { cluster: 'media', source: 'a', reason: 'Drain', maxHandles: 5 },
+      /spec\.maxHandles.*has to give all of them away/,
+    ],
     ['a target twice', { cluster: 'media', source: 'a', targets: ['b', 'b'] }, /targets\[1\]: Duplicate value/],
     [
       'a source that is no pod’s name',

@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { V1EndpointSlice, V1Pod, V1PodDisruptionBudget, V1ReplicaSet } from '@kubernetes/client-node';
@@ -30,9 +31,10 @@ let objects: Objects;
 let nodes: Nodes;
 let controllers: ChildProcess;
 let operator: ChildProcess;
+let metricsPort = 0;
 
 function startOperator(): ChildProcess {
-  return spawn(
+  const child = spawn(
     process.execPath,
     [
       'operator/main.ts',
@@ -44,8 +46,20 @@ function startOperator(): ChildProcess {
       '127.0.0.1:0',
       '--all-namespaces',
     ],
-    { cwd: root, stdio: ['ignore', 'ignore', process.env.SHOW_LOGS ? 'inherit' : 'ignore'] },
+    { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] },
   );
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    if (process.env.SHOW_LOGS) process.stderr.write(`${line}\n`);
+    metricsPort = Number(/"metricsPort":(\d+)/.exec(line)?.[1] ?? metricsPort);
+  });
+  return child;
+}
+
+/** What the operator has asked of the API server so far, by verb. */
+async function apiRequests(): Promise<Record<string, number>> {
+  const text = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
+  const lines = text.matchAll(/^holdfast_operator_api_requests_total\{verb="(\w+)"\} (\d+)$/gm);
+  return Object.fromEntries([...lines].map(([, verb, count]) => [verb, Number(count)]));
 }
 
 function end(child: ChildProcess | undefined): Promise<void> {
@@ -101,7 +115,7 @@ beforeAll(async () => {
       volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'media' } }],
       shares: [{ name: 'projects', volume: 'data', continuouslyAvailable: true, access: [{ principal: 'alice' }] }],
       users: { secretRef: { name: 'users' } },
-      migration: { drainTimeout: '10s' },
+      migration: { drainTimeout: '10s', rebalance: false },
     },
   } as KubernetesObject);
   operator = startOperator();
@@ -339,7 +353,40 @@ describe('a template change', () => {
   }, 90_000);
 });
 
+/** Handles of all pods together. */
+const held = async () => (await pods()).reduce((sum, pod) => sum + nodes.handles(name(pod)), 0);
+const scale = (replicas: number) => objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { replicas } }, 'scale');
+
 describe('scaling', () => {
+  test('up and down and up: handles are spread to new servers, gathered from those that go, and none is lost', async () => {
+    const before = await settled();
+    for (const pod of before) nodes.open(name(pod), 100);
+    const spread = (rebalance: boolean) =>
+      objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { migration: { rebalance } } });
+    await spread(true);
+    await scale(5);
+    const now = await settled(5);
+    const [rebalanced] = await eventually('part of the handles is moved', async () => {
+      const all = (await migrations()).filter((hm) => hm.spec.reason === 'Rebalance' && hm.status?.endTime);
+      return all.length > 0 && all;
+    });
+    // then: the fullest gave what it had above the mean, to a new one, and serves on
+    expect(rebalanced?.status).toMatchObject({ phase: 'Succeeded', handles: { moved: 40 } });
+    expect(before.map(name)).toContain(rebalanced?.spec.source);
+    expect(before.map(name)).not.toContain(rebalanced?.spec.targets?.[0]);
+    expect(now.map(name)).toContain(rebalanced?.spec.source);
+    expect(await held()).toBe(300);
+    await spread(false);
+    await scale(2);
+    await settled(2);
+    expect(await held()).toBe(300);
+    await scale(5);
+    await settled(5);
+    await scale(3);
+    await settled(3);
+    expect(await held()).toBe(300);
+  }, 120_000);
+
   test('down: the server with the fewest handles moves them and goes', async () => {
     const [a, b, c] = await settled();
     nodes.open(name(a), 50);
@@ -359,6 +406,105 @@ describe('scaling', () => {
     await objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { replicas: 3 } }, 'scale');
     await settled(3);
   }, 60_000);
+});
+
+describe('a person', () => {
+  const byHand = (migration: string, spec: Partial<HandleMigration['spec']>) =>
+    objects.create(MIGRATIONS, {
+      metadata: { namespace: NAMESPACE, name: migration },
+      spec: { cluster: 'media', ...spec },
+    } as KubernetesObject);
+
+  test('names a target, and says how much: so much goes there', async () => {
+    const [source, , target] = await settled();
+    nodes.open(name(source), 30);
+    const before = nodes.handles(name(target));
+    await byHand('some', { source: name(source), targets: [name(target)], maxHandles: 10 });
+    const [migration] = await ended();
+    expect(migration?.status).toMatchObject({ phase: 'Succeeded', handles: { total: 30, moved: 10 } });
+    expect([nodes.handles(name(source)), nodes.handles(name(target)) - before]).toEqual([20, 10]);
+  }, 60_000);
+
+  test('is told why it cannot be done, and what to do', async () => {
+    const [source] = await settled();
+    await byHand('nowhere', { source: name(source), targets: ['media-gone'] });
+    const [migration] = await ended();
+    expect(migration?.status).toMatchObject({
+      phase: 'Failed',
+      message: expect.stringMatching(/there is no pod "media-gone".*kubectl get pod -l holdfast\.dev\/cluster=media/),
+    });
+    expect(nodes.calls.filter((call) => call.startsWith('migrate'))).toEqual([]);
+  }, 60_000);
+
+  test('pauses the operator: nothing is changed until it goes on', async () => {
+    const [source] = await settled();
+    const pause = (value: string | null) =>
+      objects.patch(CLUSTERS, NAMESPACE, 'media', { metadata: { annotations: { 'holdfast.dev/paused': value } } });
+    await pause('true');
+    await eventually('it says so', async () => {
+      const cluster = await objects.get<FileServerCluster>(CLUSTERS, NAMESPACE, 'media');
+      return cluster.status?.conditions?.some((c) => c.type === 'Progressing' && c.reason === 'Paused');
+    });
+    await scale(4);
+    await cordon(source?.spec?.nodeName ?? '');
+    await byHand('later', { source: name(source) });
+    await eventually('it waits', async () =>
+      (await migrations()).some((hm) => hm.status?.message?.includes('holdfast.dev/paused')),
+    );
+    expect((await pods()).map(name)).toContain(name(source));
+    expect(await pods()).toHaveLength(3);
+    expect(nodes.calls.filter((call) => call.startsWith('migrate'))).toEqual([]);
+    await scale(3);
+    await objects.patch(NODES, '', source?.spec?.nodeName ?? '', { spec: { unschedulable: null } });
+    await pause(null);
+    await ended();
+    await settled();
+  }, 60_000);
+});
+
+describe('load on the API server', () => {
+  test('of a migration is bounded, and of a cluster at rest next to nothing', async () => {
+    const [source] = await settled();
+    nodes.open(name(source), 5);
+    const sum = (requests: Record<string, number>) => Object.values(requests).reduce((a, b) => a + b, 0);
+    const atRest = await apiRequests();
+    await new Promise((resolve) => setTimeout(resolve, 5000));
+    const before = await apiRequests();
+    expect(sum(before) - sum(atRest)).toBeLessThan(5); // under one a second
+    await cordon(source?.spec?.nodeName ?? '');
+    await ended();
+    await settled();
+    const after = await apiRequests();
+    const used = Object.fromEntries(Object.entries(after).map(([verb, count]) => [verb, count - (before[verb] ?? 0)]));
+    // Taking the pod out, a HandleMigration and its steps, routing, the pod's end, statuses and Events.
+    expect(used.PATCH).toBeLessThan(40);
+    expect(used.POST).toBeLessThan(15);
+    expect(sum(used)).toBeLessThan(70);
+    process.stderr.write(`API requests of a replacement with its migration: ${JSON.stringify(used)}\n`);
+  }, 60_000);
+});
+
+describe('several nodes', () => {
+  test('are drained at once: everything moves, one server after another', async () => {
+    const before = await settled();
+    for (const pod of before) nodes.open(name(pod), 10);
+    const leaving = [...new Set(before.map((pod) => pod.spec?.nodeName ?? ''))].slice(0, 2);
+    let most = 0;
+    nodes.beforeMigrate = async () => {
+      most = Math.max(most, (await migrations()).filter((hm) => hm.status?.phase === 'Transferring').length);
+    };
+    await Promise.all(leaving.map(cordon));
+    const now = await eventually(
+      'nobody is on these nodes',
+      async () => {
+        const all = await settled();
+        return all.every((pod) => !leaving.includes(pod.spec?.nodeName ?? '')) && all;
+      },
+      90_000,
+    );
+    expect(most).toBe(1);
+    expect(now.reduce((sum, pod) => sum + nodes.handles(name(pod)), 0)).toBe(30);
+  }, 120_000);
 });
 
 describe('what goes wrong', () => {

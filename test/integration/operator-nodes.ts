@@ -224,9 +224,14 @@ export class Nodes {
       return;
     }
     const target = this.#running.get(call.request.targetPods[0] ?? '');
-    if (target) target.handles += running.handles;
-    running.handles = 0;
-    call.write(MigrationProgress.create({ phase: 'Done', total, moved: total, done: true }));
+    const moved = Math.min(running.handles, Number(call.request.maxOpens ?? running.handles));
+    if (target) target.handles += moved;
+    running.handles -= moved;
+    call.write(
+      MigrationProgress.create({
+        ...{ phase: 'Done', total, moved: BigInt(moved), left: BigInt(running.handles), done: true },
+      }),
+    );
     call.end();
   }
 

@@ -146,6 +146,20 @@ describe('a migration that the operator drives', () => {
     expect(three.got('dropOpen')).toHaveLength(0);
   }, 20_000);
 
+  test('takes a part, by whole sessions; the others notice nothing', async () => {
+    const records = await openMany(one, [601n, 602n, 603n], 4);
+    const request = { targetPods: ['pod-2'], leaving: false, maxOpens: 9n };
+    const seen = await migrate(cluster.pod(0), request);
+    expect(seen.at(-1)).toMatchObject({ done: true, phase: 'Done', moved: 8n, left: 4n, total: 12n, sessions: 2n });
+    expect(one.records.size).toBe(4);
+    const [stays] = [...one.records.values()];
+    expect((await one.lock(stays as never, 0, 1)).outcome).toBe(Outcome.GRANTED);
+    const gone = records.filter((record) => record.sessionId !== stays?.sessionId);
+    for (const record of gone) expect((await three.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    // and then: one who leaves takes all, whatever was asked for before
+    expect(await one.drain(10_000)).toMatchObject({ moved: 4n, left: 0n });
+  }, 20_000);
+
   describe('and the preStop hook at the same time', () => {
     const same = { moved: 6n, released: 0n, left: 0n };
     const request = { migrationId: 'm', targetPods: ['pod-2'], timeoutMs: 10_000, leaving: true };
