@@ -88,7 +88,7 @@ test: export QUICK = 1
 
 .PHONY: test-all
 test-all: ## all tests, in full: what CI runs (half an hour with everything built)
-	$(call run-suites,lint test-unit test-integration test-faults test-conformance test-linux-client test-e2e)
+	$(call run-suites,lint test-unit test-model test-integration test-faults test-conformance test-linux-client test-e2e)
 
 .PHONY: test-unit
 test-unit: build ## unit and property tests, beside the code
