@@ -41,6 +41,7 @@ export default {
         text: 'Operate',
         items: [
           page('Upgrade', '/upgrade'),
+          page('Moving handles', '/migrations'),
           page('Backup', '/backup'),
           page('Metrics and alerts', '/metrics'),
           page('Commands', '/commands'),
