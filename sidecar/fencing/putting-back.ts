@@ -99,6 +99,13 @@ export class PuttingBack {
     await inSlices(opens, RESTORING_AT_ONCE, ({ record, operation, fileHex }) =>
       table.restore(member.identity, record, operation, member.stateOf(fileHex)?.version ?? 0n, !life.isComplete),
     );
+    // A name that another server was given meanwhile stays that one's.
+    const names = [...member.names.values()].filter(({ directoryId }) =>
+      stale.has(table.keys.directory(directoryId).shard),
+    );
+    await inSlices(names, RESTORING_AT_ONCE, ({ directoryId, name, token }) =>
+      table.restoreName(member.identity, directoryId, name, token),
+    );
     if (!life.isComplete) await this.#forgetClosed(member, stale);
     await registry.set(member.identity, { reconciled: life.tag });
     log.info({ server: member.owner, opens: opens.length }, 'put state back');

@@ -74,6 +74,8 @@ export class Member {
   settled: Promise<void> = Promise.resolve();
   #hasSettled: (() => void) | undefined;
   readonly unfinished = new UnfinishedChanges();
+  /** Names that are reserved for creations, renames and removals under way, with the requests they are reserved for. */
+  readonly names = new Map<string, { directoryId: Uint8Array; name: string; token: string }>();
 
   constructor(worker: string, identity: Identity, lockPath: string, ids: OpenIds, smbAddress: string) {
     this.worker = worker;

@@ -23,8 +23,7 @@ import type { Pending } from './pending.ts';
 const DROP_RETRY_MS = 200;
 const DROP_WITHIN_MS = 60_000;
 
-const nameKey = (member: Member, directoryId: Uint8Array, name: string): string =>
-  `${member.owner} ${hex(directoryId)} ${name}`;
+const nameKey = (directoryId: Uint8Array, name: string): string => `${hex(directoryId)} ${name}`;
 
 /** Opens: asked for, granted, remembered. */
 export class Opens {
@@ -33,8 +32,6 @@ export class Opens {
   readonly #instances: AppInstances;
   /** How long a name may stay reserved by a server that is neither there nor fenced yet. */
   readonly #patienceMs: number;
-  /** The requests that names are reserved for. */
-  readonly #reserved = new Map<string, string>();
 
   constructor(components: Components, endings: Endings, instances: AppInstances) {
     this.#is = components;
@@ -126,7 +123,7 @@ export class Opens {
         // The file server was told STORE_UNAVAILABLE meanwhile.
         if (late === Outcome.GRANTED) void this.#drop(member, directoryId, name, token);
       });
-      if (outcome === Outcome.GRANTED) this.#reserved.set(nameKey(member, directoryId, name), token);
+      if (outcome === Outcome.GRANTED) member.names.set(nameKey(directoryId, name), { directoryId, name, token });
       if (outcome !== Outcome.NAME_BUSY || pending.cancelled || monotonicMs() > untilMs) return outcome;
       if (waitMs === RETRY_MS) pending.interim();
       await delay(waitMs);
@@ -134,9 +131,9 @@ export class Opens {
   }
 
   dropName(member: Member, directoryId: Uint8Array, name: string): void {
-    const key = nameKey(member, directoryId, name);
-    const token = this.#reserved.get(key) ?? ''; // '': it was reserved in an earlier life of this sidecar
-    this.#reserved.delete(key);
+    const key = nameKey(directoryId, name);
+    const token = member.names.get(key)?.token ?? ''; // '': it was reserved in an earlier life of this sidecar
+    member.names.delete(key);
     void this.#drop(member, directoryId, name, token);
   }
 

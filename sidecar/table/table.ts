@@ -445,6 +445,12 @@ export class Table {
     return numberAt(await this.#plain('name', me, shard, [key], [what, name, token], late), 0);
   }
 
+  /** Puts a name back that is reserved, while its shard is closed. @returns NAME_BUSY where another server was given it */
+  async restoreName(me: Identity, directoryId: Uint8Array, name: string, token: string): Promise<number> {
+    const { shard, key } = this.keys.directory(directoryId);
+    return numberAt(await this.#plain('name', me, shard, [key], ['restore', name, token], { whileClosed: true }), 0);
+  }
+
   async session(
     me: Identity,
     what: 'store' | 'look' | 'end',
@@ -545,7 +551,7 @@ export class Table {
     shard: number,
     keys: string[],
     args: Argument[],
-    options?: Pick<RunOptions, 'onLate'>,
+    options?: Pick<RunOptions, 'onLate' | 'whileClosed'>,
   ): Promise<Answer> {
     return this.#store.run(
       script,

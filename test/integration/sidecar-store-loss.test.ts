@@ -102,6 +102,21 @@ describe('a Redis that comes back empty', () => {
     expect(pod.server.fenced).toBe(false);
   }, 30_000);
 
+  test('a name that is reserved for what is under way stays reserved', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const value = { directoryId: Buffer.from('folder'), name: 'GOAL' };
+    expect((await one.ask({ $case: 'reserve', value })).outcome).toBe(Outcome.GRANTED);
+    await cluster.redis.restartEmpty();
+    let dropped = false;
+    const asked = two.ask({ $case: 'reserve', value }).then(({ outcome }) => ({ outcome, dropped }));
+    // given: the store is open again
+    await until(async () => (await one.open('other')).outcome === Outcome.GRANTED);
+    dropped = true;
+    await one.ask({ $case: 'dropReservation', value });
+    expect(await asked).toEqual({ outcome: Outcome.GRANTED, dropped: true });
+  }, 30_000);
+
   test('after longer than a lease: servers that had stopped by their clocks have not lost what they had', async () => {
     await pods(2);
     const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];

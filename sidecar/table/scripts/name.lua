@@ -1,11 +1,18 @@
 -- Reserves or drops a name of a directory while it is created, renamed or removed: two servers cannot create A.txt and a.txt.
 --
 -- KEYS 1 store 2 fence 3 directory
--- ARGV 1 serverId 2 epoch 3 'reserve' or 'drop' 4 name (case-folded) 5 token: names the request, so that a repetition is known, and a
+-- ARGV 1 serverId 2 epoch 3 'reserve', 'drop', or 'restore' (put back while the shard is closed) 4 name (case-folded) 5 token: names the request, so that a repetition is known, and a
 --      drop that comes late does not take another request's (empty: whichever it is)
 -- Returns {outcome}
-local no = refused()
-if no then return { no } end
+if ARGV[3] == 'restore' then
+  -- Opened meanwhile: then others may have been given it.
+  if redis.call('GET', KEYS[1]) == STORE then return { CLOSED } end
+  local lowest = redis.call('HGET', KEYS[2], ARGV[1])
+  if not lowest or tonumber(ARGV[2]) < tonumber(lowest) then return { FENCED } end
+else
+  local no = refused()
+  if no then return { no } end
+end
 local held = redis.call('HGET', KEYS[3], ARGV[4])
 local owner, token
 if held then owner, token = string.match(held, '^(.-) (.*)$') end
