@@ -76,18 +76,20 @@ define run-suites
 	$(node) test/summary/summary.mjs out/tests $$outcomes
 endef
 
-# What `make test` leaves to `make test-all`: long forms of what others show in short, benchmarks, fuzzing, stores of every kind.
-long_integration := bench- dashboards escape fileserver-limits files-failing-volume fuzz sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model
+# What `make test` leaves to `make test-all`: smbtorture, the kernel's client, fuzzing, benchmarks, stores of every kind, the chart and what
+# is around it, and long forms of what others show in short.
+long_integration := alerts bench- chart client-cluster clients-smbclient dashboards docs.test escape fileserver-limits files-failing-volume fuzz \
+  live-changes operator-permissions sidecar-promises sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model store-members
 long_faults := clocks custodian incoherent partition schedules
 left_out = $(if $(QUICK),--testPathIgnorePatterns $(1))
 
 .PHONY: test
 test: ## every part of it, on real ones: the tests that a change has to pass (a quarter of an hour with everything built)
-	$(call run-suites,lint test-unit test-integration test-faults test-conformance test-e2e)
+	$(call run-suites,lint test-unit test-integration test-faults test-e2e)
 test: export QUICK = 1
 
 .PHONY: test-all
-test-all: ## all tests, in full: what CI runs (half an hour with everything built)
+test-all: ## all tests, in full: what CI runs (forty minutes with everything built)
 	$(call run-suites,lint test-unit test-model test-integration test-faults test-conformance test-linux-client test-e2e)
 
 .PHONY: test-unit
@@ -109,7 +111,7 @@ test-integration: build ## parts against a real Redis, real clients, a real kube
 .PHONY: test-conformance
 test-conformance: build ## smbtorture, compared with test/conformance/expected.tsv
 	test/cluster/install-packages.sh redis clients conformance
-	$(node) test/conformance/run.ts $(if $(QUICK),--plain)
+	$(node) test/conformance/run.ts
 
 .PHONY: test-faults
 test-faults: build ## single faults at processes, networks, stores, clocks and volumes; SCHEDULES=40 random ones too (SEED=n to repeat)
