@@ -77,10 +77,11 @@ define run-suites
 endef
 
 # What `make test` leaves to `make test-all`: smbtorture, the kernel's client, fuzzing, benchmarks, stores of every kind, the chart and what
-# is around it, and long forms of what others show in short.
+# is around it, and long forms of what others show in short (of the cluster's tests it has the demo).
 long_integration := alerts bench- chart client-cluster clients-smbclient dashboards docs.test escape fileserver-limits files-failing-volume fuzz \
   live-changes operator-permissions sidecar-promises sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model store-members
 long_faults := clocks custodian incoherent partition schedules
+long_e2e := operator.test
 left_out = $(if $(QUICK),--testPathIgnorePatterns $(1))
 
 .PHONY: test
@@ -175,7 +176,7 @@ profile: build ## a CPU profile of a benchmark run (PROFILE=fileserver|sidecar|c
 .PHONY: test-e2e
 test-e2e: $(if $(HOLDFAST_KUBECONFIG),build,image cluster-up) ## the chart on the three-node cluster (or HOLDFAST_KUBECONFIG= IMAGE=)
 	$(if $(HOLDFAST_KUBECONFIG),,test/cluster/load-image.sh build/holdfast-image.tar)
-	$(jest) --outputFile=out/tests/e2e.json --json --runInBand --roots test/e2e
+	$(jest) --outputFile=out/tests/e2e.json --json --runInBand --roots test/e2e $(call left_out,$(long_e2e))
 
 .PHONY: bench
 bench: build ## the benchmarks of bench/, results in bench/results and docs/performance.md
