@@ -10,7 +10,7 @@ import type { Peers } from '../services/peers.ts';
 import { NOBODY, parseIdentity } from '../table/keys.ts';
 import { shardOfOpen, type Table } from '../table/table.ts';
 import type { Orphans } from './orphans.ts';
-import type { Registry, ServerRecord } from './registry.ts';
+import { isLive, type Registry, type ServerRecord } from './registry.ts';
 
 /** A peer that does not answer in this time is not waited for: another is asked. Nobody waits for this but a sidecar that ends. */
 const KEEP_TIMEOUT_MS = 2500;
@@ -94,8 +94,7 @@ export class Custodians {
     const byAddress = new Map<string, ServerRecord>();
     const servers = await this.#registry.list().catch(() => this.#cluster.servers);
     for (const server of servers) {
-      const isLive = server.state === 'active' || server.state === 'draining';
-      if (isLive && !own.has(server.serverId) && server.address !== '') byAddress.set(server.address, server);
+      if (isLive(server) && !own.has(server.serverId) && server.address !== '') byAddress.set(server.address, server);
     }
     const stays = ({ state, leaving }: ServerRecord) => state === 'active' && !leaving;
     return [...byAddress.values()].sort((a, b) => Number(stays(b)) - Number(stays(a)));

@@ -8,7 +8,7 @@ import { parseIdentity } from '../table/keys.ts';
 import { shardOfOpen, type Table } from '../table/table.ts';
 import type { Life } from './life.ts';
 import type { Orphans } from './orphans.ts';
-import type { Registry, ServerRecord } from './registry.ts';
+import { isLive, type Registry, type ServerRecord } from './registry.ts';
 
 const RESTORING_AT_ONCE = 256;
 
@@ -163,6 +163,6 @@ export class PuttingBack {
   }
 }
 
-function mayLive({ state }: ServerRecord): boolean {
-  return state === 'active' || state === 'draining' || state === 'fencing';
+function mayLive(server: ServerRecord): boolean {
+  return isLive(server) || server.state === 'fencing';
 }

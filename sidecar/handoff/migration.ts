@@ -241,7 +241,7 @@ export class Migration {
     const returned = member.unfinished.whenReturned(openId);
     await Promise.race([returned, this.#askUntilGone(member, openId, asked.signal)]);
     asked.abort();
-    member.unfinished.returned(openId);
+    if (member.unfinished.has(openId)) member.unfinished.returned(openId);
     const open = member.opens.get(openId);
     if (!open || member.over) return;
     const moved = await this.#handOver(member, open.record.sessionId, [open.record]);
