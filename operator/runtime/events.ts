@@ -4,7 +4,7 @@ import type { Logger } from '../../common/logging.ts';
 import { monotonicMs } from '../../common/time.ts';
 import type { KubernetesObject, Objects, Resource } from './objects.ts';
 
-const EVENTS: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
+export const EVENTS: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
 /** The same event of the same object is counted instead of repeated for so long. */
 const AGGREGATION_MS = 10 * 60_000;
 const REMEMBERED = 2000;

@@ -5,13 +5,12 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { V1Deployment } from '@kubernetes/client-node';
 import { parse, parseAllDocuments, parseDocument, stringify, type YAMLMap } from 'yaml';
 import { CLUSTERS } from '../../operator/kinds.ts';
-import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
-import { type ApiServer, eventually, startApiServer } from './operator-api-server.ts';
+import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
+import { type ApiServer, eventually, NAMESPACES, startApiServer } from './operator-api-server.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CHART = join(ROOT, 'charts/holdfast');
 const NAMESPACE = 'holdfast-system';
-const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
 
 let server: ApiServer;
 let objects: Objects;

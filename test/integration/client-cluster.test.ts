@@ -15,11 +15,10 @@ import { type KubernetesObject, Objects, type Resource } from '../../operator/ru
 import { ended } from '../cluster/shell.ts';
 import { SHARE, Stage } from '../faults/stage.ts';
 import { PASSWORD, USER } from '../serving.ts';
-import { type ApiServer, eventually, installDefinitions, startApiServer } from './operator-api-server.ts';
+import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const NAMESPACE = 'team';
-const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
 const ROLES: Resource = { apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', plural: 'roles', namespaced: true };
 const BINDINGS: Resource = { ...ROLES, kind: 'RoleBinding', plural: 'rolebindings' };
 

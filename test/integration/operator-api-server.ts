@@ -14,6 +14,8 @@ const root = join(import.meta.dirname, '../..');
 const START_TIMEOUT_MS = 60_000;
 const TOKEN = 'integration-test-admin';
 
+export const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
+
 /** A kube-apiserver with its own etcd and nothing else: no nodes, no controllers. */
 export interface ApiServer {
   api: KubernetesApi;

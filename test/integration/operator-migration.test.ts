@@ -17,14 +17,13 @@ import {
   REPLICA_SETS,
   SECRETS,
 } from '../../operator/kinds.ts';
-import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
-import { type ApiServer, eventually, installDefinitions, startApiServer } from './operator-api-server.ts';
+import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
+import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
 import { Nodes, startControllerManager } from './operator-nodes.ts';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../..');
 const NAMESPACE = 'media';
-const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
 
 let server: ApiServer;
 let objects: Objects;

@@ -34,9 +34,10 @@ import {
   SERVICES,
   STATEFUL_SETS,
 } from '../../operator/kinds.ts';
-import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
+import { EVENTS } from '../../operator/runtime/events.ts';
+import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
 import { ended } from '../cluster/shell.ts';
-import { type ApiServer, eventually, installDefinitions, startApiServer } from './operator-api-server.ts';
+import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
 import { Nodes, startControllerManager } from './operator-nodes.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -44,8 +45,6 @@ const NAMESPACE = 'media';
 const SYSTEM = 'holdfast-system';
 const ACCOUNT = `system:serviceaccount:${SYSTEM}:holdfast-operator`;
 const PASSWORD = 'a password that nobody may see';
-const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
-const EVENTS: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
 const KEPT_MIGRATIONS = 50;
 
 /** Granted, and not to be seen in an audit log. */

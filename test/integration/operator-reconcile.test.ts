@@ -30,13 +30,12 @@ import {
   SERVICES,
   STATEFUL_SETS,
 } from '../../operator/kinds.ts';
+import { EVENTS } from '../../operator/runtime/events.ts';
 import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
-import { type ApiServer, eventually, installDefinitions, startApiServer } from './operator-api-server.ts';
+import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
 
 const root = join(import.meta.dirname, '../..');
 const NAMESPACE = 'media';
-const EVENTS: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
-const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
 
 let server: ApiServer;
 let objects: Objects;

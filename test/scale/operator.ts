@@ -10,8 +10,8 @@ import { createInterface } from 'node:readline';
 import type { V1Pod, V1ReplicaSet } from '@kubernetes/client-node';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { CLAIMS, CLUSTERS, PODS, REPLICA_SETS, SECRETS } from '../../operator/kinds.ts';
-import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
-import { installDefinitions, startApiServer } from '../integration/operator-api-server.ts';
+import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
+import { installDefinitions, NAMESPACES, startApiServer } from '../integration/operator-api-server.ts';
 
 const CLUSTER_COUNT = Number(process.env.CLUSTERS ?? 1000);
 const PODS_EACH = 10;
@@ -19,7 +19,6 @@ const AT_ONCE = 32;
 const IDLE_SECONDS = 60;
 const CLOCK_TICKS = 100;
 const PAGE_BYTES = 4096;
-const NAMESPACES: Resource = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces', namespaced: false };
 const NAMESPACE = 'scale';
 const root = join(import.meta.dirname, '../..');
 
