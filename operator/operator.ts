@@ -47,7 +47,7 @@ export class Operator {
 
   constructor({ api, world, metrics, tracer, image, log }: OperatorParts) {
     this.#world = world;
-    const objects = new Objects(api);
+    const objects = new Objects(api, (resource, object) => world.learn(resource, object));
     const events = new EventRecorder(objects, log);
     const sidecars = this.#sidecars;
     const reports = new Reports(sidecars);

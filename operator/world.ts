@@ -80,6 +80,11 @@ export class World {
     return true;
   }
 
+  /** Takes in what the API server answered to a write of this process (Informer.learn). */
+  learn(resource: Resource, object: KubernetesObject): void {
+    for (const informer of this.#kinds.get(resource) ?? []) informer.learn(object);
+  }
+
   /** Calls back with the key of the cluster that a change concerns. */
   onClusterChange(
     handler: (clusterKey: string, kind: Resource, object: KubernetesObject, change: string) => void,

@@ -4,7 +4,7 @@ import { delay, monotonicMs, parseDurationMs } from '../../common/time.ts';
 import { type Tracer, traceIdOf } from '../../common/tracing.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
-import type { MigrateRequest, MigrationProgress } from '../../proto/generated/control.ts';
+import { type MigrateRequest, MigrationProgress } from '../../proto/generated/control.ts';
 import { isOffered, type PodFacts } from '../cluster/pods.ts';
 import type { Reports } from '../cluster/reports.ts';
 import { MIGRATIONS, PODS } from '../kinds.ts';
@@ -18,7 +18,7 @@ import type { EventRecorder } from '../runtime/events.ts';
 import { type Objects, splitKey, timeMs } from '../runtime/objects.ts';
 import { SidecarError, type Sidecars } from '../sidecars.ts';
 import type { World } from '../world.ts';
-import { chooseTargets, isFinished, isLeaving, isRunning, refusal, successorReady } from './plan.ts';
+import { chooseTargets, isFinished, isLeaving, isRunning, type Reason, refusal, successorReady } from './plan.ts';
 import { MigrationTrace } from './trace.ts';
 
 /** How soon a migration that waits looks again; changes of pods wake it earlier. */
@@ -30,6 +30,11 @@ const ROUTING_CUT_MS = 10_000;
 const PREPARE_TIMEOUT_MS = 10_000;
 /** How often progress is written down. */
 const REPORT_EVERY_MS = 1000;
+/** A pod that ended has left word of what became of its handles; its peers have heard within a renewal of their leases. */
+const OUTCOME_KNOWN_MS = 5000;
+const STATUS_TIMEOUT_MS = 2000;
+/** How many peers are asked at a time. */
+const PEERS_ASKED = 3;
 /** Beyond drainTimeout, for tries that failed. */
 const RETRY_MARGIN_MS = 30_000;
 
@@ -55,7 +60,10 @@ export class MigrationDriver {
   readonly #parts: MigrationDriverParts;
   /** Ended, though the copy of the API server's objects may not say so yet. */
   readonly #ended = new Set<string>();
-  readonly #running = new Map<string, AbortController>();
+  /** By UID; the API server's objects may not say so yet. */
+  readonly #running = new Map<string, { own: AbortController; clusterKey: string; reason: Reason }>();
+  /** By UID: since when its source is gone, monotonic ms, without word of what became of the handles. */
+  readonly #missed = new Map<string, number>();
   /** By UID: tries that the source ended without moving everything, and what they did move. */
   readonly #tried = new Map<string, { tries: number; moved: bigint; released: bigint; expired: bigint }>();
 
@@ -65,7 +73,10 @@ export class MigrationDriver {
 
   /** Stops a migration whose object was deleted; what has moved stays moved. */
   cancel(migration: HandleMigration): void {
-    this.#running.get(migration.metadata.uid ?? '')?.abort(new Error('the HandleMigration was deleted'));
+    const uid = migration.metadata.uid ?? '';
+    this.#running.get(uid)?.own.abort(new Error('the HandleMigration was deleted'));
+    this.#tried.delete(uid);
+    this.#missed.delete(uid);
   }
 
   async reconcile(key: string, signal: AbortSignal): Promise<ReconcileResult | undefined> {
@@ -83,7 +94,7 @@ export class MigrationDriver {
       );
     const source = this.#pods(clusterKey).find((pod) => pod.name === migration.spec.source);
     if (!source || source.ended || (migration.status?.sourceUID ?? source.uid) !== source.uid) {
-      return this.#end(migration, cluster, ...this.#withoutSource(migration));
+      return this.#endWithoutSource(cluster, clusterKey, migration);
     }
     const refused = isRunning(migration)
       ? undefined
@@ -101,7 +112,7 @@ export class MigrationDriver {
       return { requeueAfterMs: WAIT_MS };
     }
     const own = new AbortController();
-    this.#running.set(migration.metadata.uid ?? '', own);
+    this.#running.set(migration.metadata.uid ?? '', { own, clusterKey, reason: migration.spec.reason });
     try {
       return await this.#traced(cluster, clusterKey, migration, source, targets, AbortSignal.any([signal, own.signal]));
     } catch (error) {
@@ -271,13 +282,17 @@ export class MigrationDriver {
       }
       return undefined;
     }
-    const running = this.#parts.world
-      .migrations(clusterKey)
-      .filter(
-        (other) => other.metadata.uid !== migration.metadata.uid && isRunning(other) && other.spec.reason !== 'Drain',
-      );
+    const running = new Set(
+      this.#parts.world
+        .migrations(clusterKey)
+        .filter((other) => isRunning(other) && other.spec.reason !== 'Drain')
+        .map((other) => other.metadata.uid ?? ''),
+    );
+    for (const [uid, other] of this.#running)
+      if (other.clusterKey === clusterKey && other.reason !== 'Drain') running.add(uid);
+    running.delete(migration.metadata.uid ?? '');
     const leaving = pods.filter((pod) => pod.leaving && !pod.terminating && !pod.ended).length;
-    if (running.length + leaving >= cluster.spec.migration.maxConcurrent) {
+    if (running.size + leaving >= cluster.spec.migration.maxConcurrent) {
       return 'waiting for other migrations of the cluster to end (migration.maxConcurrent)';
     }
     return undefined;
@@ -311,6 +326,53 @@ export class MigrationDriver {
     if (!source.ready && source.problem !== undefined && source.leaving)
       return `the pod ${source.name} serves nobody: ${source.problem}`;
     return undefined;
+  }
+
+  /** The source is not there any more: what became of its handles its peers may know. */
+  async #endWithoutSource(
+    cluster: FileServerCluster,
+    clusterKey: string,
+    migration: HandleMigration,
+  ): Promise<ReconcileResult | undefined> {
+    const uid = migration.metadata.uid ?? '';
+    const peers = this.#pods(clusterKey).filter((pod) => pod.ready && pod.name !== migration.spec.source);
+    if (isLeaving(migration.spec.reason) && peers.length > 0) {
+      const last = await this.#handedOver(cluster, peers, migration);
+      if (last) {
+        const targets = migration.status?.targets ?? [];
+        const left = last.left > 0n ? `, ${last.left} left: their clients reclaim them at any server` : '';
+        const phase = last.left > 0n ? 'Failed' : 'Succeeded';
+        return this.#end(migration, cluster, phase, `${describe(last, targets)}${left}`, last);
+      }
+      const sinceMs = this.#missed.get(uid) ?? monotonicMs();
+      this.#missed.set(uid, sinceMs);
+      if (monotonicMs() - sinceMs < OUTCOME_KNOWN_MS) return { requeueAfterMs: WAIT_MS };
+    }
+    return this.#end(migration, cluster, ...this.#withoutSource(migration));
+  }
+
+  /** What the source of a migration, which has ended, left word of with the store. */
+  async #handedOver(
+    cluster: FileServerCluster,
+    peers: readonly PodFacts[],
+    { spec, status }: HandleMigration,
+  ): Promise<MigrationProgress | undefined> {
+    const replies = await Promise.allSettled(
+      peers
+        .slice(0, PEERS_ASKED)
+        .map((pod) => this.#parts.sidecars.status(cluster.metadata.uid ?? '', pod.address, STATUS_TIMEOUT_MS)),
+    );
+    const uid = status?.sourceUID;
+    const found = replies
+      .flatMap((reply) => (reply.status === 'fulfilled' ? reply.value.peers : []))
+      .filter(({ pod, identity }) => pod === spec.source && (!uid || identity?.serverId.startsWith(`${uid}/`)))
+      .find(({ handedOver }) => handedOver !== undefined)?.handedOver;
+    if (!found) return undefined;
+    const { moved, released, expired, left } = found;
+    return MigrationProgress.create({
+      ...{ phase: 'Done', done: true, moved, released, expired, left },
+      total: moved + released + expired + left,
+    });
   }
 
   /** What to say of a migration whose source is not there (any more). */
@@ -349,6 +411,7 @@ export class MigrationDriver {
       ...(last ? { handles: counts(last) } : {}),
     });
     this.#tried.delete(migration.metadata.uid ?? '');
+    this.#missed.delete(migration.metadata.uid ?? '');
     this.#ended.add(migration.metadata.uid ?? '');
     if (this.#ended.size > 10_000) this.#ended.delete(this.#ended.values().next().value ?? '');
     const { reason } = migration.spec;

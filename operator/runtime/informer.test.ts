@@ -126,4 +126,29 @@ describe('Informer', () => {
     await until(() => script.watches.length === 2);
     expect(changes.slice(2)).toEqual(['deleted a', 'added a']);
   });
+
+  describe('what was written by this process', () => {
+    test('counts at once; what a watch that is behind still tells of the time before does not', async () => {
+      informer.learn(thing('a', 5));
+      expect(informer.get('n', 'a')?.metadata?.resourceVersion).toBe('5');
+      expect(changes.slice(2)).toEqual(['changed a']);
+      send({ type: 'MODIFIED', object: thing('a', 3) });
+      send({ type: 'MODIFIED', object: thing('a', 5) });
+      send({ type: 'MODIFIED', object: thing('b', 6) });
+      await until(() => changes.length === 4);
+      expect(informer.get('n', 'a')?.metadata?.resourceVersion).toBe('5');
+      expect(changes.slice(3)).toEqual(['changed b']);
+    });
+
+    test('does not bring back what has gone meanwhile, nor an earlier state', async () => {
+      send({ type: 'MODIFIED', object: thing('a', 7) });
+      send({ type: 'DELETED', object: thing('b', 8) });
+      await until(() => changes.length === 4);
+      informer.learn(thing('a', 6));
+      informer.learn(thing('a', 9, 'another'));
+      informer.learn(thing('b', 7));
+      expect(informer.list().map((object) => object.metadata?.resourceVersion)).toEqual(['7']);
+      expect(changes).toHaveLength(4);
+    });
+  });
 });

@@ -84,6 +84,15 @@ export class Informer<T extends KubernetesObject> {
     return this.#failure;
   }
 
+  /**
+   * Takes in what the API server answered to a write of this process, so that the next decision sees it even while the watch is behind.
+   * Only for an object that is known: whether an unknown one was just made or has just gone, the watch alone can tell.
+   */
+  learn(object: T): void {
+    const known = this.#objects.get(keyOf(object));
+    if (known && known.metadata?.uid === object.metadata?.uid && !isOlder(object, known)) this.#store(object);
+  }
+
   /** Follows the objects until the signal is aborted; never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     let backoffMs = MIN_BACKOFF_MS;
@@ -125,7 +134,7 @@ export class Informer<T extends KubernetesObject> {
       });
       for (const object of page.items) {
         seen.add(keyOf(object));
-        this.#store(object);
+        this.#follow(object);
       }
       next = page.metadata?.continue || undefined;
       version = page.metadata?.resourceVersion ?? '';
@@ -151,9 +160,16 @@ export class Informer<T extends KubernetesObject> {
       }
       alive();
       if (event.type === 'DELETED') this.#remove(event.object);
-      else if (event.type !== 'BOOKMARK') this.#store(event.object);
+      else if (event.type !== 'BOOKMARK') this.#follow(event.object);
       this.#resourceVersion = event.object.metadata?.resourceVersion ?? this.#resourceVersion;
     }
+  }
+
+  /** A watch or a list that is behind may tell what this process has written over since. */
+  #follow(object: T): void {
+    const known = this.#objects.get(keyOf(object));
+    if (known && known.metadata?.uid === object.metadata?.uid && isOlder(object, known)) return;
+    this.#store(object);
   }
 
   #store(object: T): void {
@@ -206,4 +222,14 @@ export class Informer<T extends KubernetesObject> {
       }
     }
   }
+}
+
+/**
+ * Whether `a` is an earlier state of the same object than `b`. Versions of one kind can be compared as numbers (Kubernetes API concepts,
+ * "Resource versions"); where they are not numbers, nothing is known to be older.
+ */
+function isOlder(a: KubernetesObject, b: KubernetesObject): boolean {
+  const [x = '', y = ''] = [a.metadata?.resourceVersion, b.metadata?.resourceVersion];
+  if (!/^\d{1,20}$/.test(x) || !/^\d{1,20}$/.test(y)) return false;
+  return BigInt(x) < BigInt(y);
 }

@@ -1,5 +1,5 @@
 import type { V1ObjectMeta } from '@kubernetes/client-node';
-import type { KubernetesApi, Query } from './api.ts';
+import type { KubernetesApi, Query, RequestInput } from './api.ts';
 
 /** Any object of the Kubernetes API. */
 export interface KubernetesObject {
@@ -48,9 +48,12 @@ export function timeMs(value: Date | string | undefined): number | undefined {
 /** Reads and writes objects of any kind. */
 export class Objects {
   readonly #api: KubernetesApi;
+  readonly #written: (resource: Resource, object: KubernetesObject) => void;
 
-  constructor(api: KubernetesApi) {
+  /** @param written told what the API server answered to each change of an object */
+  constructor(api: KubernetesApi, written: (resource: Resource, object: KubernetesObject) => void = () => {}) {
     this.#api = api;
+    this.#written = written;
   }
 
   get<T extends KubernetesObject>(resource: Resource, namespace: string, name: string): Promise<T> {
@@ -75,7 +78,7 @@ export class Objects {
    */
   apply<T extends KubernetesObject>(resource: Resource, object: T, subresource?: string): Promise<T> {
     const { namespace, name } = object.metadata ?? {};
-    return this.#api.request<T>('PATCH', pathOf(resource, namespace, name, subresource), {
+    return this.#change<T>(resource, 'PATCH', pathOf(resource, namespace, name, subresource), {
       query: { fieldManager: FIELD_MANAGER, force: true },
       contentType: 'application/apply-patch+yaml',
       body: { apiVersion: resource.apiVersion, kind: resource.kind, ...object },
@@ -90,7 +93,7 @@ export class Objects {
     patch: unknown,
     subresource?: string,
   ): Promise<T> {
-    return this.#api.request<T>('PATCH', pathOf(resource, namespace, name, subresource), {
+    return this.#change<T>(resource, 'PATCH', pathOf(resource, namespace, name, subresource), {
       query: { fieldManager: FIELD_MANAGER },
       contentType: 'application/merge-patch+json',
       body: patch,
@@ -100,7 +103,7 @@ export class Objects {
   /** Replaces it; fails (409) if it changed since it was read. */
   replace<T extends KubernetesObject>(resource: Resource, object: T): Promise<T> {
     const { namespace, name } = object.metadata ?? {};
-    return this.#api.request<T>('PUT', pathOf(resource, namespace, name), {
+    return this.#change<T>(resource, 'PUT', pathOf(resource, namespace, name), {
       query: { fieldManager: FIELD_MANAGER },
       body: object,
     });
@@ -116,5 +119,16 @@ export class Objects {
         ...(uid === undefined ? {} : { preconditions: { uid } }),
       },
     });
+  }
+
+  async #change<T extends KubernetesObject>(
+    resource: Resource,
+    verb: 'PATCH' | 'PUT',
+    path: string,
+    request: RequestInput,
+  ): Promise<T> {
+    const answer = await this.#api.request<T>(verb, path, request);
+    this.#written(resource, answer);
+    return answer;
   }
 }

@@ -56,6 +56,16 @@ export interface ServerStatus {
   opensActive: bigint;
   opensDisconnected: bigint;
   opensPersistent: bigint;
+  /** left out: its pod has not left, or its sidecar is older */
+  handedOver: HandedOver | undefined;
+}
+
+/** What became of the handles of a pod that left. */
+export interface HandedOver {
+  moved: bigint;
+  released: bigint;
+  expired: bigint;
+  left: bigint;
 }
 
 export interface MigrateRequest {
@@ -260,6 +270,7 @@ function createBaseServerStatus(): ServerStatus {
     opensActive: 0n,
     opensDisconnected: 0n,
     opensPersistent: 0n,
+    handedOver: undefined,
   };
 }
 
@@ -306,6 +317,9 @@ export const ServerStatus: MessageFns<ServerStatus> = {
         throw new globalThis.Error("value provided for field message.opensPersistent of type uint64 too large");
       }
       writer.uint32(80).uint64(message.opensPersistent);
+    }
+    if (message.handedOver !== undefined) {
+      HandedOver.encode(message.handedOver, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -403,6 +417,14 @@ export const ServerStatus: MessageFns<ServerStatus> = {
             message.opensPersistent = reader.uint64() as bigint;
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.handedOver = HandedOver.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -438,6 +460,112 @@ export const ServerStatus: MessageFns<ServerStatus> = {
     message.opensPersistent = (object.opensPersistent !== undefined && object.opensPersistent !== null)
       ? BigInt(object.opensPersistent)
       : 0n;
+    message.handedOver = (object.handedOver !== undefined && object.handedOver !== null)
+      ? HandedOver.fromPartial(object.handedOver)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHandedOver(): HandedOver {
+  return { moved: 0n, released: 0n, expired: 0n, left: 0n };
+}
+
+export const HandedOver: MessageFns<HandedOver> = {
+  encode(message: HandedOver, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.moved !== 0n) {
+      if (BigInt.asUintN(64, message.moved) !== message.moved) {
+        throw new globalThis.Error("value provided for field message.moved of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.moved);
+    }
+    if (message.released !== 0n) {
+      if (BigInt.asUintN(64, message.released) !== message.released) {
+        throw new globalThis.Error("value provided for field message.released of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.released);
+    }
+    if (message.expired !== 0n) {
+      if (BigInt.asUintN(64, message.expired) !== message.expired) {
+        throw new globalThis.Error("value provided for field message.expired of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.expired);
+    }
+    if (message.left !== 0n) {
+      if (BigInt.asUintN(64, message.left) !== message.left) {
+        throw new globalThis.Error("value provided for field message.left of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.left);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HandedOver {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHandedOver();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.moved = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.released = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.expired = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.left = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HandedOver>): HandedOver {
+    return HandedOver.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HandedOver>): HandedOver {
+    const message = createBaseHandedOver();
+    message.moved = (object.moved !== undefined && object.moved !== null) ? BigInt(object.moved) : 0n;
+    message.released = (object.released !== undefined && object.released !== null) ? BigInt(object.released) : 0n;
+    message.expired = (object.expired !== undefined && object.expired !== null) ? BigInt(object.expired) : 0n;
+    message.left = (object.left !== undefined && object.left !== null) ? BigInt(object.left) : 0n;
     return message;
   },
 };

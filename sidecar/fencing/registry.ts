@@ -17,6 +17,14 @@ const OPEN_WITHIN_MS = 2000;
 
 export type ServerState = 'active' | 'draining' | 'fencing' | 'fenced' | 'gone';
 
+/** What became of the durable opens of a pod that left, counted. */
+export interface HandedOver {
+  moved: number;
+  released: number;
+  expired: number;
+  left: number;
+}
+
 /** A server as the cluster knows it. */
 export interface ServerRecord {
   serverId: string;
@@ -40,6 +48,8 @@ export interface ServerRecord {
   leaving: boolean;
   /** How long promises of its peers may extend its lease, ms. */
   extensionMs: number;
+  /** Once its pod has left: whoever asks later learns how that went from any of its peers. */
+  handedOver: HandedOver | undefined;
   /** The highest epoch when it was renewed, as far as it has heard the answer: later servers it may not ask. */
   knows: number;
 }
@@ -63,6 +73,7 @@ export type ServerFields = Partial<
     | 'leaving'
     | 'extensionMs'
     | 'knows'
+    | 'handedOver'
   >
 >;
 
@@ -274,6 +285,7 @@ function readServers(flat: Answer): ServerRecord[] {
         extensionMs: 0,
         knows: 0,
         ...fields,
+        handedOver: readHandedOver(fields.handedOver),
         epoch: fields.epoch,
         serverId: textAt(flat, i),
       });
@@ -282,4 +294,13 @@ function readServers(flat: Answer): ServerRecord[] {
     }
   }
   return servers;
+}
+
+function readHandedOver(value: unknown): HandedOver | undefined {
+  const counts = value as Partial<Record<keyof HandedOver, unknown>> | undefined;
+  const [moved, released, expired, left] = [counts?.moved, counts?.released, counts?.expired, counts?.left].map(
+    (count) => (Number.isSafeInteger(count) && (count as number) >= 0 ? (count as number) : undefined),
+  );
+  if (moved === undefined || released === undefined || expired === undefined || left === undefined) return undefined;
+  return { moved, released, expired, left };
 }

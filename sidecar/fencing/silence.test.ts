@@ -20,6 +20,7 @@ function server(counter: number, fields: Partial<ServerRecord> = {}): ServerReco
     by: '',
     silent: false,
     leaving: false,
+    handedOver: undefined,
     extensionMs: 0,
     knows: 0,
     ...fields,

@@ -1,4 +1,5 @@
-import { monotonicMs } from '../../common/time.ts';
+import { reasonOf } from '../../common/errors.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
 import { type MigrateRequest, MigrationProgress } from '../../proto/generated/control.ts';
 import { DrainReply } from '../../proto/generated/handles.ts';
 import type { Components } from '../services/components.ts';
@@ -10,6 +11,8 @@ import { Migration } from './migration.ts';
 
 const KEPT = 50;
 const DEFAULT_TIMEOUT_MS = 60_000;
+/** The outcome of leaving is left with the store within this time, or not at all. */
+const NOTE_WITHIN_MS = 1000;
 
 interface Started {
   migration: Migration;
@@ -27,6 +30,10 @@ export class Handoff {
   readonly #registration: Registration;
   readonly #migrations = new Map<string, Entry>();
   #running: Started | undefined;
+  /** Everything has left by this one. */
+  #left: Started | undefined;
+  /** What all that left has come to, over every try. */
+  readonly #handedOver = { moved: 0, released: 0, expired: 0 };
   #drains = 0;
 
   constructor(components: Components, endings: Endings, registration: Registration) {
@@ -44,7 +51,7 @@ export class Handoff {
 
   /**
    * Joins the one that runs, or repeats the outcome of the one that ended. The operator's migration and the drain of the preStop hook
-   * come at the same time: whichever is first moves everything, and both report that.
+   * come at the same time, or one when the other has ended: whichever is first moves everything, and both report that.
    */
   async migrate(
     request: MigrateRequest,
@@ -95,6 +102,10 @@ export class Handoff {
       const entry = this.#entry(request);
       if (entry.outcome) return entry;
       const running = this.#running;
+      if (!running && request.leaving && this.#left && !this.#holdsOpens()) {
+        this.#migrations.set(request.migrationId, this.#left);
+        return this.#left;
+      }
       if (!running) return this.#start(request.migrationId, entry.migration);
       if (running.migration.leaving || request.leaving) {
         running.migration.join({ leaving: request.leaving, timeoutMs: request.timeoutMs || DEFAULT_TIMEOUT_MS });
@@ -108,7 +119,8 @@ export class Handoff {
   #start(id: string, migration: Migration): Started {
     const outcome = migration
       .run(() => this.#members())
-      .then((progress) => {
+      .then(async (progress) => {
+        if (migration.leaving) await this.#note(progress);
         this.#running = undefined;
         if (migration.leaving && progress.left === 0n) this.#answerWaiting(started);
         return progress;
@@ -119,8 +131,35 @@ export class Handoff {
     return started;
   }
 
+  /** Leaves word of the outcome with the store: who asked for it may ask again only when this pod has ended. */
+  async #note(progress: MigrationProgress): Promise<void> {
+    const { registry, log } = this.#is;
+    for (const key of ['moved', 'released', 'expired'] as const) this.#handedOver[key] += Number(progress[key]);
+    const handedOver = { ...this.#handedOver, left: Number(progress.left) };
+    const noted = Promise.all(this.#members().map((member) => registry.set(member.identity, { handedOver })));
+    const over = new AbortController();
+    try {
+      await Promise.race([
+        noted,
+        delay(NOTE_WITHIN_MS, over.signal).then(() => {
+          throw new Error('the store does not answer');
+        }),
+      ]);
+    } catch (error) {
+      log.info({ reason: reasonOf(error) }, 'the outcome of leaving is not noted');
+    } finally {
+      over.abort();
+      noted.catch(() => {});
+    }
+  }
+
+  #holdsOpens(): boolean {
+    return this.#members().some((member) => !member.over && member.opens.size > 0);
+  }
+
   /** Those that were prepared while everything left have nothing to do any more: what they wanted has been done. */
   #answerWaiting(ended: Started): void {
+    this.#left = ended;
     for (const [id, entry] of this.#migrations) if (!entry.outcome) this.#migrations.set(id, ended);
   }
 

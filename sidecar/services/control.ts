@@ -9,6 +9,7 @@ import { reasonOf } from '../../common/errors.ts';
 import { OPERATOR_IDENTITY, SIDECAR_IDENTITY } from '../../common/tls.ts';
 import {
   type ControlServer,
+  type HandedOver,
   type MigrateRequest,
   type MigrationProgress,
   type ServerEndedReply,
@@ -141,5 +142,12 @@ function statusOf(server: ServerRecord | undefined, serverId: string): ServerSta
     node: server?.node ?? '',
     address: server?.address ?? '',
     smbAddress: server?.smbAddress ?? '',
+    handedOver: handedOverOf(server),
   });
+}
+
+function handedOverOf(server: ServerRecord | undefined): HandedOver | undefined {
+  if (!server?.handedOver) return undefined;
+  const { moved, released, expired, left } = server.handedOver;
+  return { moved: BigInt(moved), released: BigInt(released), expired: BigInt(expired), left: BigInt(left) };
 }

@@ -22,6 +22,7 @@ export interface Migration {
   name: string;
   reason: string;
   phase: string;
+  message: string;
   total: number;
   moved: number;
   expired: number;
@@ -126,6 +127,7 @@ export async function migrations(cluster: Kubernetes): Promise<Migration[]> {
     const spec = (object.spec ?? {}) as { reason?: string; source?: string; pod?: string };
     const status = (object.status ?? {}) as {
       phase?: string;
+      message?: string;
       handles?: { total?: number; moved?: number; expired?: number };
     };
     return {
@@ -133,6 +135,7 @@ export async function migrations(cluster: Kubernetes): Promise<Migration[]> {
       reason: spec.reason ?? '',
       pod: spec.source ?? spec.pod ?? '',
       phase: status.phase ?? '',
+      message: status.message ?? '',
       total: status.handles?.total ?? 0,
       moved: status.handles?.moved ?? 0,
       expired: status.handles?.expired ?? 0,

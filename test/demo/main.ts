@@ -8,6 +8,7 @@ import { eventually, run } from '../cluster/shell.ts';
 import {
   CLUSTER,
   installOperator,
+  type Migration,
   manifests,
   migrations,
   NAMESPACE,
@@ -29,6 +30,7 @@ const WRITER_PROCESSES = 6;
 const HANDLES_EACH = 4;
 /** How long writers run undisturbed before and after each step. */
 const STEADY_MS = Number(process.env.DEMO_STEADY_SECONDS ?? 4) * 1000;
+const MIGRATIONS_END_MS = 60_000;
 const OUT = join(ROOT, 'out');
 
 interface Event {
@@ -143,18 +145,35 @@ class Demo {
     await waitAvailable(this.#cluster, REPLICAS, 180_000);
     await delay(STEADY_MS);
     this.#writers.check();
-    const done = (await migrations(this.#cluster)).filter((migration) => !before.has(migration.name));
+    const done = await this.#ended(before);
     const moved = done.reduce((sum, migration) => sum + migration.moved, 0);
     const expired = done.reduce((sum, migration) => sum + migration.expired, 0);
     this.#events.push({ name, fromUnixMs, toUnixMs: Date.now(), moved, expired });
     say(
       `${name}: done. ${what}; ${moved} handles moved, ${this.#writers.ackedBlocks - ackedBefore} blocks acknowledged meanwhile`,
     );
+    for (const migration of done) {
+      if (migration.phase !== 'Succeeded' || migration.moved < migration.total)
+        say(`  ${migration.name}: ${migration.phase}: ${migration.message}`);
+    }
     for (const message of this.#writers.messages.splice(0)) {
       say(`  ${message}`);
       this.#complaints.push(`${name}: ${message}`);
     }
     await this.show();
+  }
+
+  /** The migrations of a step: the pods may have gone before the operator, itself moved perhaps, has written down how it went. */
+  async #ended(before: ReadonlySet<string>): Promise<Migration[]> {
+    let own: Migration[] = [];
+    const wait = eventually('the migrations have ended', MIGRATIONS_END_MS, async () => {
+      own = (await migrations(this.#cluster)).filter((migration) => !before.has(migration.name));
+      const open = own.filter(({ phase }) => phase !== 'Succeeded' && phase !== 'Failed');
+      if (open.length > 0) throw new Error(open.map(({ name, message }) => `${name}: ${message}`).join('; '));
+      return true;
+    });
+    await wait.catch((error: Error) => say(`  ${error.message}`));
+    return own;
   }
 
   /** The pod that holds most handles, and where it runs, once the status shows where all of them are. */

@@ -131,6 +131,7 @@ afterAll(async () => {
 beforeEach(async () => {
   nodes.unready = () => false;
   nodes.beforeMigrate = async () => undefined;
+  nodes.mayEnd = () => true;
   nodes.failures = 0;
   nodes.preparesNothing = false;
   nodes.calls.length = 0;
@@ -554,6 +555,30 @@ describe('what goes wrong', () => {
     await eventually('a sidecar was told', async () => nodes.calls.includes(`ended ${name(source)}`));
     await settled();
   }, 60_000);
+
+  test.each([
+    { what: 'has moved its handles', handles: 9, status: { phase: 'Succeeded', handles: { total: 9, moved: 9 } } },
+    {
+      ...{ what: 'left no word of them', handles: undefined },
+      status: { phase: 'Failed', message: expect.stringMatching(/ended before .* clients reclaim/) },
+    },
+  ])(
+    'a pod that ended before its answer arrived, and $what',
+    async ({ handles, status }) => {
+      const [source] = await settled();
+      nodes.mayEnd = () => nodes.calls.includes(`migrate ${name(source)} leaving`);
+      nodes.beforeMigrate = async () => {
+        await eventually('the pod has ended', async () => !(await pods()).map(name).includes(name(source)));
+        return 'lost';
+      };
+      if (handles !== undefined) nodes.handedOver.set(name(source), handles);
+      await objects.delete(PODS, NAMESPACE, name(source));
+      const [migration] = await ended();
+      expect(migration?.status).toMatchObject(status);
+      await settled();
+    },
+    60_000,
+  );
 
   test('a migration that is deleted is cancelled, and its source serves on', async () => {
     const [source] = await settled();

@@ -51,16 +51,21 @@ export class Nodes {
   readonly calls: Call[] = [];
   /** Pods whose names match do not become ready. */
   unready: (pod: V1Pod) => boolean = () => false;
-  /** Runs before a sidecar answers Migrate. */
-  beforeMigrate: (pod: string) => Promise<void> = async () => undefined;
+  /** Runs before a sidecar answers Migrate. 'lost': the answer does not arrive. */
+  beforeMigrate: (pod: string) => Promise<unknown> = async () => undefined;
+  /** Whether a pod that is deleted may end now. */
+  mayEnd: (pod: string) => boolean = () => true;
   /** How often Migrate fails before it works. */
   failures = 0;
+  /** By pod: the handles that it moved by itself, of which its peers know. */
+  readonly handedOver = new Map<string, number>();
   /** Prepare is answered with an error. */
   preparesNothing = false;
   readonly #api: KubernetesApi;
   readonly #objects: Objects;
   readonly #namespace: string;
   readonly #running = new Map<string, Running>();
+  readonly #uids = new Map<string, string>();
   readonly #names: string[];
   #next = 0;
   #stopped = false;
@@ -177,6 +182,12 @@ export class Nodes {
                 opensActive: BigInt(running.handles),
               }),
             ],
+            peers: [...this.handedOver].map(([pod, moved]) =>
+              ServerStatus.create({
+                ...{ pod, state: 'fenced', identity: { serverId: `${this.#uids.get(pod)}/0`, epoch: 1n } },
+                handedOver: { moved: BigInt(moved), released: 0n, expired: 0n, left: 0n },
+              }),
+            ),
           }),
         ),
       prepare: (_call, done) => {
@@ -197,6 +208,7 @@ export class Nodes {
     };
     server.addService(ControlService, control);
     this.#running.set(name, running);
+    this.#uids.set(name, pod.metadata?.uid ?? '');
     const number = [...this.#running.keys()].indexOf(name) + 1;
     await new Promise<void>((resolve, reject) =>
       server.bindAsync(
@@ -213,8 +225,12 @@ export class Nodes {
     call: ServerWritableStream<MigrateRequest, MigrationProgress>,
   ): Promise<void> {
     this.calls.push(`migrate ${name}${call.request.leaving ? ' leaving' : ''}`);
-    await this.beforeMigrate(name);
+    const fate = await this.beforeMigrate(name);
     if (call.cancelled) return;
+    if (fate === 'lost') {
+      call.emit('error', { code: codes.UNAVAILABLE, details: 'on purpose' });
+      return;
+    }
     const total = BigInt(running.handles);
     call.write(MigrationProgress.create({ phase: 'Transferring', total }));
     if (this.failures > 0) {
@@ -237,6 +253,7 @@ export class Nodes {
 
   async #end(pod: V1Pod): Promise<void> {
     const name = pod.metadata?.name ?? '';
+    if (!this.mayEnd(name)) return;
     const ended = { terminated: { exitCode: 0, reason: 'Completed' } };
     const statusOf = (key: 'containerStatuses' | 'initContainerStatuses') =>
       (pod.status?.[key] ?? []).map((status) => ({ ...status, ready: false, state: ended }));

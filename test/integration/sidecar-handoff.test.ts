@@ -39,6 +39,12 @@ function migrate(pod: TestPod, request: Partial<MigrateRequest>): Promise<Migrat
   });
 }
 
+function statusOf(pod: TestPod): Promise<StatusReply> {
+  return new Promise((resolve, reject) =>
+    cluster.control(pod).getStatus({}, (error, reply) => (error ? reject(error) : resolve(reply))),
+  );
+}
+
 describe('a drain without an operator', () => {
   test("moves every session's opens to the others, who hand them to their clients", async () => {
     const records = await openMany(one, [101n, 102n, 103n, 104n], 5);
@@ -202,6 +208,23 @@ describe('a migration that the operator drives', () => {
       expect(await here().migrate(request, () => {})).toMatchObject({ ...same, phase: 'Done', total: 6n });
     }, 20_000);
 
+    test('a migration that comes when the hook has moved everything reports that', async () => {
+      await openMany(one, [535n, 536n], 3);
+      expect(await here().drain(10_000)).toMatchObject(same);
+      expect(await here().migrate(request, () => {})).toMatchObject({ ...same, phase: 'Done', total: 6n });
+    }, 20_000);
+
+    test('when both are over, and the pod with them, its peers can tell how it went', async () => {
+      await openMany(one, [537n, 538n], 3);
+      expect(await here().drain(10_000)).toMatchObject(same);
+      await cluster.pod(0).sidecar?.stop();
+      const told = () => [...(cluster.pod(1).sidecar?.components.cluster.servers ?? [])].find((s) => s.pod === 'pod-0');
+      await until(() => told()?.handedOver !== undefined);
+      expect((await statusOf(cluster.pod(1))).peers.find(({ pod }) => pod === 'pod-0')?.handedOver).toEqual({
+        ...{ moved: 6n, released: 0n, expired: 0n, left: 0n },
+      });
+    }, 20_000);
+
     test('the hook goes on where a migration is cancelled', async () => {
       await openMany(one, [541n, 542n, 543n, 544n, 545n, 546n], 1);
       const letGo = hold(one);
@@ -250,10 +273,7 @@ describe('a migration that the operator drives', () => {
 
   test('says what a sidecar has', async () => {
     await openMany(one, [701n], 2);
-    const status = await new Promise<StatusReply>((resolve, reject) =>
-      cluster.control(cluster.pod(0)).getStatus({}, (error, reply) => (error ? reject(error) : resolve(reply))),
-    );
-    expect(status).toMatchObject({
+    expect(await statusOf(cluster.pod(0))).toMatchObject({
       storeReachable: true,
       storeMessage: '',
       servers: [{ pod: 'pod-0', sessions: 1n, opensActive: 2n, opensPersistent: 2n }],
