@@ -583,7 +583,7 @@ describe('what goes wrong', () => {
   test('a migration that is deleted is cancelled, and its source serves on', async () => {
     const [source] = await settled();
     let release: () => void = () => undefined;
-    nodes.beforeMigrate = () => new Promise((resolve) => (release = resolve));
+    nodes.beforeMigrate = () => new Promise<void>((resolve) => (release = resolve));
     await objects.create(MIGRATIONS, {
       metadata: { namespace: NAMESPACE, name: 'changed-my-mind' },
       spec: { cluster: 'media', source: name(source) },
