@@ -119,6 +119,32 @@ test.each([
   expect(bytes.subarray(offset, offset + 6).toString('utf16le')).toBe('xyz');
 });
 
+// Written down from MS-FSCC 2.4.8 and those after it: encoder and decoder could agree on another layout.
+test.each([
+  { infoClass: FileInfoClass.directory },
+  { infoClass: FileInfoClass.fullDirectory, eaSize: 64 },
+  { infoClass: FileInfoClass.bothDirectory, eaSize: 64, shortName: 68 },
+  { infoClass: FileInfoClass.idFullDirectory, eaSize: 64, fileId: 72 },
+  { infoClass: FileInfoClass.idBothDirectory, eaSize: 64, shortName: 68, fileId: 96 },
+  { infoClass: FileInfoClass.idExtdDirectory, eaSize: 64, fileId: 72 },
+  { infoClass: FileInfoClass.idExtdBothDirectory, eaSize: 64, fileId: 72, shortName: 88 },
+])(
+  'the fields of class $infoClass lie where the specification has them',
+  ({ infoClass, eaSize, shortName, fileId }) => {
+    const given = entry('x', { shortName: 'AB' });
+    const { bytes } = list(infoClass, Buffer.alloc(200), [given]);
+    expect([8, 16, 24, 32].map((at) => bytes.readBigInt64LE(at))).toEqual([1n, 2n, 3n, 4n]);
+    expect([40, 48].map((at) => bytes.readBigInt64LE(at))).toEqual([5000n, 8192n]);
+    expect([56, 60].map((at) => bytes.readUInt32LE(at))).toEqual([FileAttribute.archive, 2]);
+    if (eaSize !== undefined) expect(bytes.readUInt32LE(eaSize)).toBe(given.eaSize);
+    if (fileId !== undefined) expect(bytes.readBigUInt64LE(fileId)).toBe(given.fileId);
+    if (shortName !== undefined) {
+      expect(bytes.readUInt8(shortName)).toBe(4);
+      expect(bytes.subarray(shortName + 2, shortName + 6).toString('utf16le')).toBe('AB');
+    }
+  },
+);
+
 test('the fields of IdBothDirectory come back', () => {
   const given = entry('a');
   const { bytes } = list(FileInfoClass.idBothDirectory, Buffer.alloc(200), [given]);

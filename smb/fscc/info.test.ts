@@ -217,6 +217,158 @@ describe.each(cases.map(([codec, values]) => ({ name: codec.name, codec, values 
   });
 });
 
+/** Numbers of 1, 2, 4 or 8 bytes, little-endian, one behind the other; text is UTF-16. */
+function packed(...parts: (readonly [size: 1 | 2 | 4 | 8, value: number] | string)[]): Buffer {
+  return Buffer.concat(
+    parts.map((part) => {
+      if (typeof part === 'string') return Buffer.from(part, 'utf16le');
+      const field = Buffer.alloc(8);
+      field.writeBigUInt64LE(BigInt(part[1]));
+      return field.subarray(0, part[0]);
+    }),
+  );
+}
+
+// Written down from MS-FSCC 2.4 and 2.5: encoder and decoder could agree on another layout.
+describe('fields lie where the specification has them', () => {
+  const times = { creationTime: 1n, lastAccessTime: 2n, lastWriteTime: 3n, changeTime: 4n };
+  const packedTimes = [
+    [8, 1],
+    [8, 2],
+    [8, 3],
+    [8, 4],
+  ] as const;
+  const basic = { ...times, fileAttributes: 0x20 };
+  const packedBasic = [...packedTimes, [4, 0x20], [4, 0]] as const;
+  const standard = { allocationSize: 8192, endOfFile: 5000, numberOfLinks: 2, deletePending: false, directory: true };
+  const packedStandard = [
+    [8, 8192],
+    [8, 5000],
+    [4, 2],
+    [1, 0],
+    [1, 1],
+    [2, 0],
+  ] as const;
+  const all = {
+    basic,
+    standard,
+    internal: { indexNumber: 5n },
+    ea: { eaSize: 6 },
+    access: { accessFlags: 7 },
+    position: { currentByteOffset: 8 },
+    mode: { mode: 9 },
+    alignment: { alignmentRequirement: 1 },
+    name: { fileName: '\\a' },
+  };
+  const layouts: [Codec<never>, unknown, Buffer][] = [];
+  const layout = <T>(codec: Codec<T>, value: T, ...parts: Parameters<typeof packed>) =>
+    layouts.push([codec as Codec<never>, value, packed(...parts)]);
+
+  layout(file.fileBasicInformation, basic, ...packedBasic);
+  layout(file.fileStandardInformation, standard, ...packedStandard);
+  layout(file.fileInternalInformation, { indexNumber: 5n }, [8, 5]);
+  layout(file.fileEaInformation, { eaSize: 6 }, [4, 6]);
+  layout(file.fileAccessInformation, { accessFlags: 7 }, [4, 7]);
+  layout(file.filePositionInformation, { currentByteOffset: 8 }, [8, 8]);
+  layout(file.fileModeInformation, { mode: 9 }, [4, 9]);
+  layout(file.fileAlignmentInformation, { alignmentRequirement: 1 }, [4, 1]);
+  layout(file.fileNameInformation, { fileName: '\\a' }, [4, 4], '\\a');
+  layout(
+    file.fileAllInformation,
+    all,
+    ...packedBasic,
+    ...packedStandard,
+    ...([[8, 5], [4, 6], [4, 7], [8, 8], [4, 9], [4, 1], [4, 4], '\\a'] as const),
+  );
+  layout(
+    file.fileNetworkOpenInformation,
+    { ...times, allocationSize: 8192, endOfFile: 5000, fileAttributes: 0x20 },
+    ...packedTimes,
+    ...([
+      [8, 8192],
+      [8, 5000],
+      [4, 0x20],
+      [4, 0],
+    ] as const),
+  );
+  layout(
+    file.fileAttributeTagInformation,
+    { fileAttributes: 0x400, reparseTag: 0xa000000c },
+    [4, 0x400],
+    [4, 0xa000000c],
+  );
+  layout(file.fileDispositionInformation, { deletePending: true }, [1, 1]);
+  layout(file.fileEndOfFileInformation, { endOfFile: 5000 }, [8, 5000]);
+  layout(file.fileAllocationInformation, { allocationSize: 8192 }, [8, 8192]);
+  layout(
+    fs.fileFsVolumeInformation,
+    { volumeCreationTime: 1n, volumeSerialNumber: 2, supportsObjects: true, volumeLabel: 'abc' },
+    ...([[8, 1], [4, 2], [4, 6], [1, 1], [1, 0], 'abc'] as const),
+  );
+  layout(
+    fs.fileFsSizeInformation,
+    { totalAllocationUnits: 1, availableAllocationUnits: 2, sectorsPerAllocationUnit: 3, bytesPerSector: 4 },
+    ...([
+      [8, 1],
+      [8, 2],
+      [4, 3],
+      [4, 4],
+    ] as const),
+  );
+  layout(
+    fs.fileFsFullSizeInformation,
+    {
+      totalAllocationUnits: 1,
+      callerAvailableAllocationUnits: 2,
+      actualAvailableAllocationUnits: 3,
+      sectorsPerAllocationUnit: 4,
+      bytesPerSector: 5,
+    },
+    ...([
+      [8, 1],
+      [8, 2],
+      [8, 3],
+      [4, 4],
+      [4, 5],
+    ] as const),
+  );
+  layout(
+    fs.fileFsAttributeInformation,
+    { fileSystemAttributes: 1, maximumComponentNameLength: 255, fileSystemName: 'NTFS' },
+    ...([[4, 1], [4, 255], [4, 8], 'NTFS'] as const),
+  );
+  layout(fs.fileFsDeviceInformation, { deviceType: 7, characteristics: 0x20 }, [4, 7], [4, 0x20]);
+  layout(
+    fs.fileFsSectorSizeInformation,
+    {
+      logicalBytesPerSector: 1,
+      physicalBytesPerSectorForAtomicity: 2,
+      physicalBytesPerSectorForPerformance: 3,
+      effectivePhysicalBytesPerSectorForAtomicity: 4,
+      flags: 5,
+      byteOffsetForSectorAlignment: 6,
+      byteOffsetForPartitionAlignment: 7,
+    },
+    ...([
+      [4, 1],
+      [4, 2],
+      [4, 3],
+      [4, 4],
+      [4, 5],
+      [4, 6],
+      [4, 7],
+    ] as const),
+  );
+
+  test.each(layouts.map(([codec, value, bytes]) => ({ name: codec.name, codec, value, bytes })))(
+    '$name',
+    ({ codec, value, bytes }) => {
+      expect(codec.encode(value as never)).toEqual(bytes);
+      expect(codec.decode(bytes)).toEqual(value);
+    },
+  );
+});
+
 describe('the layout', () => {
   test('of FileStandardInformation', () => {
     const encoded = file.fileStandardInformation.encode({
