@@ -1,10 +1,13 @@
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import type { WriterReport } from '../../client/cli/report.ts';
 import { fromDirectory, type Verdict, verifyBlocks } from '../../client/cli/verify-blocks.ts';
 import { Writer } from '../../client/cli/write-through.ts';
 import { Client } from '../../client/index.ts';
+import { ended } from '../cluster/shell.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
 
 // Our client and two of our own servers, as processes: what is promised to users, tried with real kills.
@@ -178,5 +181,101 @@ describe('handles through kill -9 of the file server', () => {
     expect((await reading).equals(data)).toBe(true);
     await file.close();
     expect(readFileSync(join(serving.directory, 'large.bin')).equals(data)).toBe(true);
+  });
+});
+
+describe('the command line', () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'holdfast-commands-'));
+    writeFileSync(join(folder, 'password'), `${PASSWORD}\nnot this line\n`, { mode: 0o600 });
+  });
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  const here = (name: string) => join(folder, name);
+  const url = (path: string, user = USER) => `smb://${user}@${serving.addresses.join(',')}/share/${path}`;
+
+  async function holdfast(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+    const child = spawn(process.execPath, [join(import.meta.dirname, '../../client/cli/main.ts'), ...args], {
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOLDFAST_PASSWORD_FILE: here('password'), NODE_NO_WARNINGS: '1' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const [out, err] = [child.stdout, child.stderr].map((stream) => {
+      const chunks: Buffer[] = [];
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+      return chunks;
+    });
+    const code = await ended(child);
+    return { code, out: Buffer.concat(out ?? []).toString(), err: Buffer.concat(err ?? []).toString() };
+  }
+  const done = { code: 0, err: '' };
+
+  test('puts, lists, describes, gets and removes a file', async () => {
+    // More than one request carries, and not a whole number of them.
+    const data = Buffer.alloc(3_000_001, 'holdfast ');
+    writeFileSync(here('up'), data);
+    expect(await holdfast('put', here('up'), url('commands.bin'))).toEqual({ ...done, out: '' });
+    expect(readFileSync(join(serving.directory, 'commands.bin')).equals(data)).toBe(true);
+    const [short, long, stat, shares, got] = await Promise.all([
+      holdfast('ls', url('')),
+      holdfast('ls', '-l', url('')),
+      holdfast('stat', url('commands.bin')),
+      holdfast('shares', url('')),
+      holdfast('get', url('commands.bin'), here('down')),
+    ]);
+    expect(short).toMatchObject(done);
+    expect(short.out.split('\n')).toContain('commands.bin');
+    expect(long).toMatchObject(done);
+    expect(long.out).toMatch(/^ +3000001 {2}\d{4}-\S+Z {2}commands\.bin$/m);
+    expect(stat).toMatchObject(done);
+    expect(JSON.parse(stat.out)).toMatchObject({ size: data.length, isDirectory: false });
+    expect(shares).toMatchObject(done);
+    expect(shares.out.split('\n')).toContain('share');
+    expect(got).toEqual({ ...done, out: '' });
+    expect(readFileSync(here('down')).equals(data)).toBe(true);
+    expect(await holdfast('rm', url('commands.bin'))).toEqual({ ...done, out: '' });
+    expect(existsSync(join(serving.directory, 'commands.bin'))).toBe(false);
+  });
+
+  test('says what is wrong, with a status of its own', async () => {
+    writeFileSync(here('wrong'), 'wrong\n', { mode: 0o600 });
+    const [missing, refused, unused, root] = await Promise.all([
+      holdfast('get', url('nothing'), here('nothing')),
+      holdfast('ls', '--password-file', here('wrong'), url('')),
+      holdfast('ls', `smb://${serving.addresses[0]}/share`),
+      holdfast('rm', url('')),
+    ]);
+    expect(missing).toMatchObject({
+      code: 1,
+      out: '',
+      err: expect.stringMatching(/^holdfast: .*OBJECT_NAME_NOT_FOUND/),
+    });
+    expect(refused).toMatchObject({ code: 3, out: '', err: expect.stringMatching(/^holdfast: .*LOGON_FAILURE/) });
+    expect(unused).toMatchObject({ code: 2, err: expect.stringContaining('names no user') });
+    expect(root).toMatchObject({ code: 2, err: expect.stringContaining('name a path in it') });
+    expect(readdirSync(folder).filter((name) => name.startsWith('nothing'))).toEqual([]);
+  });
+
+  test('writes through until the time is up, and finds every block again', async () => {
+    const report = here('report.json');
+    const wrote = await holdfast(
+      ...['write-through', url('commands'), '--handles', '3', '--seconds', '1', '--slots', '64'],
+      ...['--report', report, '--prefix', 'commands', '--progress', 'json'],
+    );
+    expect(wrote).toMatchObject(done);
+    const said = wrote.out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { event: string; ackedBlocks: number });
+    expect([said[0]?.event, said.at(-1)?.event]).toEqual(['ready', 'done']);
+    expect(said.at(-1)?.ackedBlocks).toBeGreaterThan(0);
+    const verify = () => holdfast('verify-blocks', '--report', report, '--dir', serving.directory);
+    const found = await verify();
+    expect(found).toMatchObject(done);
+    expect(JSON.parse(found.out)).toMatchObject({ ackedBlocks: said.at(-1)?.ackedBlocks, lost: 0, torn: 0 });
+    // What it had acknowledged is gone: it must not say that all is well.
+    rmSync(join(serving.directory, 'commands'), { recursive: true });
+    expect((await verify()).code).toBe(1);
   });
 });

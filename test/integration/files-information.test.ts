@@ -12,9 +12,10 @@ import {
   Fsctl,
   InfoType,
   IoctlFlags,
+  QueryDirectoryFlags,
   SecurityInformation,
 } from '../../smb/constants.ts';
-import { FileAttribute, FileInfoClass, FsDevice, FsInfoClass } from '../../smb/fscc/constants.ts';
+import { FileAttribute, FileInfoClass, FsAttribute, FsDevice, FsInfoClass } from '../../smb/fscc/constants.ts';
 import { decodeDirectoryList } from '../../smb/fscc/directory.ts';
 import type { Codec } from '../../smb/fscc/fields.ts';
 import {
@@ -134,7 +135,7 @@ describe('of a file', () => {
     expect(await file(FileInfoClass.name, fileNameInformation)).toEqual({ fileName: `\\${NAME}` });
     const { creationTime, lastWriteTime, fileAttributes } = basic;
     expect(await file(FileInfoClass.networkOpen, fileNetworkOpenInformation)).toMatchObject({
-      ...{ creationTime, lastWriteTime, fileAttributes, endOfFile: SIZE },
+      ...{ creationTime, lastWriteTime, fileAttributes, endOfFile: SIZE, allocationSize: told.allocationSize },
     });
     expect(await file(FileInfoClass.attributeTag, fileAttributeTagInformation)).toEqual({
       fileAttributes: FileAttribute.archive,
@@ -165,6 +166,11 @@ describe('of a file', () => {
     const mode = CreateOptions.SEQUENTIAL_ONLY;
     expect(await set(FileInfoClass.mode, fileModeInformation, { mode })).toBe(Status.SUCCESS);
     expect(await file(FileInfoClass.mode, fileModeInformation)).toEqual({ mode });
+    await open.read(0, 30);
+    expect(await file(FileInfoClass.all, fileAllInformation)).toMatchObject({
+      mode: { mode },
+      position: { currentByteOffset: 30 },
+    });
     const other = { mode: CreateOptions.DELETE_ON_CLOSE };
     expect(await set(FileInfoClass.mode, fileModeInformation, other)).toBe(Status.INVALID_PARAMETER);
   });
@@ -219,6 +225,25 @@ describe('of a file', () => {
     for (const name of ['linked', 'other']) rmSync(onDisk('folder', name));
   });
 
+  test('attributes are told to who may read them', async () => {
+    const reader = await RawOpen.open(client, NAME, { access: FileAccess.READ_DATA });
+    for (const infoClass of ['basic', 'all', 'networkOpen', 'attributeTag'] as const) {
+      const asked = query(reader, InfoType.FILE, FileInfoClass[infoClass]);
+      await expect(asked).rejects.toThrow(String(Status.ACCESS_DENIED));
+    }
+    const told = fileStandardInformation.decode(await query(reader, InfoType.FILE, FileInfoClass.standard));
+    expect(told.endOfFile).toBe(SIZE);
+    await reader.close();
+  });
+
+  test('a read brings what there is, or no less than was wanted', async () => {
+    const rest = SIZE - 4990;
+    expect((await open.read(4990, 100)).data).toHaveLength(rest);
+    expect((await open.read(4990, 100, rest)).data).toHaveLength(rest);
+    expect((await open.read(4990, 100, rest + 1)).status).toBe(Status.END_OF_FILE);
+    expect((await open.read(SIZE, 1)).status).toBe(Status.END_OF_FILE);
+  });
+
   test('what no class is, is refused', async () => {
     expect(await open.set(InfoType.FILE, 0, Buffer.alloc(64))).toBe(Status.INVALID_INFO_CLASS);
     expect(await open.set(InfoType.FILE, FileInfoClass.basic, Buffer.alloc(39))).toBe(Status.INFO_LENGTH_MISMATCH);
@@ -248,18 +273,30 @@ describe('of the file system', () => {
       bytesPerSector,
     }: Record<'sectorsPerAllocationUnit' | 'bytesPerSector', number>) => sectorsPerAllocationUnit * bytesPerSector;
     const total = bsize * blocks;
-    expect(await ask(FsInfoClass.volume, fileFsVolumeInformation)).toMatchObject({ volumeLabel: 'share' });
+    const volume = await ask(FsInfoClass.volume, fileFsVolumeInformation);
+    expect(volume.volumeLabel).toBe('share');
+    expect(volume.volumeSerialNumber).not.toBe(0);
     const size = await ask(FsInfoClass.size, fileFsSizeInformation);
     expect(size.totalAllocationUnits * unit(size)).toBe(total);
+    expect(size.availableAllocationUnits).toBeGreaterThan(0);
+    expect(size.availableAllocationUnits).toBeLessThan(size.totalAllocationUnits);
     const full = await ask(FsInfoClass.fullSize, fileFsFullSizeInformation);
     expect(full.totalAllocationUnits * unit(full)).toBe(total);
     expect(full.actualAvailableAllocationUnits).toBeGreaterThanOrEqual(full.callerAvailableAllocationUnits);
-    expect(await ask(FsInfoClass.device, fileFsDeviceInformation)).toMatchObject({ deviceType: FsDevice.disk });
-    expect(await ask(FsInfoClass.attribute, fileFsAttributeInformation)).toMatchObject({
-      maximumComponentNameLength: 255,
+    expect(full.callerAvailableAllocationUnits).toBeGreaterThan(0);
+    expect(full.actualAvailableAllocationUnits).toBeLessThan(full.totalAllocationUnits);
+    expect(await ask(FsInfoClass.device, fileFsDeviceInformation)).toEqual({
+      deviceType: FsDevice.disk,
+      characteristics: FsDevice.mounted,
     });
+    const attribute = await ask(FsInfoClass.attribute, fileFsAttributeInformation);
+    expect(attribute.maximumComponentNameLength).toBe(255);
+    const { casePreservedNames, unicodeOnDisk, persistentAcls, namedStreams, supportsExtendedAttributes } = FsAttribute;
+    const kept = casePreservedNames | unicodeOnDisk | persistentAcls | namedStreams | supportsExtendedAttributes;
+    expect(attribute.fileSystemAttributes & kept).toBe(kept);
     expect(await ask(FsInfoClass.sectorSize, fileFsSectorSizeInformation)).toMatchObject({
-      logicalBytesPerSector: 512,
+      ...{ logicalBytesPerSector: 512, physicalBytesPerSectorForAtomicity: 4096 },
+      ...{ physicalBytesPerSectorForPerformance: 4096, effectivePhysicalBytesPerSectorForAtomicity: 4096 },
     });
     await open.close();
   });
@@ -308,6 +345,34 @@ describe('of a directory', () => {
     const again = await send(client, Command.QUERY_DIRECTORY, body);
     expect(again.status).toBe(Status.NO_MORE_FILES);
     await open.close();
+  });
+
+  test('a listing is one name at a time, of a pattern, and from its beginning, as is asked for', async () => {
+    mkdirSync(onDisk('asked'));
+    for (const name of ['a.txt', 'b.txt', 'c.bin']) writeFileSync(onDisk('asked', name), '');
+    const directory = { disposition: CreateDisposition.OPEN, createOptions: CreateOptions.DIRECTORY_FILE };
+    const open = await RawOpen.open(client, 'asked', { ...directory, access: FileAccess.FILE_GENERIC_READ });
+    const { bothDirectory } = FileInfoClass;
+    const { RESTART_SCANS, REOPEN, RETURN_SINGLE_ENTRY } = QueryDirectoryFlags;
+    const list = async (of: RawOpen, fileName: string, flags = 0, outputBufferLength = 65_536) => {
+      const asked = { fileInformationClass: bothDirectory, flags, fileIndex: 0, fileId: of.fileId, fileName };
+      const body = encodeQueryDirectoryRequest({ ...asked, outputBufferLength });
+      const { status, message } = await send(client, Command.QUERY_DIRECTORY, body);
+      if (status !== Status.SUCCESS) return status;
+      const { output } = decodeQueryDirectoryResponse(message);
+      return decodeDirectoryList(bothDirectory, output).map((entry) => entry.fileName);
+    };
+    const first = await list(open, '*.txt', RETURN_SINGLE_ENTRY);
+    const second = await list(open, '*.txt', RETURN_SINGLE_ENTRY);
+    expect([first, second].flat().sort()).toEqual(['a.txt', 'b.txt']);
+    expect(await list(open, '*.txt')).toBe(Status.NO_MORE_FILES);
+    expect(await list(open, '', RESTART_SCANS)).toHaveLength(2);
+    expect(await list(open, '*.bin', REOPEN)).toEqual(['c.bin']);
+    expect(await list(open, 'nothing', REOPEN)).toBe(Status.NO_SUCH_FILE);
+    expect(await list(open, '*', RESTART_SCANS, 93)).toBe(Status.INFO_LENGTH_MISMATCH);
+    const blind = await RawOpen.open(client, 'asked', { ...directory, access: FileAccess.READ_ATTRIBUTES });
+    expect(await list(blind, '*')).toBe(Status.ACCESS_DENIED);
+    await Promise.all([open.close(), blind.close()]);
   });
 });
 

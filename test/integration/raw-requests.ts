@@ -93,8 +93,8 @@ export class RawOpen {
     return (await send(this.client, Command.WRITE, body)).status;
   }
 
-  async read(offset: number, length: number): Promise<{ status: number; data: Buffer }> {
-    const request = { length, offset, fileId: this.fileId, minimumCount: 0, channel: 0, remainingBytes: 0, flags: 0 };
+  async read(offset: number, length: number, minimumCount = 0): Promise<{ status: number; data: Buffer }> {
+    const request = { length, offset, fileId: this.fileId, minimumCount, channel: 0, remainingBytes: 0, flags: 0 };
     const body = encodeReadRequest({ ...request, channelInfo: Buffer.alloc(0) });
     const { status, message } = await send(this.client, Command.READ, body);
     return { status, data: status === Status.SUCCESS ? decodeReadResponse(message).data : Buffer.alloc(0) };
