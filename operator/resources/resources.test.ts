@@ -30,6 +30,35 @@ describe('config.json', () => {
     });
   });
 
+  test('says all of the spec that they go by', () => {
+    const share = {
+      ...{ name: 'projects', volume: 'data', path: '/projects', comment: 'Work', continuouslyAvailable: true },
+      ...{ scaleOut: true, encryption: 'Required' as const },
+      access: [{ principal: 'alice', permission: 'Read' as const }],
+    };
+    const security = {
+      ...{ signing: 'Desired' as const, encryption: 'Required' as const },
+      ...{ minDialect: '3.0.2' as const, anonymousIpc: true },
+    };
+    const limits = { opens: 1000, perUser: { opens: 100 } };
+    const config = clusterConfig(
+      cluster({
+        ...{ shares: [share], security, limits },
+        volumes: [
+          { name: 'data', persistentVolumeClaim: { claimName: 'media' }, fencing: 'NodeProven', coherent: false },
+        ],
+        handles: { persistentTimeout: '2m', durableTimeout: '30s' },
+        failover: { leaseDuration: '7s', writeSettle: '1500ms' },
+      }),
+    );
+    expect(checkClusterConfig(JSON.parse(JSON.stringify(config)))).toMatchObject({
+      ...{ clusterName: 'media', shares: [share], security, limits },
+      volumes: [{ name: 'data', path: '/volumes/data', fencing: 'NodeProven', coherent: false }],
+      handles: { persistentTimeoutMs: 120_000, durableTimeoutMs: 30_000 },
+      failover: { leaseDurationMs: 7000, writeSettleMs: 1500 },
+    });
+  });
+
   test('names an external store, and where its authority is mounted', () => {
     const external = {
       mode: 'Sentinel' as const,
@@ -199,6 +228,13 @@ describe('Redis', () => {
     const spec = redisStatefulSet(cluster(), IMAGE).spec?.template?.spec;
     expect(spec?.volumes).toMatchObject([{ secret: { secretName: secret.metadata?.name } }]);
     expect(JSON.stringify([spec?.containers, spec?.initContainers])).not.toContain('secretKeyRef');
+  });
+
+  test('its volume goes with the cluster, and not with a member of it', () => {
+    expect(redisStatefulSet(cluster(), IMAGE).spec?.persistentVolumeClaimRetentionPolicy).toEqual({
+      whenDeleted: 'Delete',
+      whenScaled: 'Retain',
+    });
   });
 
   test('a durability that changes restarts it', () => {

@@ -562,10 +562,47 @@ describe('FileServerCluster', () => {
       /security\.signing: Unsupported value: "Off"/,
     ],
     ['a limit of nothing', () => but({ limits: { sessions: 0 } }), /limits\.sessions.*greater than or equal to 1/],
+    ...['connections', 'sessions', 'opens', 'requests', 'waitingRequests', 'bytesInFlight'].map(
+      (what): [string, () => FileServerCluster, RegExp] => [
+        `a user who may have more ${what} than all`,
+        () => but({ limits: { [what]: 100, perUser: { [what]: 101 } } }),
+        new RegExp(`limits\\.perUser\\.${what}: one user cannot have more than the whole process`),
+      ],
+    ),
     [
-      'a user who may have more than all',
-      () => but({ limits: { opens: 100, perUser: { opens: 101 } } }),
-      /limits\.perUser\.opens: one user cannot have more than the whole process/,
+      'a node label whose name is none',
+      () => but({ template: { nodeSelector: { 'my disk': 'fast' } } }),
+      /template\.nodeSelector.*write label names/,
+    ],
+    [
+      'an annotation of the pods whose name is none',
+      () => but({ template: { annotations: { 'a b': 'c' } } }),
+      /template\.annotations.*write annotation names such as/,
+    ],
+    [
+      'a class of load balancers that is none',
+      () => but({ service: { loadBalancerClass: 'a b' } }),
+      /service\.loadBalancerClass.*write the class of a load balancer/,
+    ],
+    [
+      'a priority class that is no name',
+      () => but({ template: { priorityClassName: 'Very High' } }),
+      /template\.priorityClassName.*write the name of an object/,
+    ],
+    [
+      'a pull secret that is no name',
+      () => but({ template: { imagePullSecrets: [{ name: 'my/secret' }] } }),
+      /imagePullSecrets\[0\]\.name.*write the name of an object/,
+    ],
+    [
+      'a store’s Secret that is no name',
+      () => external({ secretRef: { name: 'my/secret' } }),
+      /external\.secretRef\.name.*write the name of an object/,
+    ],
+    [
+      'more memory of a sidecar than its limit',
+      () => but({ template: { resources: { sidecar: { requests: { memory: '2Gi' }, limits: { memory: '512Mi' } } } } }),
+      /resources\.sidecar.*write requests that are at most the limits/,
     ],
     [
       'more connections before logon than connections',
