@@ -23,7 +23,8 @@ function observed(begins = { began: true, state: 'fencing' }) {
   const table = {
     fence: (_shard: number, _server: unknown, what: string, node: string) => note(`${what} ${node}`),
   } as unknown as Table;
-  const fencer = new Fencer(registry, table, SETTLE_MS, 'me', pino({ level: 'silent' }), createSidecarMetrics());
+  const metrics = createSidecarMetrics();
+  const fencer = new Fencer(registry, table, SETTLE_MS, 'me', pino({ level: 'silent' }), metrics);
   fencer.onFenced = () => void note('told');
   /** Each thing once, and how often it was done. */
   const steps = () =>
@@ -33,12 +34,18 @@ function observed(begins = { began: true, state: 'fencing' }) {
       else sum.push([what, 1]);
       return sum;
     }, []);
-  return { fencer, done, steps };
+  /** How often it is said to have fenced, by the reason; others than 0. */
+  const counted = async () =>
+    (await metrics.fencings.get()).values
+      .filter(({ value }) => value > 0)
+      .map(({ labels, value }) => [labels.reason, value]);
+  return { fencer, done, steps, counted };
 }
 
 test('a silent server is fenced in every shard, and its last writes get their time before it is said to be', async () => {
-  const { fencer, done, steps } = observed();
+  const { fencer, done, steps, counted } = observed();
   expect(await fencer.fenceSilent(server)).toBe(true);
+  expect(await counted()).toEqual([['silent', 1]]);
   expect(steps()).toEqual([
     ['begin 9', 1],
     ['settle lost', SHARDS],
@@ -54,8 +61,9 @@ test('a silent server is fenced in every shard, and its last writes get their ti
 });
 
 test('a dead process has no more writes: its opens may be had at once, whatever its counter says', async () => {
-  const { fencer, steps } = observed();
+  const { fencer, steps, counted } = observed();
   expect(await fencer.fenceDead(server, 'process_ended')).toBe(true);
+  expect(await counted()).toEqual([['process_ended', 1]]);
   expect(steps()).toEqual([
     ['begin -1', 1],
     ['fence alive', SHARDS],
@@ -71,7 +79,8 @@ test('what another began is finished as it was begun', async () => {
 });
 
 test('who has renewed meanwhile is left alone', async () => {
-  const { fencer, steps } = observed({ began: false, state: 'active' });
+  const { fencer, steps, counted } = observed({ began: false, state: 'active' });
   expect(await fencer.fenceSilent(server)).toBe(false);
+  expect(await counted()).toEqual([]);
   expect(steps()).toEqual([['begin 9', 1]]);
 });
