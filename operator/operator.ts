@@ -3,6 +3,7 @@ import type { Logger } from '../common/logging.ts';
 import type { Tracer } from '../common/tracing.ts';
 import type { HandleMigration } from '../crds/generated/handlemigration.ts';
 import { Endings } from './cluster/endings.ts';
+import { Newborns } from './cluster/newborns.ts';
 import { hasEnded } from './cluster/pods.ts';
 import { Prerequisites } from './cluster/prerequisites.ts';
 import { ClusterReconciler } from './cluster/reconcile.ts';
@@ -64,6 +65,7 @@ export class Operator {
       secrets: new ClusterSecrets(objects, sidecars, () => world.clusterCount),
       prerequisites: new Prerequisites(objects, () => world.clusterCount),
       reports,
+      newborns: new Newborns(objects, sidecars, log),
       image,
       log,
       enqueue: (key) => this.#clusters.queue.add(key),

@@ -9,6 +9,7 @@ import {
   type MigrationProgress,
   type ServerEndedReply,
   type StatusReply,
+  type StoreIsNewReply,
 } from '../proto/generated/control.ts';
 import { PORTS } from './resources/names.ts';
 
@@ -96,6 +97,18 @@ export class Sidecars {
     return this.#unary(clusterUid, podAddress, 'ServerEnded', 5000, (client, options, done) =>
       client.serverEnded({ podUid, pod }, options.metadata, options.call, done),
     );
+  }
+
+  /** @returns whether the sidecar waited for that */
+  async storeIsNew(clusterUid: string, podAddress: string, timeoutMs: number): Promise<boolean> {
+    const reply = await this.#unary<StoreIsNewReply>(
+      clusterUid,
+      podAddress,
+      'StoreIsNew',
+      timeoutMs,
+      (client, options, done) => client.storeIsNew({}, options.metadata, options.call, done),
+    );
+    return reply.heard;
   }
 
   /** Migrates, and returns the last progress. @param report called for each progress */

@@ -237,6 +237,7 @@ export class Sidecar {
       clock: this.#clock,
       place: this.#place,
       storeState: () => ({ reachable: this.#lease.reachable, message: this.#reconciler.message }),
+      storeIsNew: () => this.#reconciler.storeIsNew(),
     });
     this.#remote.addService(ControlDefinition, control.implementation());
     this.#gauge();

@@ -39,6 +39,7 @@ import type { EventRecorder } from '../runtime/events.ts';
 import { type KubernetesObject, type Objects, type Resource, splitKey } from '../runtime/objects.ts';
 import type { World } from '../world.ts';
 import { Applier } from './applier.ts';
+import type { Newborns } from './newborns.ts';
 import { LEAVING_ANNOTATION, type PodFacts } from './pods.ts';
 import { MENDING_MS, type Prerequisites, type Problem } from './prerequisites.ts';
 import type { Reports } from './reports.ts';
@@ -50,6 +51,9 @@ import { storeMayBeEvicted } from './store-eviction.ts';
 /** How often a cluster is looked at when nothing happens: the numbers of its status come from sidecars, which nobody watches. */
 const LOOK_EVERY_MS = 10_000;
 
+/** While the sidecars of a new cluster start. */
+const NEWBORN_MS = 1000;
+
 /** Has the ReplicaSet controller end this pod before all others. */
 const FIRST_TO_GO = { 'controller.kubernetes.io/pod-deletion-cost': '-1000000' };
 
@@ -60,6 +64,7 @@ export interface ClusterReconcilerParts {
   secrets: ClusterSecrets;
   prerequisites: Prerequisites;
   reports: Reports;
+  newborns: Newborns;
   /** The image of all parts. */
   image: string;
   log: Logger;
@@ -114,11 +119,13 @@ export class ClusterReconciler {
       refused = error.message;
       this.#parts.log.error({ cluster: key, err: error }, 'the API server refused an object');
     }
+    const isNewborn = await this.#parts.newborns.tell(uid, this.#parts.world.pods(key));
     await this.#recordMigrations(cluster, key);
     await this.#tendPods(cluster, key);
     this.#parts.reports.refresh(uid, this.#parts.world.pods(key), () => this.#parts.enqueue(key));
     await this.#writeStatus(cluster, key, problems, refused);
     if (refused) throw new Error(refused);
+    if (isNewborn) return { requeueAfterMs: NEWBORN_MS };
     return { requeueAfterMs: problems.length > 0 ? MENDING_MS : LOOK_EVERY_MS };
   }
 
@@ -129,6 +136,7 @@ export class ClusterReconciler {
     this.#parts.secrets.forget(uid);
     this.#parts.prerequisites.forget(uid);
     this.#parts.reports.forget(uid);
+    this.#parts.newborns.forget(uid);
     const { namespace, name } = splitKey(key);
     this.#applier.forget(namespace, name);
   }
@@ -210,7 +218,10 @@ export class ClusterReconciler {
     const { world, image, objects } = this.#parts;
     const namespace = namespaceOf(cluster);
     // Pods that cannot start would only wait with growing delays; once there are some, they stay.
-    if (world.replicaSets(key).length === 0 && problems.length > 0) return;
+    if (world.replicaSets(key).length === 0) {
+      if (problems.length > 0) return;
+      await this.#parts.newborns.look(cluster);
+    }
     for (const { name, replicas } of plan.scale) {
       await objects.patch(REPLICA_SETS, namespace, name, { spec: { replicas } });
     }

@@ -107,6 +107,13 @@ export interface ServerEndedReply {
   message: string;
 }
 
+export interface StoreIsNewRequest {
+}
+
+export interface StoreIsNewReply {
+  heard: boolean;
+}
+
 function createBaseStatusRequest(): StatusRequest {
   return {};
 }
@@ -1059,6 +1066,104 @@ export const ServerEndedReply: MessageFns<ServerEndedReply> = {
   },
 };
 
+function createBaseStoreIsNewRequest(): StoreIsNewRequest {
+  return {};
+}
+
+export const StoreIsNewRequest: MessageFns<StoreIsNewRequest> = {
+  encode(_: StoreIsNewRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreIsNewRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreIsNewRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreIsNewRequest>): StoreIsNewRequest {
+    return StoreIsNewRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<StoreIsNewRequest>): StoreIsNewRequest {
+    const message = createBaseStoreIsNewRequest();
+    return message;
+  },
+};
+
+function createBaseStoreIsNewReply(): StoreIsNewReply {
+  return { heard: false };
+}
+
+export const StoreIsNewReply: MessageFns<StoreIsNewReply> = {
+  encode(message: StoreIsNewReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.heard !== false) {
+      writer.uint32(8).bool(message.heard);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StoreIsNewReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStoreIsNewReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.heard = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StoreIsNewReply>): StoreIsNewReply {
+    return StoreIsNewReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StoreIsNewReply>): StoreIsNewReply {
+    const message = createBaseStoreIsNewReply();
+    message.heard = object.heard ?? false;
+    return message;
+  },
+};
+
 export type ControlService = typeof ControlService;
 export const ControlService = {
   getStatus: {
@@ -1113,6 +1218,19 @@ export const ControlService = {
     responseSerialize: (value: ServerEndedReply): Buffer => Buffer.from(ServerEndedReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): ServerEndedReply => ServerEndedReply.decode(value),
   },
+  /**
+   * Says that no file server of this cluster has served anybody yet: a sidecar that waits for the state of servers which an empty store
+   * does not name need not wait. It counts for the Redis process that the sidecar waits for at this moment.
+   */
+  storeIsNew: {
+    path: "/holdfast.control.v1.Control/StoreIsNew" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StoreIsNewRequest): Buffer => Buffer.from(StoreIsNewRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StoreIsNewRequest => StoreIsNewRequest.decode(value),
+    responseSerialize: (value: StoreIsNewReply): Buffer => Buffer.from(StoreIsNewReply.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StoreIsNewReply => StoreIsNewReply.decode(value),
+  },
 } as const;
 
 export interface ControlServer extends UntypedServiceImplementation {
@@ -1128,6 +1246,11 @@ export interface ControlServer extends UntypedServiceImplementation {
   cancelMigration: handleUnaryCall<CancelRequest, MigrationProgress>;
   /** Proof from Kubernetes that every container of that pod has ended: its servers may be fenced and their opens orphaned at once. */
   serverEnded: handleUnaryCall<ServerEndedRequest, ServerEndedReply>;
+  /**
+   * Says that no file server of this cluster has served anybody yet: a sidecar that waits for the state of servers which an empty store
+   * does not name need not wait. It counts for the Redis process that the sidecar waits for at this moment.
+   */
+  storeIsNew: handleUnaryCall<StoreIsNewRequest, StoreIsNewReply>;
 }
 
 export interface ControlClient extends Client {
@@ -1203,6 +1326,25 @@ export interface ControlClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ServerEndedReply) => void,
+  ): ClientUnaryCall;
+  /**
+   * Says that no file server of this cluster has served anybody yet: a sidecar that waits for the state of servers which an empty store
+   * does not name need not wait. It counts for the Redis process that the sidecar waits for at this moment.
+   */
+  storeIsNew(
+    request: StoreIsNewRequest,
+    callback: (error: ServiceError | null, response: StoreIsNewReply) => void,
+  ): ClientUnaryCall;
+  storeIsNew(
+    request: StoreIsNewRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StoreIsNewReply) => void,
+  ): ClientUnaryCall;
+  storeIsNew(
+    request: StoreIsNewRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StoreIsNewReply) => void,
   ): ClientUnaryCall;
 }
 

@@ -55,6 +55,8 @@ export class Reconciler {
   /** Keys that each Redis process had thrown away when its shards were opened. */
   #evicted = new Map<string, number>();
   #checkTimer: NodeJS.Timeout | undefined;
+  /** Waits for servers that this life of the data may not name. */
+  #waiting: { isNew: boolean } | undefined;
 
   constructor(parts: ReconcilerParts) {
     this.#is = parts;
@@ -75,6 +77,17 @@ export class Reconciler {
   knowsOf(member: Member, runId: string, generation: string): boolean {
     if (this.#is.store.open && this.#runIds.has(runId) && this.#generation === generation) return true;
     return this.#puttingBack.wasInTime(member, `${runId}:${generation}`);
+  }
+
+  /**
+   * Nobody has served yet, says who would know (the operator): nobody's state can be missing. Counts for the life of the data that is
+   * waited for now; the next one has lost what was done in this.
+   * @returns false: nothing is waited for
+   */
+  storeIsNew(): boolean {
+    if (!this.#waiting || this.#generation !== undefined) return false;
+    this.#waiting.isNew = true;
+    return true;
   }
 
   stop(): void {
@@ -169,31 +182,38 @@ export class Reconciler {
     const { generation, tags } = life;
     // Nobody wrote under this generation, or this sidecar cannot tell whether the registry is complete: servers that it does not name
     // may still live, and get a lease to put their state back. After it they have, or have stopped by their own clocks.
-    const isFirst = newStore && this.#generation === undefined;
+    const waiting = { isNew: newStore && this.#generation === undefined };
     // Promises may let some go on for longer; where this pod had to give its own, they have ended when a lease is over.
     const extensionMs = this.#is.isAskedByAll() ? 0 : this.#is.maxExtensionMs;
-    const graceMs = life.isComplete || isFirst ? 0 : leaseDurationMs + extensionMs;
+    const graceMs = life.isComplete || waiting.isNew ? 0 : leaseDurationMs + extensionMs;
     log.info({ store: life.tag, isKnown, graceMs }, 'putting state back: another Redis process or life of its data');
     metrics.storeReconciled.inc();
-    const graceUntilMs = monotonicMs() + graceMs;
+    const beganMs = monotonicMs();
+    const graceUntilMs = () => beganMs + (waiting.isNew ? 0 : graceMs);
     const stale = new Set(tags.flatMap((tag, shard) => (stores[shard] === tag ? [] : [shard])));
     if (!life.isComplete) {
       await this.#puttingBack.markFenced(life, stale);
       await this.#puttingBack.orphans(life, stale);
     }
     const isAllBack = async () =>
-      (await this.#puttingBack.isAllBack(life, stale, graceUntilMs)) &&
-      monotonicMs() >= graceUntilMs &&
+      (await this.#puttingBack.isAllBack(life, stale, graceUntilMs())) &&
+      monotonicMs() >= graceUntilMs() &&
       (life.isComplete || this.#is.hasPromisedNothing()) &&
       registry.mayOpen(life.tag, generation);
-    while (!(await isAllBack())) {
-      const now = await store.whereabouts(keys.stores());
-      if (tags.some((tag, shard) => tag !== `${now.runIds[shard]}:${generation}`)) {
-        throw new Error('another Redis process answers');
+    this.#waiting = waiting;
+    try {
+      while (!(await isAllBack())) {
+        const now = await store.whereabouts(keys.stores());
+        if (tags.some((tag, shard) => tag !== `${now.runIds[shard]}:${generation}`)) {
+          throw new Error('another Redis process answers');
+        }
+        if (isOpen(life, now.stores)) return; // another sidecar opened it
+        if ((await this.#currentGeneration()) !== generation)
+          throw new Error('another life of the data began meanwhile');
+        await delay(LOOK_MS);
       }
-      if (isOpen(life, now.stores)) return; // another sidecar opened it
-      if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
-      await delay(LOOK_MS);
+    } finally {
+      this.#waiting = undefined;
     }
   }
 

@@ -33,6 +33,8 @@ export interface ControlParts {
   /** Where this sidecar is. */
   place: { address: string; pod: string; node: string };
   storeState(): { reachable: boolean; message: string };
+  /** @returns whether that is of use */
+  storeIsNew(): boolean;
 }
 
 const ALLOWED = [OPERATOR_IDENTITY, SIDECAR_IDENTITY];
@@ -53,6 +55,7 @@ export class ControlFace {
       migrate: (call: ServerWritableStream<MigrateRequest, MigrationProgress>) => void this.#migrate(call),
       cancelMigration: this.#unary(async (request) => handoff.cancel(request.migrationId)),
       serverEnded: this.#unary((request) => this.#ended(request)),
+      storeIsNew: this.#unary(async () => ({ heard: this.#is.storeIsNew() }), [OPERATOR_IDENTITY]),
     };
     return server as ControlServer;
   }
@@ -118,10 +121,10 @@ export class ControlFace {
     });
   }
 
-  #unary<A, B>(handle: (request: A) => Promise<B>) {
+  #unary<A, B>(handle: (request: A) => Promise<B>, allowed: string[] = ALLOWED) {
     return (call: ServerUnaryCall<A, B>, callback: sendUnaryData<B>) => {
       (async () => {
-        requireIdentity(call, ALLOWED);
+        requireIdentity(call, allowed);
         return await handle(call.request);
       })().then(
         (reply) => callback(null, reply),

@@ -31,6 +31,8 @@ let nodes: Nodes;
 let controllers: ChildProcess;
 let operator: ChildProcess;
 let metricsPort = 0;
+/** What the sidecars of the first pods were told. */
+let newStores: string[] = [];
 
 function startOperator(): ChildProcess {
   const child = spawn(
@@ -98,6 +100,8 @@ beforeAll(async () => {
   await installDefinitions(objects);
   await objects.create(NAMESPACES, { metadata: { name: NAMESPACE } });
   nodes = new Nodes(server.api, NAMESPACE, ['node1', 'node2', 'node3']);
+  nodes.waitsForStore = () => nodes.calls.filter((call) => call.startsWith('new store')).length > 1;
+  nodes.unready = () => !nodes.waitsForStore('');
   await nodes.start();
   await objects.create(CLAIMS, {
     metadata: { namespace: NAMESPACE, name: 'media' },
@@ -119,6 +123,7 @@ beforeAll(async () => {
   } as KubernetesObject);
   operator = startOperator();
   await settled();
+  newStores = nodes.calls.filter((call) => call.startsWith('new store'));
 }, 120_000);
 
 afterAll(async () => {
@@ -153,6 +158,20 @@ function ended(count = 1): Promise<HandleMigration[]> {
 }
 
 const cordon = (node: string) => objects.patch(NODES, '', node, { spec: { unschedulable: true } });
+
+describe('a new cluster', () => {
+  test('is told once that its store is new, by whoever made it, and never again', async () => {
+    const told = () => newStores.length;
+    expect(told()).toBe(2); // the first does not wait for it yet
+    await end(operator);
+    operator = startOperator();
+    await scale(4);
+    await settled(4);
+    await scale(3);
+    await settled();
+    expect(nodes.calls.filter((call) => call.startsWith('new store'))).toEqual([]);
+  }, 60_000);
+});
 
 describe('a cordoned node', () => {
   test('its server is replaced: successor first, then prepare, move, end', async () => {

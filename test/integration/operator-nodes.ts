@@ -59,6 +59,8 @@ export class Nodes {
   failures = 0;
   /** By pod: the handles that it moved by itself, of which its peers know. */
   readonly handedOver = new Map<string, number>();
+  /** Whether the sidecar of a pod waits for servers that an empty store does not name. */
+  waitsForStore: (pod: string) => boolean = () => true;
   /** Prepare is answered with an error. */
   preparesNothing = false;
   readonly #api: KubernetesApi;
@@ -200,6 +202,10 @@ export class Nodes {
       cancelMigration: (_call, done) => {
         this.calls.push(`cancel ${name}`);
         done(null, MigrationProgress.create({ phase: 'Cancelled', done: true }));
+      },
+      storeIsNew: (_call, done) => {
+        this.calls.push(`new store ${name}`);
+        done(null, { heard: this.waitsForStore(name) });
       },
       serverEnded: (call, done) => {
         this.calls.push(`ended ${call.request.pod}`);

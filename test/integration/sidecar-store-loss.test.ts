@@ -1,5 +1,6 @@
 // A store that lost something: nothing is granted before all that is alive has put its state back, and no handle is lost.
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { delay } from '../../common/time.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
@@ -289,4 +290,35 @@ describe('a store that is not ours', () => {
     await pod.startSidecar();
     await until(async () => (await cluster.storeMessage(pod)).includes('upgrade all file servers'));
   }, 20_000);
+});
+
+describe('a store that is empty', () => {
+  const isNew = (pod: TestPod) =>
+    new Promise<boolean>((resolve, reject) =>
+      cluster.control(pod).storeIsNew({}, (error, reply) => (error ? reject(error) : resolve(reply.heard))),
+    );
+
+  test('is used at once when the operator says that nobody has served yet: once, and not when it has lost its data', async () => {
+    const redis = await TestRedis.start();
+    ends.push(() => redis.stop());
+    const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
+    // Without that word it would be waited for ten minutes.
+    cluster = await TestCluster.start(0, LEASE_MS, { config, newStore: false, maxExtensionMs: 600_000 });
+    const one = cluster.newPod();
+    await one.startSidecar();
+    await until(() => isNew(one));
+    await patiently(async () => {
+      await one.server.start();
+      return true;
+    });
+    expect(await isNew(one)).toBe(false); // it does not wait any more
+    await one.server.session(1n);
+    expect((await one.server.open('kept')).outcome).toBe(Outcome.GRANTED);
+
+    await redis.restartEmpty();
+    const again = patiently(() => one.server.open('another'));
+    let heard = false; // it has had handles in it: it has to wait for who else may have
+    while (await Promise.race([again.then(() => false), delay(50).then(() => true)])) heard ||= await isNew(one);
+    expect(heard).toBe(false);
+  }, 40_000);
 });
