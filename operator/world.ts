@@ -70,6 +70,12 @@ export class World {
     );
   }
 
+  /** Lists everything anew: afterwards nothing is older than this call. Resolves too when the signal is aborted. */
+  async refresh(signal: AbortSignal): Promise<void> {
+    const informers = [...this.#informers, ...(this.#nodes ? [this.#nodes] : [])];
+    await Promise.all(informers.map((informer) => informer.refresh(signal)));
+  }
+
   /** True, or which kind is not known completely yet and why. */
   synced(): true | string {
     for (const informer of [...this.#informers, ...(this.#nodes ? [this.#nodes] : [])]) {

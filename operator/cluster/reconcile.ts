@@ -33,7 +33,7 @@ import { hasEmbeddedStore, redisDisruptionBudget, redisService } from '../resour
 import { redisStatefulSet } from '../resources/redis-stateful-set.ts';
 import { replicaSet } from '../resources/replica-set.ts';
 import { clientService, headlessService } from '../resources/services.ts';
-import { ApiError, isConflict, isNotFound } from '../runtime/api.ts';
+import { ApiError, isConflict, isNamespaceEnding, isNotFound } from '../runtime/api.ts';
 import type { ReconcileResult } from '../runtime/controller.ts';
 import type { EventRecorder } from '../runtime/events.ts';
 import { type KubernetesObject, type Objects, type Resource, splitKey } from '../runtime/objects.ts';
@@ -115,7 +115,8 @@ export class ClusterReconciler {
       await this.#applyServers(cluster, key, problems, plan);
     } catch (error) {
       // What the API server refuses for good belongs into the status; everything else is just tried again.
-      if (!(error instanceof ApiError) || ![400, 403, 422].includes(error.status)) throw error;
+      if (!(error instanceof ApiError) || ![400, 403, 422].includes(error.status) || isNamespaceEnding(error))
+        throw error;
       refused = error.message;
       this.#parts.log.error({ cluster: key, err: error }, 'the API server refused an object');
     }

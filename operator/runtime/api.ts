@@ -8,18 +8,35 @@ import { HoldfastError, reasonOf } from '../../common/errors.ts';
 export class ApiError extends HoldfastError {
   readonly status: number;
   readonly reason: string;
+  /** The answer's Retry-After. */
+  readonly retryAfterMs: number | undefined;
+  /** Kubernetes' words for what else is the matter. */
+  readonly causes: readonly string[];
 
-  constructor(status: number, reason: string, message: string) {
+  constructor(status: number, reason: string, message: string, retryAfterMs?: number, causes: readonly string[] = []) {
     super('KUBERNETES_API', message);
     this.name = 'ApiError';
     this.status = status;
     this.reason = reason;
+    this.retryAfterMs = retryAfterMs;
+    this.causes = causes;
+  }
+}
+
+/** Nobody answered, or not to the end. */
+export class UnreachableError extends HoldfastError {
+  constructor(message: string, cause: unknown) {
+    super('KUBERNETES_UNREACHABLE', message, { cause });
   }
 }
 
 export const isNotFound = (error: unknown): boolean => error instanceof ApiError && error.status === 404;
 export const isConflict = (error: unknown): boolean => error instanceof ApiError && error.status === 409;
 export const isForbidden = (error: unknown): boolean => error instanceof ApiError && error.status === 403;
+
+/** Nothing can be made in a namespace that is being deleted. */
+export const isNamespaceEnding = (error: unknown): boolean =>
+  error instanceof ApiError && error.status === 403 && error.causes.includes('NamespaceTerminating');
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 export type Query = Record<string, string | number | boolean | undefined>;
@@ -35,6 +52,8 @@ export interface RequestInput {
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
+/** However long a server asks to be left alone. */
+const MAX_RETRY_AFTER_MS = 60_000;
 /** A watch that says nothing for so long is taken to be dead: longer than any watch is asked to last. */
 const WATCH_SILENCE_MS = 130_000;
 
@@ -63,8 +82,10 @@ export class KubernetesApi {
     const signal = input.signal ? AbortSignal.any([input.signal, timeout]) : timeout;
     this.onRequest(method);
     const response = await this.#send(method, path, input, signal);
-    const text = await readText(response, signal);
-    if ((response.statusCode ?? 0) >= 300) throw toApiError(method, path, response.statusCode ?? 0, text);
+    const text = await readText(response, signal).catch((error: unknown) => {
+      throw new UnreachableError(`${method} ${path}: ${reasonOf(error)}`, error);
+    });
+    if ((response.statusCode ?? 0) >= 300) throw toApiError(method, path, response, text);
     return (text === '' ? {} : JSON.parse(text)) as T;
   }
 
@@ -74,7 +95,7 @@ export class KubernetesApi {
     this.onRequest('WATCH');
     const response = await this.#send('GET', path, { query }, connect);
     if (response.statusCode !== 200) {
-      throw toApiError('GET', path, response.statusCode ?? 0, await readText(response, connect));
+      throw toApiError('GET', path, response, await readText(response, connect));
     }
     const stop = () => response.destroy(new Error('the watch was stopped'));
     signal.addEventListener('abort', stop, { once: true });
@@ -134,7 +155,7 @@ export class KubernetesApi {
       else signal.addEventListener('abort', abort, { once: true });
       request.once('error', (error) => {
         signal.removeEventListener('abort', abort);
-        reject(new HoldfastError('KUBERNETES_UNREACHABLE', `${method} ${path}: ${error.message}`, { cause: error }));
+        reject(new UnreachableError(`${method} ${path}: ${error.message}`, error));
       });
       request.end(body);
     });
@@ -153,11 +174,20 @@ async function readText(response: IncomingMessage, signal: AbortSignal): Promise
   }
 }
 
-function toApiError(method: Method, path: string, status: number, text: string): ApiError {
+function toApiError(method: Method, path: string, response: IncomingMessage, text: string): ApiError {
+  const status = response.statusCode ?? 0;
+  const seconds = Number(response.headers['retry-after'] ?? Number.NaN); // Kubernetes sends seconds, never a date
+  const retryAfterMs = seconds >= 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
   try {
-    const answer = JSON.parse(text) as { message?: string; reason?: string };
-    return new ApiError(status, answer.reason ?? '', answer.message ?? `${method} ${path}: status ${status}`);
+    const answer = JSON.parse(text) as {
+      message?: string;
+      reason?: string;
+      details?: { causes?: { reason?: string }[] };
+    };
+    const message = answer.message ?? `${method} ${path}: status ${status}`;
+    const causes = (answer.details?.causes ?? []).map((cause) => cause.reason ?? '');
+    return new ApiError(status, answer.reason ?? '', message, retryAfterMs, causes);
   } catch {
-    return new ApiError(status, '', `${method} ${path}: status ${status}: ${text.slice(0, 200)}`);
+    return new ApiError(status, '', `${method} ${path}: status ${status}: ${text.slice(0, 200)}`, retryAfterMs);
   }
 }

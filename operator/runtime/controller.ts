@@ -1,6 +1,7 @@
+import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { monotonicMs } from '../../common/time.ts';
-import { isConflict } from './api.ts';
+import { ApiError, isConflict, isNamespaceEnding, UnreachableError } from './api.ts';
 import { WorkQueue } from './queue.ts';
 
 /** What a reconciliation asks for: nothing, or to be called again after a while whatever happens. */
@@ -13,6 +14,8 @@ export type Reconcile = (key: string, signal: AbortSignal) => Promise<ReconcileR
 
 /** Told about every reconciliation, for metrics. */
 export type ReconcileObserver = (result: 'ok' | 'conflict' | 'error', seconds: number) => void;
+
+const AWAY_RETRY_MS = 5000;
 
 export interface ControllerOptions {
   name: string;
@@ -63,9 +66,9 @@ export class Controller {
       observe?.('ok', seconds());
     } catch (error) {
       if (signal.aborted) return;
-      const retryMs = this.queue.addRateLimited(key);
-      if (isConflict(error)) {
-        log.debug({ controller: name, key, retryMs }, 'the object changed meanwhile');
+      const retryMs = this.queue.addRateLimited(key, boundsOf(error));
+      if (isConflict(error) || isNamespaceEnding(error)) {
+        log.debug({ controller: name, key, retryMs, reason: reasonOf(error) }, 'the object changed meanwhile');
         observe?.('conflict', seconds());
       } else {
         log.warn({ controller: name, key, retryMs, err: error }, 'reconciliation failed');
@@ -73,4 +76,10 @@ export class Controller {
       }
     }
   }
+}
+
+/** An API server that is away is tried often, so that work goes on when it is back; one that asks to be left alone is. */
+function boundsOf(error: unknown): { leastMs?: number; mostMs?: number } {
+  if (error instanceof UnreachableError) return { mostMs: AWAY_RETRY_MS };
+  return error instanceof ApiError && error.retryAfterMs !== undefined ? { leastMs: error.retryAfterMs } : {};
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { CoreV1Event } from '@kubernetes/client-node';
 import type { Logger } from '../../common/logging.ts';
 import { monotonicMs } from '../../common/time.ts';
+import { isNamespaceEnding } from './api.ts';
 import type { KubernetesObject, Objects, Resource } from './objects.ts';
 
 export const EVENTS: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
@@ -62,6 +63,7 @@ export class EventRecorder {
       if (repeated) await this.#objects.patch(EVENTS, namespace, sent.name, { count: sent.count, lastTimestamp: now });
       else await this.#objects.create(EVENTS, event);
     } catch (error) {
+      if (isNamespaceEnding(error)) return; // nobody will read it
       this.#log.warn({ err: error, reason, object: `${namespace}/${name}` }, 'cannot write an Event');
     }
   }

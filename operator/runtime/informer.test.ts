@@ -14,6 +14,9 @@ const THINGS: Resource = { apiVersion: 'v1', kind: 'Thing', plural: 'things', na
 class Script {
   items: KubernetesObject[] = [];
   version = 1;
+  /** The next watch is answered with this status. */
+  refusal: { status: number; headers?: Record<string, string> } | undefined;
+  refusedMs = 0;
   readonly lists: string[] = [];
   readonly watches: { from: string; response: ServerResponse }[] = [];
   readonly #server: Server;
@@ -21,8 +24,17 @@ class Script {
   constructor() {
     this.#server = createServer((request, response) => {
       const url = new URL(request.url ?? '', 'http://x');
+      const isWatch = url.searchParams.has('watch');
+      if (isWatch && this.refusal) {
+        const { status, headers } = this.refusal;
+        this.refusal = undefined;
+        this.refusedMs = monotonicMs();
+        response.writeHead(status, { 'content-type': 'application/json', ...headers });
+        response.end(JSON.stringify({ code: status, message: 'refused' }));
+        return;
+      }
       response.writeHead(200, { 'content-type': 'application/json' });
-      if (url.searchParams.has('watch')) {
+      if (isWatch) {
         response.flushHeaders();
         this.watches.push({ from: url.searchParams.get('resourceVersion') ?? '', response });
         return;
@@ -150,5 +162,39 @@ describe('Informer', () => {
       expect(informer.list().map((object) => object.metadata?.resourceVersion)).toEqual(['7']);
       expect(changes).toHaveLength(4);
     });
+  });
+
+  test('410 Gone as the answer to a watch is the same as in it: a list again', async () => {
+    script.version = 8;
+    script.refusal = { status: 410 };
+    script.watches[0]?.response.end();
+    await until(() => script.watches.length === 2);
+    expect([script.watches[1]?.from, script.lists.length]).toEqual(['8', 2]);
+  });
+
+  test('a busy server is left alone for as long as it asks, and its watch goes on from where it was', async () => {
+    script.refusal = { status: 429, headers: { 'retry-after': '1' } };
+    script.watches[0]?.response.end();
+    await until(() => script.watches.length === 2);
+    expect(monotonicMs() - script.refusedMs).toBeGreaterThanOrEqual(990);
+    expect([script.watches[1]?.from, script.lists.length]).toEqual(['1', 1]);
+  });
+
+  test('lists anew when asked to, however silent the watch is', async () => {
+    script.items = [thing('a', 1), thing('b', 4)];
+    script.version = 8;
+    await informer.refresh(stop.signal);
+    expect(changes.slice(2)).toEqual(['changed b']);
+    await until(() => script.watches.length === 2);
+    expect(script.watches[1]?.from).toBe('8');
+  });
+
+  test('a list of another history (etcd was restored) is believed', async () => {
+    send({ type: 'MODIFIED', object: thing('a', 50) });
+    await until(() => changes.length === 3);
+    script.items = [thing('a', 20)];
+    script.version = 30;
+    await informer.refresh(stop.signal);
+    expect(informer.get('n', 'a')?.metadata?.resourceVersion).toBe('20');
   });
 });

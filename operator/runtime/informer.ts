@@ -23,11 +23,15 @@ interface List<T> {
 
 const PAGE_SIZE = 500;
 const MIN_BACKOFF_MS = 200;
-const MAX_BACKOFF_MS = 15_000;
+/** Without watches the operator is blind: an API server that is back is noticed soon. */
+const MAX_BACKOFF_MS = 5000;
+/** Answers of an API server that has too much to do, or whose parts are away: they say nothing about our position. */
+const BUSY = [429, 500, 502, 503];
 
 /**
  * A copy of all objects of one kind, kept up to date: a list in pages, then a watch from there; after 410 Gone a list again, whose
- * differences become changes. An object that is handed out must not be modified.
+ * differences become changes. What this process wrote is in it at once (`learn`), however late the watch is. An object that is
+ * handed out must not be modified.
  */
 export class Informer<T extends KubernetesObject> {
   readonly resource: Resource;
@@ -40,6 +44,11 @@ export class Informer<T extends KubernetesObject> {
   #resourceVersion = '';
   #synced = false;
   #failure: string | undefined;
+  /** Ends what is under way in order to list anew. */
+  #anew = new AbortController();
+  #lists = 0;
+  /** How far lists and watches have come. */
+  #position = 0n;
 
   constructor(api: KubernetesApi, resource: Resource, options: InformerOptions, log: Logger) {
     this.#api = api;
@@ -85,36 +94,51 @@ export class Informer<T extends KubernetesObject> {
   }
 
   /**
-   * Takes in what the API server answered to a write of this process, so that the next decision sees it even while the watch is behind.
-   * Only for an object that is known: whether an unknown one was just made or has just gone, the watch alone can tell.
+   * Takes over what a change of an object answered, where the watch has not shown it yet. It only makes an object newer that is known:
+   * whether one came or went is told by the watch alone, which may be ahead.
    */
   learn(object: T): void {
-    const known = this.#objects.get(keyOf(object));
-    if (known && known.metadata?.uid === object.metadata?.uid && !isOlder(object, known)) this.#store(object);
+    const before = this.#objects.get(keyOf(object));
+    if (before && before.metadata?.uid === object.metadata?.uid && versionOf(object) > versionOf(before)) {
+      this.#store(object);
+    }
+  }
+
+  /** Lists anew, whatever the watch says, and resolves when the copy is as the API server was after this call, or when aborted. */
+  async refresh(signal: AbortSignal): Promise<void> {
+    this.#anew.abort(new Error('listing anew'));
+    const lists = this.#lists;
+    while (this.#lists === lists && !signal.aborted) await delay(10, signal).catch(() => undefined);
   }
 
   /** Follows the objects until the signal is aborted; never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     let backoffMs = MIN_BACKOFF_MS;
     while (!signal.aborted) {
+      if (this.#anew.signal.aborted) {
+        this.#resourceVersion = '';
+        this.#anew = new AbortController();
+      }
+      const either = AbortSignal.any([signal, this.#anew.signal]);
       try {
-        if (this.#resourceVersion === '') await this.#relist(signal);
+        if (this.#resourceVersion === '') await this.#relist(either);
         this.#failure = undefined;
-        await this.#watch(signal, () => {
+        await this.#watch(either, () => {
           backoffMs = MIN_BACKOFF_MS;
         });
       } catch (error) {
         if (signal.aborted) return;
+        if (this.#anew.signal.aborted) continue;
         const gone = error instanceof ApiError && (error.status === 410 || error.reason === 'Expired');
-        if (gone) this.#resourceVersion = '';
-        // Errors other than a lost connection may come from the position itself: begin anew.
-        else if (error instanceof ApiError) this.#resourceVersion = '';
+        // Errors other than a lost connection or a busy server may come from the position itself: begin anew.
+        if (error instanceof ApiError && !BUSY.includes(error.status)) this.#resourceVersion = '';
         this.#failure = error instanceof Error ? error.message : String(error);
         this.#log[gone ? 'info' : 'warn']({ err: error, backoffMs }, 'watch interrupted');
+        if (error instanceof ApiError) backoffMs = Math.max(backoffMs, error.retryAfterMs ?? 0);
       }
-      const waitMs = backoffMs * (0.5 + Math.random());
+      const waitMs = backoffMs * (1 + Math.random());
       backoffMs = Math.min(backoffMs * 2, MAX_BACKOFF_MS);
-      await delay(waitMs, signal).catch(() => undefined);
+      await delay(waitMs, either).catch(() => undefined);
     }
   }
 
@@ -132,16 +156,21 @@ export class Informer<T extends KubernetesObject> {
         query: this.#query({ limit: PAGE_SIZE, continue: next }),
         signal,
       });
-      for (const object of page.items) {
-        seen.add(keyOf(object));
-        this.#follow(object);
-      }
+      signal.throwIfAborted();
       next = page.metadata?.continue || undefined;
       version = page.metadata?.resourceVersion ?? '';
+      // A write of ours may have been answered since this list was made; unless all of history is another one (etcd was restored).
+      const since = numberOf(version) >= this.#position ? numberOf(version) : undefined;
+      for (const object of page.items) {
+        seen.add(keyOf(object));
+        if (since === undefined || !this.#isOld(object, since)) this.#store(object);
+      }
     } while (next !== undefined);
     for (const [key, object] of [...this.#objects]) if (!seen.has(key)) this.#remove(object);
     this.#resourceVersion = version;
+    this.#position = numberOf(version);
     this.#synced = true;
+    this.#lists += 1;
   }
 
   async #watch(signal: AbortSignal, alive: () => void): Promise<void> {
@@ -160,16 +189,20 @@ export class Informer<T extends KubernetesObject> {
       }
       alive();
       if (event.type === 'DELETED') this.#remove(event.object);
-      else if (event.type !== 'BOOKMARK') this.#follow(event.object);
+      else if (event.type !== 'BOOKMARK' && !this.#isOld(event.object)) this.#store(event.object);
       this.#resourceVersion = event.object.metadata?.resourceVersion ?? this.#resourceVersion;
+      this.#position = numberOf(this.#resourceVersion);
     }
   }
 
-  /** A watch or a list that is behind may tell what this process has written over since. */
-  #follow(object: T): void {
-    const known = this.#objects.get(keyOf(object));
-    if (known && known.metadata?.uid === object.metadata?.uid && isOlder(object, known)) return;
-    this.#store(object);
+  /**
+   * Whether it is an earlier state of an object than what is known, which a write of ours has answered.
+   * @param since only what is known from after this version counts
+   */
+  #isOld(object: T, since = 0n): boolean {
+    const before = this.#objects.get(keyOf(object));
+    if (!before || before.metadata?.uid !== object.metadata?.uid) return false;
+    return versionOf(object) < versionOf(before) && versionOf(before) > since;
   }
 
   #store(object: T): void {
@@ -224,12 +257,11 @@ export class Informer<T extends KubernetesObject> {
   }
 }
 
-/**
- * Whether `a` is an earlier state of the same object than `b`. Versions of one kind can be compared as numbers (Kubernetes API concepts,
- * "Resource versions"); where they are not numbers, nothing is known to be older.
- */
-function isOlder(a: KubernetesObject, b: KubernetesObject): boolean {
-  const [x = '', y = ''] = [a.metadata?.resourceVersion, b.metadata?.resourceVersion];
-  if (!/^\d{1,20}$/.test(x) || !/^\d{1,20}$/.test(y)) return false;
-  return BigInt(x) < BigInt(y);
+/** Versions grow, and may be compared (Kubernetes 1.35 promises what etcd always did). */
+function numberOf(version: string): bigint {
+  return /^\d+$/.test(version) ? BigInt(version) : 0n;
+}
+
+function versionOf(object: KubernetesObject): bigint {
+  return numberOf(object.metadata?.resourceVersion ?? '');
 }

@@ -47,11 +47,15 @@ export class WorkQueue {
     this.#delayed.set(key, { dueMs, timer: setTimeout(() => this.add(key), ms) });
   }
 
-  /** Adds it after a delay that doubles with each failure since the last forget(). @returns the delay in milliseconds */
-  addRateLimited(key: string): number {
+  /**
+   * Adds it after a delay that doubles with each failure since the last forget().
+   * @param bounds the least and the longest delay in milliseconds
+   * @returns the delay in milliseconds
+   */
+  addRateLimited(key: string, { leastMs = 0, mostMs = MAX_BACKOFF_MS } = {}): number {
     const failures = this.#failures.get(key) ?? 0;
     this.#failures.set(key, failures + 1);
-    const ms = Math.min(BASE_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
+    const ms = Math.max(leastMs, Math.min(BASE_BACKOFF_MS * 2 ** failures, mostMs));
     this.addAfter(key, ms);
     return ms;
   }
