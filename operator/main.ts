@@ -6,7 +6,7 @@ import { Command } from 'commander';
 import { HoldfastError, reasonOf } from '../common/errors.ts';
 import { createLogger, type Logger } from '../common/logging.ts';
 import { serveMetrics } from '../common/metrics.ts';
-import { delay } from '../common/time.ts';
+import { delay, parseDurationMs } from '../common/time.ts';
 import { Tracer } from '../common/tracing.ts';
 import { OperatorMetrics, type UnfinishedMigration } from './metrics.ts';
 import { Operator } from './operator.ts';
@@ -25,6 +25,7 @@ interface Options {
   image: string;
   leaderElect?: boolean;
   leaderElectNamespace?: string;
+  leaderElectLeaseDuration: string;
   metrics: string;
   kubeconfig?: string;
 }
@@ -37,6 +38,7 @@ async function main(): Promise<void> {
     .requiredOption('--image <image>', 'the image of file server, sidecar and embedded Redis')
     .option('--leader-elect', 'act only while holding the leader Lease, so that several operators may run')
     .option('--leader-elect-namespace <name>', 'where the Lease is kept; by default where this pod runs')
+    .option('--leader-elect-lease-duration <duration>', 'how long another waits for a leader that is silent', '15s')
     .option('--metrics <host:port>', 'serve /metrics, /livez and /readyz', '0.0.0.0:9447')
     .option('--kubeconfig <file>', 'how to reach the API server; by default as the environment says')
     .parse();
@@ -66,7 +68,11 @@ async function run(options: Options, log: Logger): Promise<void> {
   const tracer = new Tracer('holdfast-operator', process.env.OTEL_EXPORTER_OTLP_ENDPOINT, (error) =>
     log.warn({ err: error }, 'traces could not be sent'),
   );
-  const operator = new Operator({ api, world, metrics, tracer, image: options.image, log });
+  const election = options.leaderElect ? newElection(api, options, log) : undefined;
+  const mayAct = () => {
+    if (election?.leads === false) throw new HoldfastError('NOT_LEADER', 'this process does not lead any more');
+  };
+  const operator = new Operator({ api, mayAct, world, metrics, tracer, image: options.image, log });
   metrics.observe(
     operator.queues,
     () => countClusters(world),
@@ -86,52 +92,68 @@ async function run(options: Options, log: Logger): Promise<void> {
     if (stop.aborted) break;
     await delay(50, stop).catch(() => undefined);
   }
-  try {
-    if (!stop.aborted) await lead(api, operator, options, metrics, stop, log);
-  } finally {
-    await Promise.race([watching, delay(1000)]);
-    await Promise.race([tracer.flush(), delay(1000)]);
-    await server.close();
-    api.close();
-  }
+  if (!stop.aborted) await lead(operator, world, election, metrics, stop); // rejects when the lease is lost: then nothing is waited for
+  await Promise.race([watching, delay(1000)]);
+  await Promise.race([tracer.flush(), delay(1000)]);
+  await server.close();
+  api.close();
   log.info('operator stopped');
 }
 
-/** Acts, as soon as this process leads and until it is told to stop. Rejects when leadership is lost. */
-async function lead(
-  api: KubernetesApi,
-  operator: Operator,
-  options: Options,
-  metrics: OperatorMetrics,
-  stop: AbortSignal,
-  log: Logger,
-): Promise<void> {
-  const act = async (signal: AbortSignal) => {
-    metrics.leading.set(1);
-    await Promise.race([operator.lead(signal), afterAbort(signal, SHUTDOWN_MS)]);
-    metrics.leading.set(0);
-  };
-  if (!options.leaderElect) return act(stop);
-  const election = new LeaderElection(
-    new Objects(api),
+function newElection(api: KubernetesApi, options: Options, log: Logger): LeaderElection {
+  const leaseDurationMs = parseDurationMs(options.leaderElectLeaseDuration);
+  const renewDeadlineMs = (leaseDurationMs * 2) / 3;
+  return new LeaderElection(
+    // Two tries before it is too late: a connection that leads nowhere is given up for another.
+    new Objects(api, { timeoutMs: renewDeadlineMs / 2 }),
     {
       namespace: options.leaderElectNamespace ?? ownNamespace(),
       name: 'holdfast-operator',
       identity: `${process.env.POD_NAME ?? hostname()}_${randomBytes(4).toString('hex')}`,
+      leaseDurationMs,
+      renewDeadlineMs,
+      retryMs: (leaseDurationMs * 2) / 15,
     },
     log,
   );
+}
+
+/** Acts, as soon as this process leads and until it is told to stop. Rejects when leadership is lost. */
+async function lead(
+  operator: Operator,
+  world: World,
+  election: LeaderElection | undefined,
+  metrics: OperatorMetrics,
+  stop: AbortSignal,
+): Promise<void> {
+  /** @returns whether all that was under way has ended */
+  const act = async () => {
+    metrics.leading.set(1);
+    const ended = await Promise.race([
+      operator.lead(stop).then(() => true),
+      afterAbort(stop, SHUTDOWN_MS).then(() => false),
+    ]);
+    metrics.leading.set(0);
+    return ended;
+  };
+  if (!election) {
+    await act();
+    return;
+  }
   try {
     await election.acquire(stop);
   } catch (error) {
     if (stop.aborted) return;
     throw error;
   }
-  // The lease is let go only when nothing is under way any more.
-  const ended = new AbortController();
-  const holding = election.hold(ended.signal);
-  await Promise.race([act(stop), holding]); // when the lease is lost, this rejects and the process ends at once
-  ended.abort();
+  const over = new AbortController();
+  const holding = election.hold(over.signal);
+  // What the leader before us has done must be known, also where a watch of ours is slow or silent.
+  const known = world.refresh(stop);
+  const ended = await Promise.race([known.then(act), holding]);
+  // Whoever follows must not meet what is still under way: then the lease runs out by itself.
+  if (ended !== true) return;
+  over.abort();
   await holding;
 }
 

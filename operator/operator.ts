@@ -28,6 +28,8 @@ const ENDING_WORKERS = 4;
 
 export interface OperatorParts {
   api: KubernetesApi;
+  /** Throws when this process may not act (any more). */
+  mayAct: () => void;
   world: World;
   metrics: OperatorMetrics;
   tracer: Tracer;
@@ -46,9 +48,12 @@ export class Operator {
   readonly #ended: Controller;
   #leading = false;
 
-  constructor({ api, world, metrics, tracer, image, log }: OperatorParts) {
+  constructor({ api, mayAct, world, metrics, tracer, image, log }: OperatorParts) {
     this.#world = world;
-    const objects = new Objects(api, (resource, object) => world.learn(resource, object));
+    const objects = new Objects(api, {
+      mayWrite: mayAct,
+      onWritten: (resource, object) => world.learn(resource, object),
+    });
     const events = new EventRecorder(objects, log);
     const sidecars = this.#sidecars;
     const reports = new Reports(sidecars);

@@ -11,12 +11,19 @@ const DURATIONS = { leaseDurationMs: 1000, renewDeadlineMs: 300, retryMs: 30 };
 class OneLease {
   object: (KubernetesObject & { spec?: { holderIdentity?: string } }) | undefined;
   reachable = true;
+  /** Writes are done at once, and answered so late. */
+  answerDelayMs = 0;
   #version = 0;
 
   get objects(): Objects {
     const answer = <T>(act: () => T) => {
       if (!this.reachable) throw new ApiError(503, 'ServiceUnavailable', 'the API server is away');
       return act();
+    };
+    const write = async <T>(act: () => T) => {
+      const done = answer(act);
+      if (this.answerDelayMs > 0) await delay(this.answerDelayMs);
+      return done;
     };
     return {
       get: async () =>
@@ -25,12 +32,12 @@ class OneLease {
           return structuredClone(this.object);
         }),
       create: async (_: unknown, object: KubernetesObject) =>
-        answer(() => {
+        write(() => {
           if (this.object) throw new ApiError(409, 'AlreadyExists', 'there is one');
           return this.#keep(object);
         }),
       replace: async (_: unknown, object: KubernetesObject) =>
-        answer(() => {
+        write(() => {
           if (object.metadata?.resourceVersion !== this.object?.metadata?.resourceVersion)
             throw new ApiError(409, 'Conflict', 'it was changed meanwhile');
           return this.#keep(object);
@@ -115,6 +122,42 @@ test('one that cannot renew gives up before anybody may follow', async () => {
   const tookMs = performance.now() - beganMs;
   expect(tookMs).toBeGreaterThanOrEqual(DURATIONS.renewDeadlineMs - 1);
   expect(tookMs).toBeLessThan(DURATIONS.leaseDurationMs);
+});
+
+test('one that is answered late counts its lease from when it asked', async () => {
+  const one = election('one');
+  await one.acquire(over.signal);
+  const version = lease.object?.metadata?.resourceVersion;
+  lease.answerDelayMs = DURATIONS.renewDeadlineMs - 50;
+  const holding = one.hold(over.signal);
+  holding.catch(() => undefined);
+  while (lease.object?.metadata?.resourceVersion === version) await delay(1);
+  const renewedMs = performance.now();
+  lease.reachable = false;
+  await expect(holding).rejects.toThrow('could not be renewed in time');
+  // then: it gives up in time, seen from the renewal that others saw, not from the answer
+  expect(performance.now() - renewedMs).toBeLessThan(DURATIONS.renewDeadlineMs + 150);
+  expect(one.leads).toBe(false);
+});
+
+test('one whose lease is answered only when it may have run out does not lead', async () => {
+  const one = election('one');
+  lease.answerDelayMs = DURATIONS.renewDeadlineMs + 50;
+  const stop = new AbortController();
+  const acquiring = one.acquire(stop.signal);
+  while (lease.holder !== 'one') await delay(1);
+  await delay(lease.answerDelayMs + 20);
+  stop.abort(new Error('over'));
+  await expect(acquiring).rejects.toThrow('over');
+});
+
+test('one that was stopped for longer than its lease does not act when it wakes up, before it has the lease again', async () => {
+  const one = election('one');
+  await one.acquire(over.signal);
+  expect(one.leads).toBe(true);
+  const untilMs = performance.now() + DURATIONS.renewDeadlineMs + 20;
+  while (performance.now() < untilMs); // nothing else runs
+  expect(one.leads).toBe(false);
 });
 
 test('of two that begin together one leads', async () => {

@@ -42,6 +42,8 @@ export class LeaderElection {
   readonly #options: Required<LeaderOptions>;
   readonly #log: Logger;
   #observed: { version: string; atMs: number } | undefined;
+  /** When the newest write was sent by which this process has the lease: nobody can have seen it earlier, so others wait from then. */
+  #renewedMs = Number.NEGATIVE_INFINITY;
 
   constructor(objects: Objects, options: LeaderOptions, log: Logger) {
     this.#objects = objects;
@@ -49,11 +51,20 @@ export class LeaderElection {
     this.#log = log.child({ lease: `${options.namespace}/${options.name}`, identity: options.identity });
   }
 
+  /**
+   * Whether this process may act now. To be asked before every write: timers of a process that was stopped for a while go off only
+   * after what was due before them.
+   */
+  get leads(): boolean {
+    return monotonicMs() - this.#renewedMs < this.#options.renewDeadlineMs;
+  }
+
   /** Waits until this process leads. Rejects with the signal's reason. */
   async acquire(signal: AbortSignal): Promise<void> {
     for (;;) {
       signal.throwIfAborted();
-      if (await this.#tryOnce()) {
+      // An answer that was long under way may be of a lease that others have taken since.
+      if ((await this.#tryOnce()) && this.leads) {
         this.#log.info('this process leads now');
         return;
       }
@@ -63,17 +74,20 @@ export class LeaderElection {
 
   /** Renews until the signal is aborted (then lets go of the lease), or rejects as soon as this process may lead no more. */
   async hold(signal: AbortSignal): Promise<void> {
-    let renewedMs = monotonicMs();
     while (!signal.aborted) {
-      await delay(this.#options.retryMs, signal).catch(() => undefined);
-      if (signal.aborted) break;
-      const leftMs = Math.max(0, renewedMs + this.#options.renewDeadlineMs - monotonicMs());
-      if (await Promise.race([this.#tryOnce(), delay(leftMs).then(() => false)])) renewedMs = monotonicMs();
-      else if (monotonicMs() - renewedMs >= this.#options.renewDeadlineMs) {
-        throw new Error('the leader lease could not be renewed in time');
-      }
+      await this.#withinLease(delay(this.#options.retryMs, signal).catch(() => undefined));
+      if (!signal.aborted) await this.#withinLease(this.#tryOnce());
+      if (!this.leads) throw new Error('the leader lease could not be renewed in time');
     }
     await this.#release();
+  }
+
+  /** Waits for it, but not longer than this process may lead. */
+  async #withinLease(work: Promise<unknown>): Promise<void> {
+    const over = new AbortController();
+    const leftMs = Math.max(0, this.#renewedMs + this.#options.renewDeadlineMs - monotonicMs());
+    await Promise.race([work, delay(leftMs, over.signal).catch(() => undefined)]);
+    over.abort();
   }
 
   /** @returns whether this process holds the lease after this try */
@@ -88,8 +102,10 @@ export class LeaderElection {
       const holder = lease.spec?.holderIdentity ?? '';
       const held = holder !== '' && holder !== identity;
       const durationMs = (lease.spec?.leaseDurationSeconds ?? leaseDurationMs / 1000) * 1000;
+      if (held) this.#renewedMs = Number.NEGATIVE_INFINITY;
       if (held && monotonicMs() - this.#observed.atMs < durationMs) return false;
       const changed = holder !== identity;
+      const sentMs = monotonicMs();
       await this.#objects.replace<Lease>(LEASES, {
         ...lease,
         spec: {
@@ -98,6 +114,7 @@ export class LeaderElection {
           ...(changed ? { acquireTime: now, leaseTransitions: (lease.spec?.leaseTransitions ?? 0) + 1 } : {}),
         },
       });
+      this.#renewedMs = sentMs;
       return true;
     } catch (error) {
       if (isNotFound(error)) return this.#create({ ...mine, acquireTime: now, leaseTransitions: 0 });
@@ -108,8 +125,10 @@ export class LeaderElection {
 
   async #create(spec: Lease['spec']): Promise<boolean> {
     const { namespace, name } = this.#options;
+    const sentMs = monotonicMs();
     try {
       await this.#objects.create<Lease>(LEASES, { metadata: { namespace, name }, spec });
+      this.#renewedMs = sentMs;
       return true;
     } catch (error) {
       if (!isConflict(error)) this.#log.warn({ err: error }, 'cannot create the leader lease');
@@ -119,6 +138,7 @@ export class LeaderElection {
 
   async #release(): Promise<void> {
     const { namespace, name, identity } = this.#options;
+    this.#renewedMs = Number.NEGATIVE_INFINITY;
     try {
       const lease = await this.#objects.get<Lease>(LEASES, namespace, name);
       if (lease.spec?.holderIdentity !== identity) return;

@@ -1,5 +1,5 @@
 import type { V1ObjectMeta } from '@kubernetes/client-node';
-import type { KubernetesApi, Query, RequestInput } from './api.ts';
+import type { KubernetesApi, Method, Query, RequestInput } from './api.ts';
 
 /** Any object of the Kubernetes API. */
 export interface KubernetesObject {
@@ -45,19 +45,28 @@ export function timeMs(value: Date | string | undefined): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
+export interface ObjectsOptions {
+  /** Asked before each write: what may act no more throws. */
+  mayWrite?: () => void;
+  /** Told what a change of an object answered: the object as it is now. */
+  onWritten?: (resource: Resource, object: KubernetesObject) => void;
+  /** How long an answer may take; the API's default when left out. */
+  timeoutMs?: number;
+}
+
 /** Reads and writes objects of any kind. */
 export class Objects {
   readonly #api: KubernetesApi;
-  readonly #written: (resource: Resource, object: KubernetesObject) => void;
+  readonly #options: ObjectsOptions;
 
-  /** @param written told what the API server answered to each change of an object */
-  constructor(api: KubernetesApi, written: (resource: Resource, object: KubernetesObject) => void = () => {}) {
+  constructor(api: KubernetesApi, options: ObjectsOptions = {}) {
     this.#api = api;
-    this.#written = written;
+    this.#options = options;
   }
 
   get<T extends KubernetesObject>(resource: Resource, namespace: string, name: string): Promise<T> {
-    return this.#api.request<T>('GET', pathOf(resource, namespace, name));
+    const { timeoutMs } = this.#options;
+    return this.#api.request<T>('GET', pathOf(resource, namespace, name), { timeoutMs });
   }
 
   async list<T extends KubernetesObject>(resource: Resource, namespace: string, query: Query = {}): Promise<T[]> {
@@ -66,7 +75,7 @@ export class Objects {
   }
 
   create<T extends KubernetesObject>(resource: Resource, object: T): Promise<T> {
-    return this.#api.request<T>('POST', pathOf(resource, object.metadata?.namespace), {
+    return this.#write<T>('POST', pathOf(resource, object.metadata?.namespace), {
       query: { fieldManager: FIELD_MANAGER },
       body: { apiVersion: resource.apiVersion, kind: resource.kind, ...object },
     });
@@ -111,7 +120,7 @@ export class Objects {
 
   /** Deletes it; with a UID only if it still is that very object. */
   async delete(resource: Resource, namespace: string, name: string, uid?: string): Promise<void> {
-    await this.#api.request('DELETE', pathOf(resource, namespace, name), {
+    await this.#write('DELETE', pathOf(resource, namespace, name), {
       body: {
         apiVersion: 'v1',
         kind: 'DeleteOptions',
@@ -121,14 +130,20 @@ export class Objects {
     });
   }
 
+  /** A write whose answer is the object as it is now. */
   async #change<T extends KubernetesObject>(
     resource: Resource,
-    verb: 'PATCH' | 'PUT',
+    method: Method,
     path: string,
-    request: RequestInput,
+    input: RequestInput,
   ): Promise<T> {
-    const answer = await this.#api.request<T>(verb, path, request);
-    this.#written(resource, answer);
-    return answer;
+    const object = await this.#write<T>(method, path, input);
+    this.#options.onWritten?.(resource, object);
+    return object;
+  }
+
+  async #write<T>(method: Method, path: string, input: RequestInput): Promise<T> {
+    this.#options.mayWrite?.();
+    return this.#api.request<T>(method, path, { timeoutMs: this.#options.timeoutMs, ...input });
   }
 }
