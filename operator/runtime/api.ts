@@ -3,6 +3,7 @@ import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } fro
 import { createInterface } from 'node:readline';
 import type { KubeConfig } from '@kubernetes/client-node';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
+import { delay } from '../../common/time.ts';
 
 /** What the API server answered instead of the object. `status` is the HTTP status, `reason` Kubernetes' word for it. */
 export class ApiError extends HoldfastError {
@@ -52,6 +53,8 @@ export interface RequestInput {
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
+/** Answers that say that nothing was done, for want of capacity. */
+const TOO_MUCH = [429, 503];
 /** However long a server asks to be left alone. */
 const MAX_RETRY_AFTER_MS = 60_000;
 /** A watch that says nothing for so long is taken to be dead: longer than any watch is asked to last. */
@@ -76,17 +79,24 @@ export class KubernetesApi {
     this.#server = new URL(cluster.server);
   }
 
-  /** Sends one request. @throws ApiError for every answer that is not a success */
+  /** Sends one request, again where the server asks for that. @throws ApiError for every other answer that is not a success */
   async request<T>(method: Method, path: string, input: RequestInput = {}): Promise<T> {
     const timeout = AbortSignal.timeout(input.timeoutMs ?? REQUEST_TIMEOUT_MS);
     const signal = input.signal ? AbortSignal.any([input.signal, timeout]) : timeout;
-    this.onRequest(method);
-    const response = await this.#send(method, path, input, signal);
-    const text = await readText(response, signal).catch((error: unknown) => {
-      throw new UnreachableError(`${method} ${path}: ${reasonOf(error)}`, error);
-    });
-    if ((response.statusCode ?? 0) >= 300) throw toApiError(method, path, response, text);
-    return (text === '' ? {} : JSON.parse(text)) as T;
+    for (;;) {
+      this.onRequest(method);
+      const response = await this.#send(method, path, input, signal);
+      const text = await readText(response, signal).catch((error: unknown) => {
+        throw new UnreachableError(`${method} ${path}: ${reasonOf(error)}`, error);
+      });
+      if ((response.statusCode ?? 0) < 300) return (text === '' ? {} : JSON.parse(text)) as T;
+      const error = toApiError(method, path, response, text);
+      // It was not done, and we are told when to ask again: as long as there is time for that.
+      if (!TOO_MUCH.includes(error.status) || error.retryAfterMs === undefined) throw error;
+      await delay(error.retryAfterMs, signal).catch(() => {
+        throw error;
+      });
+    }
   }
 
   /** The lines of an answer that has no end (a watch), parsed. Ends when the server ends it, or throws. */
@@ -177,7 +187,7 @@ async function readText(response: IncomingMessage, signal: AbortSignal): Promise
 function toApiError(method: Method, path: string, response: IncomingMessage, text: string): ApiError {
   const status = response.statusCode ?? 0;
   const seconds = Number(response.headers['retry-after'] ?? Number.NaN); // Kubernetes sends seconds, never a date
-  const retryAfterMs = seconds >= 0 ? Math.min(seconds * 1000, MAX_RETRY_AFTER_MS) : undefined;
+  const retryAfterMs = seconds >= 0 ? Math.min(Math.max(seconds * 1000, 100), MAX_RETRY_AFTER_MS) : undefined;
   try {
     const answer = JSON.parse(text) as {
       message?: string;
