@@ -302,6 +302,8 @@ export class ClusterReconciler {
     refused: string | undefined,
   ): Promise<void> {
     const { world, reports, events, image, objects } = this.#parts;
+    // An operator that has just begun asks the servers at this moment: what stands there is better than that nobody has answered.
+    if (cluster.status?.conditions && !reports.knows(cluster.metadata.uid ?? '')) return;
     const namespace = namespaceOf(cluster);
     const names = namesOf(nameOf(cluster));
     const status = clusterStatus({

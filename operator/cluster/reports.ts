@@ -39,6 +39,11 @@ export class Reports {
     );
   }
 
+  /** Whether the pods of the cluster have been asked since this process began to look after it. */
+  knows(clusterUid: string): boolean {
+    return this.#reports.has(clusterUid);
+  }
+
   /** Asks all pods that have an address, unless that was done just now. @param changed called when anything is different */
   refresh(clusterUid: string, pods: readonly PodFacts[], changed: () => void): void {
     const before = this.#asking.get(clusterUid);
@@ -69,7 +74,7 @@ export class Reports {
       }),
     );
     const next = new Map(answers);
-    const different = summary(next) !== summary(this.of(clusterUid));
+    const different = !this.knows(clusterUid) || summary(next) !== summary(this.of(clusterUid));
     this.#reports.set(clusterUid, next);
     return different;
   }
