@@ -45,7 +45,7 @@ export class Opens {
     const record = request.record;
     if (!record || !isSound(record)) return { outcome: Outcome.INVALID };
     if (record.appInstanceId.length > 0) {
-      const outcome = await this.#instances.takeOver(member, record);
+      const outcome = await this.#instances.takeOver(member, record, pending);
       if (outcome !== Outcome.GRANTED) return { outcome };
     }
     const shard = shardOf(record.fileId);

@@ -15,6 +15,7 @@ const SETTLE_RETRY_MS = 10;
 export const DROP_TIMEOUT_MS = 10_000;
 /** A client that goes to another server may be there before its old one has heard that the connection is gone. */
 const NOTICE_MS = 500;
+const NOT_DROPPED = { ok: false, reason: 'the file server did not let go in time' };
 const RECLAIMED_HERE = { ok: false, reason: 'its client is getting it back here' };
 
 /** Opens that change their owner one by one: a client came to another server than the one that has its open. */
@@ -114,7 +115,7 @@ export class Ownership {
       const now = member.opens.get(openId);
       if (member.asking.has(openId) || (now && now.record !== record)) return RECLAIMED_HERE;
       const dropped = await this.#drop(member, record);
-      if (!dropped) return { ok: false, reason: 'the file server did not let go in time' };
+      if (!dropped) return NOT_DROPPED;
       const outcomes = await this.#is.custodians.release(member, [record]);
       const outcome = typeof outcomes === 'number' ? outcomes : (outcomes[0] ?? 0);
       if (outcome === Outcome.GRANTED || outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
@@ -131,31 +132,43 @@ export class Ownership {
   /** Ends an open though its client is there: its file server forgets it, then the table, and the file goes if it is to be deleted. */
   async closeForGood(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
     const open = member.opens.get(openId);
-    if (!open) return { ok: true, reason: 'it is not here' };
+    if (!open) {
+      return this.#dropUnknown(member, fileId, openId, () => this.#close(member, fileId, openId));
+    }
     return member.inTurn(open, async () => {
-      if (!(await this.#drop(member, open.record))) {
-        return { ok: false, reason: 'the file server did not let go in time' };
-      }
-      const { close } = await this.#endings.close(member, fileId, openId);
-      if (close.remove) await this.#endings.removeFile(member, fileId, close.share, close.path);
+      if (!(await this.#drop(member, open.record))) return NOT_DROPPED;
+      await this.#close(member, fileId, openId);
       return { ok: true, reason: '' };
     });
   }
 
+  async #close(member: Member, fileId: Uint8Array, openId: bigint): Promise<void> {
+    const { close } = await this.#endings.close(member, fileId, openId);
+    if (close.remove) await this.#endings.removeFile(member, fileId, close.share, close.path);
+  }
+
   /** The table says it is ours and we know nothing of it: what the file server does not hold may be released. */
-  async #letGoUnknown(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
+  #letGoUnknown(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
+    return this.#dropUnknown(member, fileId, openId, async (record) => {
+      if (record.durability === 0) await this.#endings.close(member, fileId, openId);
+      else await this.#is.custodians.release(member, [record]);
+    });
+  }
+
+  /** @param then what becomes of it when the file server does not hold it (any more) */
+  async #dropUnknown(
+    member: Member,
+    fileId: Uint8Array,
+    openId: bigint,
+    then: (record: OpenRecord) => Promise<unknown>,
+  ): Promise<{ ok: boolean; reason: string }> {
     if (member.reportsExpected > 0) return { ok: false, reason: 'its opens are still being reported' };
     const found = await this.#is.table.find(member.identity, fileId, Buffer.alloc(0), openId);
     if (!found.record || ownerOf(found.record) !== member.owner) return { ok: true, reason: '' };
     // The table gave it to a client here a moment ago; the answer is on its way.
     if (member.asking.has(openId) || member.opens.has(openId)) return RECLAIMED_HERE;
-    if (!(await this.#drop(member, found.record)))
-      return { ok: false, reason: 'the file server did not let go in time' };
-    if (found.record.durability === 0) {
-      await this.#endings.close(member, fileId, openId);
-    } else {
-      await this.#is.custodians.release(member, [found.record]);
-    }
+    if (!(await this.#drop(member, found.record))) return NOT_DROPPED;
+    await then(found.record);
     return { ok: true, reason: '' };
   }
 
