@@ -155,6 +155,11 @@ export class Sidecar {
     this.#registration = new Registration(this.components, this.#lease, this.#place);
     this.#registration.onReplaced = (identity) => this.#clock.fenced(identity);
     const settling = new Settling(table, log);
+    this.#clock.onRefresh = async () => {
+      for (const member of cluster.members.values()) {
+        if (!member.isSettling && !member.over) await settling.forgetEnded(member);
+      }
+    };
     this.#reconciler = new Reconciler({
       store: this.#store,
       config: config.store,

@@ -14,7 +14,7 @@ import type { Orphans } from './orphans.ts';
 
 const DUE_AT_ONCE = 200;
 const EXPIRING_AT_ONCE = 32;
-/** How soon a custodian forgets orphans that their clients have got back elsewhere. */
+/** How soon a custodian forgets orphans that their clients have got back elsewhere, and an owner what ended unheard. */
 const REFRESH_MS = 5000;
 
 /**
@@ -38,6 +38,8 @@ export class Clock {
   readonly #shards = Array.from({ length: SHARDS }, () => ({ tick: -1, seenMs: 0, busy: false }));
   readonly #orphans = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
+  /** Called at intervals: what file servers of this pod are still said to hold is compared with the table. */
+  onRefresh: () => Promise<void> = async () => {};
 
   constructor(
     table: Table,
@@ -166,8 +168,9 @@ export class Clock {
         await this.#table.confirm(shard);
         this.#kept.retain(identity, shard, waiting);
       }
+      await this.onRefresh();
     } catch (error) {
-      this.#log.debug({ err: error }, 'orphans that were had back are still kept');
+      this.#log.debug({ err: error }, 'what was had back or ended elsewhere is still kept');
     } finally {
       this.#refreshedMs = monotonicMs();
       this.#isRefreshing = false;

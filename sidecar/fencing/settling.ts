@@ -2,18 +2,23 @@ import type { Logger } from '../../common/logging.ts';
 import { inSlices } from '../../common/slices.ts';
 import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { SHARDS } from '../constants.ts';
-import type { Member } from '../services/member.ts';
-import { hex } from '../table/keys.ts';
+import type { Member, OwnOpen } from '../services/member.ts';
+import { hex, shardOf } from '../table/keys.ts';
 import { ownerOf } from '../table/records.ts';
 import type { OpenDecision, Table } from '../table/table.ts';
 
 const LOOKING_UP_AT_ONCE = 256;
 const RELEASE_TIMEOUT_MS = 10_000;
+/** Opens of a file server that are looked at in one turn, and how many of these that wait for their client are looked up. */
+const PASSED_AT_ONCE = 20_000;
+const WAITING_AT_ONCE = 2000;
 
 /** What a file server holds and what the table has for it: made the same again after a restart of the sidecar or of the store. */
 export class Settling {
   readonly #table: Table;
   readonly #log: Logger;
+  /** Where the turn through the opens of a file server has got to. */
+  readonly #turns = new WeakMap<Member, Iterator<OwnOpen>>();
 
   constructor(table: Table, log: Logger) {
     this.#table = table;
@@ -36,7 +41,43 @@ export class Settling {
         }
       }
     }
-    await this.#releaseForeign(member, reported ? new Set() : owned);
+    const opens = [...member.opens.values()];
+    await this.#releaseForeign(member, reported ? opens : opens.filter(({ record }) => !owned.has(record.openId)));
+  }
+
+  /**
+   * An open that waits for its client may end, or go, and nobody tells its owner: a call did not get through, or the word that it came here
+   * was late, when its client had been here already and closed it. Some of them are looked up, the next ones the next time; what the
+   * table does not have any more is forgotten, or it would be put back into a store that lost its data.
+   */
+  async forgetEnded(member: Member): Promise<void> {
+    const byShard = new Map<number, OwnOpen[]>();
+    for (const open of this.#nextWaiting(member)) {
+      const shard = shardOf(open.record.fileId);
+      byShard.set(shard, [...(byShard.get(shard) ?? []), open]);
+    }
+    const doubtful: OwnOpen[] = [];
+    for (const [shard, opens] of byShard) {
+      const records = opens.map(({ record }) => record);
+      const owned = await this.#table.owns(shard, member.owner, records);
+      doubtful.push(...opens.filter((_, i) => !owned[i]));
+    }
+    await this.#releaseForeign(member, doubtful);
+  }
+
+  #nextWaiting(member: Member): OwnOpen[] {
+    const turn = this.#turns.get(member) ?? member.opens.values();
+    this.#turns.set(member, turn);
+    const waiting: OwnOpen[] = [];
+    for (let passed = 0; passed < PASSED_AT_ONCE && waiting.length < WAITING_AT_ONCE; passed++) {
+      const next = turn.next();
+      if (next.done) {
+        this.#turns.delete(member);
+        break;
+      }
+      if (next.value.record.state !== OpenState.ACTIVE) waiting.push(next.value);
+    }
+    return waiting;
   }
 
   async #endUnknown(member: Member, fileId: Buffer, openId: bigint): Promise<void> {
@@ -55,12 +96,11 @@ export class Settling {
     if (outcome === Outcome.GRANTED) this.#table.forget(record);
   }
 
-  /** @param held opens that are known to be the server's still */
-  async #releaseForeign(member: Member, held: ReadonlySet<bigint>): Promise<void> {
+  /** @param doubtful opens that may not be the server's any more: each is looked up once more */
+  async #releaseForeign(member: Member, doubtful: OwnOpen[]): Promise<void> {
     const foreign: OpenRecord[] = [];
     const back: OpenDecision[] = [];
-    const open = [...member.opens.values()].filter(({ record }) => !held.has(record.openId));
-    await inSlices(open, LOOKING_UP_AT_ONCE, async ({ record }) => {
+    await inSlices(doubtful, LOOKING_UP_AT_ONCE, async ({ record }) => {
       const found = await this.#leftOf(member, record);
       if (!found) return;
       foreign.push(record);
@@ -72,7 +112,9 @@ export class Settling {
       .filter((record) => member.opens.get(record.openId)?.record === record)
       .map(({ openId }) => openId);
     if (openIds.length === 0) return;
-    const sessionIds = [...new Set(gone.map(({ sessionId }) => sessionId))].filter((id) => member.sessions.has(id));
+    // A session that has given an open back, which waits for its client, lives on.
+    const held = gone.filter(({ state }) => state === OpenState.ACTIVE).map(({ sessionId }) => sessionId);
+    const sessionIds = [...new Set(held)].filter((id) => member.sessions.has(id));
     for (const openId of openIds) member.remove(openId);
     // It came by a transfer, and waits for its client.
     for (const { record, operation } of back) {
@@ -81,7 +123,7 @@ export class Settling {
     for (const sessionId of sessionIds) member.sessions.delete(sessionId);
     this.#log.info(
       { server: member.owner, opens: openIds.length, sessions: sessionIds.length },
-      'opens that went to other servers are released',
+      'opens that ended or went to other servers are released',
     );
     await member.stream?.ask({ $case: 'release', value: { openIds, sessionIds } }, RELEASE_TIMEOUT_MS);
   }

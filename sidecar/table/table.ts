@@ -511,6 +511,17 @@ export class Table {
     } while (cursor !== '0');
   }
 
+  /** Which of some opens of a shard an identity owns, in their order. @throws StoreUnavailableError */
+  async owns(shard: number, identity: string, opens: readonly OpenRecord[]): Promise<boolean[]> {
+    const members = opens.map(({ openId, fileId }) => Buffer.concat([idBytes(openId), Buffer.from(hex(fileId))]));
+    const found = await this.#store.read(
+      (connection) => connection.smismember(this.keys.own(shard, identity), members),
+      this.#waitMs,
+    );
+    await this.confirm(shard);
+    return found.map((one) => one === 1);
+  }
+
   /** Where the open is going to be; the truth is in the file's record. */
   #hint(record: OpenRecord): { key: string; value: Buffer } {
     return { key: this.#hintKey(record), value: asBuffer(record.fileId) };

@@ -248,6 +248,26 @@ describe('a migration that the operator drives', () => {
     expect(two.got('dropOpen')).toMatchObject([{ openId: record.openId }]);
   }, 20_000);
 
+  test('word of a transfer that comes when its client has been there already, and closed it, brings nothing back for long', async () => {
+    const [closed, waits] = (await openMany(one, [602n], 2)) as [OpenRecord, OpenRecord];
+    await migrate(cluster.pod(0), { targetPods: ['pod-1'] });
+    const back = await two.reclaim(closed);
+    expect((await two.close(back.record ?? closed)).outcome).toBe(Outcome.GRANTED);
+    const { peers } = cluster.pod(0).sidecar?.components ?? {};
+    const { cluster: view } = cluster.pod(1).sidecar?.components ?? {};
+    const [target] = view?.members.values() ?? [];
+    if (!peers || !target) throw new Error('there is nobody to tell');
+    const open = { ...closed, ownershipVersion: closed.ownershipVersion + 1n };
+    const late = { migrationId: 'm', source: undefined, targetServerId: target.identity.serverId, opens: [open] };
+    const to = { ...target.identity, address: cluster.pod(1).address };
+
+    await peers.call(to, (client) => client.transferred, late, 10_000);
+
+    expect([...target.opens.keys()].sort()).toEqual([closed.openId, waits.openId].sort());
+    await until(() => target.opens.size === 1, 30_000);
+    expect((await three.reclaim(waits)).outcome).toBe(Outcome.GRANTED);
+  }, 60_000);
+
   test('a source whose sidecar dies before the release lets go of what it gave away, and of nothing that leads there', async () => {
     const records = await openMany(one, [611n], 3);
     one.onCommand = (command) => (command.$case === 'release' ? new Promise(() => {}) : true);
