@@ -2,7 +2,7 @@ import type { OpenRecord } from '../../proto/generated/handles.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import type { DiskPath, Folder } from '../volume/folder.ts';
 import { splitStreamPath } from '../volume/names.ts';
-import { checked, isDirectory, O, PosixError, type Stat } from '../volume/posix.ts';
+import { checked, Errno, isDirectory, O, PosixError, type Stat } from '../volume/posix.ts';
 import { statOf } from '../volume/volume.ts';
 
 async function findRecordedStream(
@@ -70,6 +70,23 @@ export interface FoundBase {
   fd: number;
   fileId: Buffer;
   isDirectory: boolean;
+}
+
+/**
+ * What a record names, by the path that it has or, where it is not there, by the one that a server was giving it when it was lost
+ * ('': none). Throws PosixError with ENOENT if it is at neither. Descriptors are O_PATH.
+ */
+export async function findRenamed(
+  folder: Folder,
+  record: OpenRecord,
+  renamingTo: string,
+): Promise<{ fd: number; stat: Stat; base?: FoundBase; path: string }> {
+  try {
+    return { ...(await findRecorded(folder, record)), path: record.path };
+  } catch (error) {
+    if (renamingTo === '' || !(error instanceof PosixError) || error.errno !== Errno.ENOENT) throw error;
+    return { ...(await findRecorded(folder, { ...record, path: renamingTo })), path: renamingTo };
+  }
 }
 
 /** What a record names, if it still is that file. Throws PosixError with ENOENT if not. Descriptors are O_PATH. */

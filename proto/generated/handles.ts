@@ -367,7 +367,11 @@ export interface OpenReply {
     | undefined;
   /** this CreateGuid's open was there already and is the caller's */
   replayed: boolean;
-  fileState: FileState | undefined;
+  fileState:
+    | FileState
+    | undefined;
+  /** of a reclaim: the path that a server that is lost was giving the file; it may be there, or where the record says */
+  renamingTo: string;
 }
 
 export interface Close {
@@ -2960,7 +2964,7 @@ export const Open: MessageFns<Open> = {
 };
 
 function createBaseOpenReply(): OpenReply {
-  return { record: undefined, replayed: false, fileState: undefined };
+  return { record: undefined, replayed: false, fileState: undefined, renamingTo: "" };
 }
 
 export const OpenReply: MessageFns<OpenReply> = {
@@ -2973,6 +2977,9 @@ export const OpenReply: MessageFns<OpenReply> = {
     }
     if (message.fileState !== undefined) {
       FileState.encode(message.fileState, writer.uint32(26).fork()).join();
+    }
+    if (message.renamingTo !== "") {
+      writer.uint32(34).string(message.renamingTo);
     }
     return writer;
   },
@@ -3014,6 +3021,14 @@ export const OpenReply: MessageFns<OpenReply> = {
             message.fileState = FileState.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.renamingTo = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3038,6 +3053,7 @@ export const OpenReply: MessageFns<OpenReply> = {
     message.fileState = (object.fileState !== undefined && object.fileState !== null)
       ? FileState.fromPartial(object.fileState)
       : undefined;
+    message.renamingTo = object.renamingTo ?? "";
     return message;
   },
 };

@@ -4,7 +4,7 @@ import {
   type FindCreate,
   type Open,
   type OpenRecord,
-  type OpenReply,
+  OpenReply,
   OplockLevel,
   Outcome,
   type Reserve,
@@ -80,7 +80,7 @@ export class Opens {
       }
     }
     if (request.drop) this.dropName(member, request.drop.directoryId, request.drop.name);
-    return { outcome: Outcome.GRANTED, reply: { record: granted, replayed: false, fileState: state } };
+    return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record: granted, fileState: state }) };
   }
 
   /** Is there an open with this CreateGuid already (MS-SMB2 3.3.5.9.10)? */
@@ -99,7 +99,7 @@ export class Opens {
     if (found.record?.user !== request.user) return { outcome: Outcome.ACCESS_DENIED };
     return {
       outcome: Outcome.GRANTED,
-      reply: { record: found.record, replayed: true, fileState: found.state },
+      reply: OpenReply.create({ record: found.record, replayed: true, fileState: found.state }),
     };
   }
 

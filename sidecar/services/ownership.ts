@@ -54,7 +54,8 @@ export class Ownership {
         member.add(decision.record, decision.operation);
         const fileState = member.takeState(decision.state);
         if (decision.notices.length > 0) void this.#is.breaks.begin(fileId, decision.notices);
-        return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record: decision.record, fileState }) };
+        const { record, renamingTo } = decision;
+        return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record, fileState, renamingTo }) };
       }
       if (pending.cancelled) return { outcome: Outcome.CANCELLED };
       if (decision.outcome === Internal.ELSEWHERE) {

@@ -32,7 +32,7 @@ export class Renames {
   async begin(member: Member, request: BeginRename, pending: Pending): Promise<number> {
     const { table, breaks } = this.#is;
     const { outcome } = await breaks.settled(member, request.fileId, pending, (again) =>
-      table.change(member.identity, request.fileId, request.openId, 'beginRename', '', again),
+      table.change(member.identity, request.fileId, request.openId, 'beginRename', request.to, again),
     );
     if (outcome !== Outcome.GRANTED) return outcome;
     const replaces = request.replacesFileId.length > 0 ? request.replacesFileId : undefined;

@@ -172,7 +172,12 @@ export class Table {
     return decision;
   }
 
-  async reclaim(me: Identity, fileId: Uint8Array, request: Reclaim): Promise<OpenDecision & { owner: string }> {
+  /** @returns with the owner, where it is elsewhere, and the path that a server that is lost was giving the file ('': none) */
+  async reclaim(
+    me: Identity,
+    fileId: Uint8Array,
+    request: Reclaim,
+  ): Promise<OpenDecision & { owner: string; renamingTo: string }> {
     const answer = await this.#file('reclaim', me, fileId, [
       idBytes(request.openId),
       asBuffer(request.createGuid),
@@ -184,9 +189,11 @@ export class Table {
       request.share,
     ]);
     if (answer[0] === Internal.ELSEWHERE) {
-      return { outcome: Internal.ELSEWHERE, owner: textAt(answer, 1), ...NO_BREAKS, push: [], operation: 0 };
+      const owner = textAt(answer, 1);
+      return { outcome: Internal.ELSEWHERE, owner, renamingTo: '', ...NO_BREAKS, push: [], operation: 0 };
     }
-    return { ...this.#readOpen(answer, fileId), notices: readNotices(listAt(answer, 3)), owner: '' };
+    const notices = readNotices(listAt(answer, 3));
+    return { ...this.#readOpen(answer, fileId), notices, owner: '', renamingTo: textAt(answer, 4) };
   }
 
   async find(me: Identity, fileId: Uint8Array, guids: Uint8Array, openId: bigint): Promise<OpenDecision> {

@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
@@ -294,3 +296,29 @@ test('a CREATE that was lost before its server saw it, replayed where somebody e
     await proxy.close();
   }
 }, 60_000);
+
+test('a server that is killed when it has renamed a file, and has not said so: its client has its handle, and the rename was done', async () => {
+  await stage.ready();
+  const client = await stage.client(0);
+  const file = await client.open('before', { access: 'readwrite', disposition: 'create' });
+  const killed = await killWhenThere(join(stage.serving.directory, 'after'), stage.serving.pid('fileserver-0'));
+
+  await client.rename('before', 'after');
+  await killed();
+  await file.write(0, Buffer.from('mine'));
+  await file.close();
+
+  expect(existsSync(join(stage.serving.directory, 'before'))).toBe(false);
+  expect(readFileSync(join(stage.serving.directory, 'after'), 'utf8')).toBe('mine');
+  const again = await client.open('after', { access: 'read' });
+  await again.close();
+}, 90_000);
+
+/** A process that does nothing but look for a file, and kills another at that moment. Resolves when it looks; what it returns waits for its end. */
+async function killWhenThere(path: string, pid: number): Promise<() => Promise<unknown>> {
+  const program = `process.stdout.write('looks'); while (!require('fs').existsSync(${JSON.stringify(path)})); process.kill(${pid}, 'SIGKILL')`;
+  const watcher = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'], timeout: 60_000 });
+  const ended = once(watcher, 'exit');
+  await once(watcher.stdout, 'data');
+  return () => ended;
+}

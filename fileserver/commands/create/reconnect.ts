@@ -1,9 +1,9 @@
 import { reasonOf } from '../../../common/errors.ts';
-import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
+import { type OpenRecord, type OpenReply, Outcome } from '../../../proto/generated/handles.ts';
 import { CreateAction, CreateOptions, DurableFlags } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { statusOfOutcome } from '../../handles.ts';
-import { type FoundBase, findRecorded, openForAccess } from '../../opens/adoption.ts';
+import { diskPathOf, type FoundBase, findRenamed, openForAccess } from '../../opens/adoption.ts';
 import { decodeAttachment } from '../../opens/attachment.ts';
 import { replayKeyOf } from '../../opens/creations.ts';
 import type { OpenFile, StreamBase } from '../../opens/open-file.ts';
@@ -70,7 +70,7 @@ export async function reclaim(request: Request, folder: Folder, wishes: Wishes, 
   }
   let open: OpenFile;
   try {
-    open = await adopt(request, folder, record, value.fileState, replayKeyOfClaim(request, claim));
+    open = await adopt(request, folder, value, record, replayKeyOfClaim(request, claim));
   } catch (error) {
     request.services.log.warn(
       { openId: String(record.openId), path: record.path, reason: reasonOf(error) },
@@ -123,8 +123,8 @@ async function isConnected(open: OpenFile | undefined): Promise<boolean> {
 async function adopt(
   request: Request,
   folder: Folder,
+  { fileState, renamingTo }: OpenReply,
   record: OpenRecord,
-  fileState: Parameters<typeof request.services.opens.reconnect>[4],
   replayKey: string | undefined,
 ): Promise<OpenFile> {
   const { opens } = request.services;
@@ -136,7 +136,9 @@ async function adopt(
     return here;
   }
   const warm = opens.warm.take(record, folder);
-  const found = warm === undefined ? await findRecorded(folder, record) : { fd: warm, base: undefined };
+  const { path } = record;
+  const found =
+    warm === undefined ? await findRenamed(folder, record, renamingTo) : { fd: warm, base: undefined, path };
   const base = found.base && (await pinAgain(request, folder, record, { fd: found.fd, base: found.base }));
   // As it was asked for where it was opened first.
   const { createOptions } = decodeAttachment(record.attachment);
@@ -150,7 +152,8 @@ async function adopt(
     throw error;
   }
   const { channelSequence } = request;
-  return opens.add({
+  record.path = found.path;
+  const open = opens.add({
     record,
     folder,
     fd,
@@ -162,6 +165,15 @@ async function adopt(
     replayKey,
     fileState,
   });
+  if (found.path !== path) await endRename(request, open);
+  return open;
+}
+
+/** The server that renamed the file was lost before it could say so. Its client asks for the rename again, and finds it done. */
+async function endRename(request: Request, open: OpenFile): Promise<void> {
+  const { fileId, openId, path } = open.record;
+  open.file.path = diskPathOf(path);
+  await request.services.handles.endRename({ fileId, openId, done: true, to: path });
 }
 
 /** The file of a stream's open is held as before. Throws PosixError, and closes what was found then. */

@@ -45,7 +45,7 @@ elseif what == 'beginRename' then
   local renaming = file.meta[M_RENAMING]
   if renaming and renaming[1] ~= id and standing(renaming[2]) == 'valid' then return { NAME_BUSY, 0 } end
   if file.meta[M_DELETE_PENDING] == 1 then return { DELETE_PENDING, 1 } end
-  file.meta[M_RENAMING] = { id, self }
+  file.meta[M_RENAMING] = { id, self, value }
   save(file, 'm')
 elseif what == 'endRename' then
   file.meta[M_RENAMING] = false

@@ -3,7 +3,7 @@
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 createGuid 5 clientGuid 6 user 7 persistent 8 lease key 9 sessionId 10 share
--- Returns {outcome, record, file state, notices of breaks} or {ELSEWHERE, owner}
+-- Returns {outcome, record, file state, notices of breaks, path that a lost server was giving the file or ''} or {ELSEWHERE, owner}
 local no = refused()
 if no then return { no } end
 local id = ARGV[3]
@@ -28,10 +28,16 @@ local function told_anew(h)
   tell_break(holder_id(id, open), h, self, notices)
   return notices
 end
+-- It died between the volume and the table, or before both: the file has one of two names.
+local function renaming_to()
+  local renaming = file.meta[M_RENAMING]
+  if type(renaming) ~= 'table' or standing(renaming[2]) == 'valid' then return '' end
+  return renaming[3] or ''
+end
 if owner == self and open[O_STATE] == ACTIVE then
   -- A repetition; or another session of the client holds it still ("Open.Session is not NULL").
   if open[O_SESSION] ~= ARGV[9] then return { ELSEWHERE, owner } end
-  return { GRANTED, record(file, id, open), file_state(file), told_anew(holder_of(file, id, open)) }
+  return { GRANTED, record(file, id, open), file_state(file), told_anew(holder_of(file, id, open)), renaming_to() }
 end
 if state == 'valid' and owner ~= self and open[O_STATE] ~= RELEASED then return { ELSEWHERE, owner } end
 if state == 'settling' then
@@ -53,4 +59,4 @@ local notices = told_anew(h)
 save(file, h and 'ch' or 'c')
 save_open(file, id, open)
 redis.call('SADD', KEYS[4], member(id))
-return { GRANTED, record(file, id, open), file_state(file), notices }
+return { GRANTED, record(file, id, open), file_state(file), notices, renaming_to() }
