@@ -63,7 +63,7 @@ export async function runSchedule(
   try {
     for (const worker of work) await worker.start();
     await goesOn(work, history, withinMs, 'before anything goes wrong');
-    await strike(pods, schedule.faults, joined);
+    await strike(pods, schedule.faults, joined, history);
     const overMs = performance.now();
     await pods.mend();
     await goesOn(work, history, withinMs, 'after the faults');
@@ -156,25 +156,29 @@ async function goesOn(work: Worker[], history: History, withinMs: number, when: 
   }
 }
 
-async function strike(pods: Pods, faults: readonly Fault[], joined: Pod[]): Promise<void> {
+async function strike(pods: Pods, faults: readonly Fault[], joined: Pod[], history: History): Promise<void> {
   const beganMs = performance.now();
   await Promise.all(
     faults.map(async (fault) => {
       await delay(Math.max(0, beganMs + fault.atMs - performance.now()));
-      await inject(pods, fault, joined);
+      await inject(pods, fault, joined, history);
     }),
   );
 }
 
 /** Resolves when the fault is over. */
-async function inject(pods: Pods, fault: Fault, joined: Pod[]): Promise<void> {
+async function inject(pods: Pods, fault: Fault, joined: Pod[], history: History): Promise<void> {
   switch (fault.kind) {
     case 'kill':
       return pods.pod(fault.pod).kill(...fault.parts);
     case 'freeze': {
       const pod = pods.pod(fault.pod);
       await pod.freeze(...fault.parts);
+      const fromMs = performance.now();
       await delay(fault.forMs);
+      if (fault.parts.includes('fileserver')) {
+        history.add({ kind: 'stopped', server: pod.name, fromMs, untilMs: performance.now() });
+      }
       return pod.resume();
     }
     case 'cut': {

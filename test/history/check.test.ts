@@ -14,6 +14,9 @@ function read(value: string, calledMs: number, returnedMs: number, client = 'r')
 function hold(client: string, fromMs: number, untilMs?: number, exclusive = true): HistoryEvent {
   return { kind: 'hold', client, resource: 'file:lock', exclusive, fromMs, untilMs };
 }
+function stopped(fromMs: number, untilMs: number): HistoryEvent {
+  return { kind: 'stopped', server: 's', fromMs, untilMs };
+}
 const found = (...events: HistoryEvent[]) => check(events).map(({ what }) => what);
 
 describe('right histories are accepted', () => {
@@ -39,6 +42,14 @@ describe('right histories are accepted', () => {
     expect(found(write('a', 0, 10), read(TORN, 5, 6), read('a', 11, 12))).toEqual([]);
   });
 
+  test('a write that was under way when a server was stopped may come once more when it goes on', () => {
+    const writes = [write('a', 0, 5), write('b', 6, 7)];
+    expect(found(stopped(1, 10), ...writes, read('b', 8, 9), read('a', 11, 12), read('a', 13, 14))).toEqual([]);
+    expect(found(stopped(1, 10), ...writes, read('b', 8, 9), read('b', 11, 12))).toEqual([]);
+    expect(found(stopped(1, 10), write('a', 0, 11), read('a', 12, 13), read('a', 14, 15))).toEqual([]);
+    expect(found(stopped(1, 10), ...writes, read('a', 11, 12), write('c', 13, 14), read('c', 15, 16))).toEqual([]);
+  });
+
   test('locks one after another, and shared ones together', () => {
     expect(found(hold('x', 0, 5), hold('y', 5, 7), hold('x', 8))).toEqual([]);
     expect(found(hold('x', 0, 5, false), hold('y', 2, 7, false))).toEqual([]);
@@ -49,6 +60,14 @@ describe('wrong histories are found', () => {
   test('an acknowledged write that is not there', () => {
     expect(found(write('a', 0, 1), read(EMPTY, 2, 3))).toEqual(['lost']);
     expect(found(write('a', 0, 1), write('b', 2, 3), read('a', 4, 5))).toEqual(['lost']);
+  });
+
+  test('a write that comes back though no server was stopped while it was under way', () => {
+    const writes = [write('a', 0, 5), write('b', 6, 7)];
+    expect(found(stopped(6, 10), ...writes, read('a', 11, 12))).toEqual(['lost']);
+    expect(found(stopped(1, 10), ...writes, read('a', 8, 9))).toEqual(['lost']);
+    expect(found(stopped(1, 10), ...writes, read('a', 11, 12), read('b', 13, 14))).toEqual(['unexplained']);
+    expect(found(stopped(1, 10), ...writes, read('a', 11, 12), write('c', 13, 14), read('a', 15, 16))).not.toEqual([]);
   });
 
   test('an older value that comes back after a newer one was read', () => {

@@ -1,4 +1,4 @@
-import { EMPTY, type HistoryEvent, type Hold, type Read, TORN, type Write } from './history.ts';
+import { EMPTY, type HistoryEvent, type Hold, type Read, type Stop, TORN, type Write } from './history.ts';
 
 /** What a history shows that must not be. */
 export interface Violation {
@@ -14,6 +14,7 @@ export function check(events: readonly HistoryEvent[]): Violation[] {
   const violations: Violation[] = [];
   const places = new Map<string, { writes: Write[]; reads: Read[] }>();
   const holds = new Map<string, Hold[]>();
+  const stops: Stop[] = [];
   for (const event of events) {
     if (event.kind === 'write' || event.kind === 'read') {
       const place = places.get(event.place) ?? { writes: [], reads: [] };
@@ -22,15 +23,39 @@ export function check(events: readonly HistoryEvent[]): Violation[] {
       else place.reads.push(event);
     } else if (event.kind === 'hold') {
       holds.set(event.resource, [...(holds.get(event.resource) ?? []), event]);
+    } else if (event.kind === 'stopped') {
+      stops.push(event);
     } else if (event.kind === 'lost') {
       violations.push({ what: 'handle lost', text: `${event.client}: ${event.path}: ${event.reason}` });
     } else {
       violations.push({ what: 'caller error', text: `${event.client}: ${event.doing}: ${event.reason}` });
     }
   }
-  for (const [place, { writes, reads }] of places) violations.push(...checkPlace(place, writes, reads));
+  for (const [place, { writes, reads }] of places) {
+    const late = lateCopies(writes, reads, stops);
+    violations.push(...checkPlace(place, [...writes, ...late.copies], late.reads));
+  }
   for (const [resource, all] of holds) violations.push(...checkHolds(resource, all));
   return violations;
+}
+
+/**
+ * A write that was under way when a server was stopped may come a second time when it goes on: a write of its own that nobody was answered,
+ * and who reads its value from then on may have read that.
+ */
+function lateCopies(writes: Write[], reads: Read[], stops: Stop[]): { copies: Write[]; reads: Read[] } {
+  const copies: Write[] = [];
+  let seen = reads;
+  for (const [i, { fromMs, untilMs }] of stops.entries()) {
+    for (const { returnedMs, ...write } of writes) {
+      if (write.calledMs > fromMs || (returnedMs ?? Infinity) < fromMs) continue;
+      const copy: Write = { ...write, value: `${write.value}, late (${i})`, calledMs: untilMs };
+      copies.push(copy);
+      const isOfIt = (read: Read) => read.value === write.value && read.returnedMs >= untilMs;
+      seen = seen.map((read) => (isOfIt(read) ? { ...read, value: copy.value } : read));
+    }
+  }
+  return { copies, reads: seen };
 }
 
 /** A write with all reads of its value, as a register sees them. */

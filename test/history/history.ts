@@ -60,7 +60,19 @@ export interface CallerError {
   atMs: number;
 }
 
-export type HistoryEvent = Write | Read | Hold | LostHandle | CallerError;
+/**
+ * A file server stood still. What it had given to the kernel, or was about to, may be carried out when it goes on, long after its client had
+ * the same change done by another server: at most one change a thread of its pool, and nobody in user space can promise more.
+ */
+export interface Stop {
+  kind: 'stopped';
+  server: string;
+  fromMs: number;
+  /** When it was woken up. */
+  untilMs: number;
+}
+
+export type HistoryEvent = Write | Read | Hold | LostHandle | CallerError | Stop;
 
 /** What clients did and what they were answered, in no particular order. */
 export class History {
