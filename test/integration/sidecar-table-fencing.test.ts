@@ -246,7 +246,10 @@ describe('the registry', () => {
   });
 
   test('hands an epoch out once, and fences no later one in the name of an earlier', async () => {
-    const [a, b] = [await registry.register('a', {}), await registry.register('b', {})];
+    // Another sidecar's, which has heard of none of these.
+    const others = new Registry(store, keys);
+    others.serveWith(`${runIds[0]}:1`, runIds);
+    const [a, b] = [await registry.register('a', {}), await others.register('b', {})];
     const again = await registry.register('a', {});
     expect(again.replaced).toBe(a.epoch);
     expect(new Set([a.epoch, b.epoch, again.epoch]).size).toBe(3);
