@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Client, SmbError } from '../../client/index.ts';
-import { CreateDisposition, CreateOptions, FileAccess, Fsctl, InfoType } from '../../smb/constants.ts';
+import { CreateDisposition, CreateOptions, FileAccess, Fsctl, InfoType, WriteFlags } from '../../smb/constants.ts';
 import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { fileFullEaInformation } from '../../smb/fscc/ea.ts';
 import {
@@ -257,6 +257,24 @@ onVolumes('a share whose volume', () => {
       expect(await statusOf(open.set(InfoType.FILE, FileInfoClass.endOfFile, endOfFile(5)))).toBe(readOnly);
       expect(await statusOf(raw(stage, 'new', created))).toBe(readOnly);
       expect((await open.read(0, 100)).data.toString()).toBe('what was there');
+      await open.close();
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    'has on its disk what was written through or flushed, when that is answered',
+    async () => {
+      await begin();
+      // What the loop device was given; the volume's own cache is not in it.
+      const disk = () => readFileSync(join(volume.folder, 'image'));
+      const open = await raw(stage, 'there');
+      const [through, flushed] = [randomBytes(4096), randomBytes(4096)];
+      expect(await statusOf(open.write(0, through, WriteFlags.WRITE_THROUGH))).toBe(success);
+      expect(disk().includes(through)).toBe(true);
+      expect(await statusOf(open.write(4096, flushed))).toBe(success);
+      expect(await statusOf(open.flush())).toBe(success);
+      expect(disk().includes(flushed)).toBe(true);
       await open.close();
     },
     TEST_TIMEOUT_MS,

@@ -87,8 +87,9 @@ export class RawOpen {
     return (await send(this.client, Command.SET_INFO, body)).status;
   }
 
-  async write(offset: number, data: Buffer): Promise<number> {
-    const request = { data, offset, fileId: this.fileId, channel: 0, remainingBytes: 0, flags: 0 };
+  /** @param flags WriteFlags.* */
+  async write(offset: number, data: Buffer, flags = 0): Promise<number> {
+    const request = { data, offset, fileId: this.fileId, channel: 0, remainingBytes: 0, flags };
     const body = encodeWriteRequest({ ...request, channelInfo: Buffer.alloc(0) });
     return (await send(this.client, Command.WRITE, body)).status;
   }
