@@ -25,6 +25,7 @@ describe('config.json', () => {
     expect(checkClusterConfig(JSON.parse(JSON.stringify(clusterConfig(cluster()))))).toMatchObject({
       clusterId: '11111111-2222-3333-4444-555555555555',
       volumes: [{ name: 'data', path: '/volumes/data', fencing: 'Deadline' }],
+      security: { signing: 'Required', minDialect: '3.0' },
       handles: { persistentTimeoutMs: 300_000, durableTimeoutMs: 60_000 },
       store: { mode: 'Standalone', addresses: ['media-redis.files.svc:6379'], durability: { mode: 'Always' } },
     });
