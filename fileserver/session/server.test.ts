@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Outcome } from '../../proto/generated/handles.ts';
-import { Command, Flags } from '../../smb/constants.ts';
+import { Command, Dialect, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeCloseRequest } from '../../smb/wire/close.ts';
 import { type CreateRequest, encodeCreateRequest } from '../../smb/wire/create.ts';
@@ -69,6 +69,14 @@ describe('a server', () => {
       await expect(second.negotiate()).rejects.toThrow('closed');
     });
 
+    test.each([
+      ['is too old', Dialect.SMB_2_1],
+      ['it does not know', 0x0999],
+    ])('refuses a dialect that %s', async (_what, dialect) => {
+      const client = await connected();
+      expect((await client.negotiate([], dialect)).header.status).toBe(Status.NOT_SUPPORTED);
+    });
+
     test('refuses a wrong password and an unknown user with the same status', async () => {
       const one = await connected();
       await one.negotiate();
@@ -98,6 +106,17 @@ describe('a server', () => {
       expect((await client.receive()).header.status).toBe(Status.ACCESS_DENIED);
       expect(await echo(client)).toBe(Status.SUCCESS);
     });
+
+    test.each(['TREE_CONNECT', 'CREATE', 'QUERY_INFO', 'ECHO', 'IOCTL'] as const)(
+      'answers a malformed %s with the status for that, and goes on',
+      async (command) => {
+        const client = await loggedOn();
+        await client.treeConnect('data');
+        const { header } = await client.request(Command[command], Buffer.alloc(60, 0xff));
+        expect(header.status).toBe(Status.INVALID_PARAMETER);
+        expect(await echo(client)).toBe(Status.SUCCESS);
+      },
+    );
 
     test('signs its answers', async () => {
       const client = await loggedOn();
