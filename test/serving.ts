@@ -171,7 +171,7 @@ export class Serving {
 }
 
 /** One of the parts' programs as it was built, or from its sources where those are newer. */
-export function partProgram(part: 'serve' | 'sidecar' | 'fileserver'): string[] {
+export function partProgram(part: 'serve' | 'sidecar' | 'fileserver' | 'client/cli'): string[] {
   const node = join(ROOT, 'node_modules/node/bin/node');
   const built = statSync(join(ROOT, 'dist/.built'), { throwIfNoEntry: false });
   if (built && PARTS.every((one) => newestMs(join(ROOT, one)) <= built.mtimeMs)) {
