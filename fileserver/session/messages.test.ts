@@ -68,6 +68,15 @@ describe('a related request', () => {
     expect(await statusesOf(client, parts)).toEqual([Status.SUCCESS, Status.SUCCESS, Status.FILE_CLOSED]);
   });
 
+  test('that comes first is about nothing, and those behind it are done', async () => {
+    const client = await server.loggedOn(USER, PASSWORD);
+    const parts = [
+      client.message(Command.ECHO, encodeEchoRequest(), RELATED),
+      client.message(Command.ECHO, encodeEchoRequest()),
+    ];
+    expect(await statusesOf(client, parts)).toEqual([Status.INVALID_PARAMETER, Status.SUCCESS]);
+  });
+
   test('may be a control that its pipe does not know, which is refused', async () => {
     const client = await server.loggedOn(USER, PASSWORD);
     await client.treeConnect('IPC$');
