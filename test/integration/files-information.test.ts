@@ -244,6 +244,13 @@ describe('of a file', () => {
     expect((await open.read(SIZE, 1)).status).toBe(Status.END_OF_FILE);
   });
 
+  test('more than its credits pay for is neither read nor written', async () => {
+    const unpaid = 65_537;
+    expect((await open.read(0, unpaid)).status).toBe(Status.INVALID_PARAMETER);
+    expect(await open.write(0, Buffer.alloc(unpaid))).toBe(Status.INVALID_PARAMETER);
+    expect((await open.read(0, unpaid - 1)).data).toHaveLength(SIZE);
+  });
+
   test('what no class is, is refused', async () => {
     expect(await open.set(InfoType.FILE, 0, Buffer.alloc(64))).toBe(Status.INVALID_INFO_CLASS);
     expect(await open.set(InfoType.FILE, FileInfoClass.basic, Buffer.alloc(39))).toBe(Status.INFO_LENGTH_MISMATCH);
