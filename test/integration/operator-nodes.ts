@@ -17,14 +17,21 @@ import {
 } from '../../proto/generated/control.ts';
 import type { ApiServer } from './operator-api-server.ts';
 
-/** The real ReplicaSet, StatefulSet, garbage collection and disruption controllers. */
-export function startControllerManager(server: ApiServer): ChildProcess {
+const CONTROLLERS = [
+  'replicaset-controller',
+  'statefulset-controller',
+  'garbage-collector-controller',
+  'disruption-controller',
+];
+
+/** The real ReplicaSet, StatefulSet, garbage collection and disruption controllers, and others by name. */
+export function startControllerManager(server: ApiServer, ...others: string[]): ChildProcess {
   const log = openSync(join(server.folder, 'kcm.log'), 'w');
   return spawn(
     join(server.bin, 'kube-controller-manager'),
     [
       `--kubeconfig=${server.kubeconfig}`,
-      '--controllers=replicaset-controller,statefulset-controller,garbage-collector-controller,disruption-controller',
+      `--controllers=${[...CONTROLLERS, ...others].join(',')}`,
       '--leader-elect=false',
       '--secure-port=0',
     ],
@@ -32,8 +39,8 @@ export function startControllerManager(server: ApiServer): ChildProcess {
   );
 }
 
-/** Addresses of pods; suites that run side by side have different ones. */
-const POD_NETWORK = `127.0.${76 + Number(process.env.JEST_WORKER_ID ?? 1)}`;
+/** Addresses of pods; processes that run side by side have different ones. */
+const POD_NETWORK = `127.${64 + ((process.pid >> 8) & 63)}.${process.pid & 255}`;
 
 /** A call that a sidecar got: "prepare pod", "migrate pod", "ended pod". */
 export type Call = string;
@@ -41,6 +48,8 @@ export type Call = string;
 interface Running {
   server: Server;
   handles: number;
+  /** By the id of a migration: who asks again is told the same. */
+  outcomes: Map<string, MigrationProgress>;
 }
 
 /**
@@ -170,7 +179,7 @@ export class Nodes {
     const secret = await this.#objects.get<V1Secret>(SECRETS, this.#namespace, 'media-tls');
     const file = (key: string) => Buffer.from(secret.data?.[key] ?? '', 'base64');
     const server = new Server();
-    const running: Running = { server, handles: 0 };
+    const running: Running = { server, handles: 0, outcomes: new Map() };
     const control: ControlServer = {
       getStatus: (_call, done) =>
         done(
@@ -239,22 +248,27 @@ export class Nodes {
     }
     const total = BigInt(running.handles);
     call.write(MigrationProgress.create({ phase: 'Transferring', total }));
+    const { migrationId } = call.request;
+    const outcome = running.outcomes.get(migrationId) ?? this.#outcome(running, call.request);
+    running.outcomes.set(migrationId, outcome);
+    call.write(outcome);
+    call.end();
+  }
+
+  /** Moves the handles, or fails. */
+  #outcome(running: Running, { targetPods, maxOpens }: MigrateRequest): MigrationProgress {
+    const total = BigInt(running.handles);
     if (this.failures > 0) {
       this.failures -= 1;
-      call.write(MigrationProgress.create({ phase: 'Failed', total, left: total, done: true, message: 'on purpose' }));
-      call.end();
-      return;
+      return MigrationProgress.create({ phase: 'Failed', total, left: total, done: true, message: 'on purpose' });
     }
-    const target = this.#running.get(call.request.targetPods[0] ?? '');
-    const moved = Math.min(running.handles, Number(call.request.maxOpens ?? running.handles));
+    const target = this.#running.get(targetPods[0] ?? '');
+    const moved = Math.min(running.handles, Number(maxOpens ?? running.handles));
     if (target) target.handles += moved;
     running.handles -= moved;
-    call.write(
-      MigrationProgress.create({
-        ...{ phase: 'Done', total, moved: BigInt(moved), left: BigInt(running.handles), done: true },
-      }),
-    );
-    call.end();
+    return MigrationProgress.create({
+      ...{ phase: 'Done', total, moved: BigInt(moved), left: BigInt(running.handles), done: true },
+    });
   }
 
   async #end(pod: V1Pod): Promise<void> {

@@ -304,7 +304,7 @@ describe('the operator, on a real API server', () => {
       (await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE)).some((set) => set.spec?.replicas === 4),
     );
     expect(await stopOperator(second, 'SIGTERM')).toBe(0);
-  }, 30_000);
+  }, 120_000);
 });
 
 describe('the chart', () => {
@@ -427,5 +427,5 @@ describe('the chart', () => {
     await eventually('its conditions are told', async () => (await condition('limited', 'Degraded')) !== undefined);
     expect((await condition('limited', 'Degraded'))?.message).not.toMatch(/forbidden/);
     expect(await stopOperator(limited, 'SIGTERM')).toBe(0);
-  }, 30_000);
+  }, 120_000);
 });
