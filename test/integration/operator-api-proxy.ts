@@ -114,6 +114,11 @@ export class ApiProxy {
     for (const { response } of this.#watches) response.end(`${JSON.stringify(event)}\n`);
   }
 
+  /** Paths of what is watched now. */
+  get watched(): string[] {
+    return [...this.#watches].map(({ path }) => path.split('?')[0] ?? '');
+  }
+
   get watches(): number {
     return this.#watches.size;
   }
