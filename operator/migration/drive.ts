@@ -206,14 +206,21 @@ export class MigrationDriver {
     await this.#record(migration, { phase: 'Transferring', message: `moving handles to ${targets.join(', ')}` });
     let recordedMs = monotonicMs();
     let recorded = Promise.resolve();
+    let recording = false;
     const last = await sidecars
       .migrate(uid, source.address, request, drainMs + RETRY_MARGIN_MS, signal, (progress) => {
         line.debug({ progress: { ...counts(progress), phase: progress.phase } }, 'progress');
         trace.event(progress.phase, counts(progress));
-        if (progress.done || monotonicMs() - recordedMs < REPORT_EVERY_MS) return;
+        // One at a time: while the API server is slow, reports would pile up and hold up the end.
+        if (progress.done || recording || monotonicMs() - recordedMs < REPORT_EVERY_MS) return;
         recordedMs = monotonicMs();
+        recording = true;
         const change: Status = { phase: 'Transferring', handles: counts(progress), message: 'moving handles' };
-        recorded = recorded.then(() => this.#record(migration, change)).catch(() => undefined);
+        recorded = this.#record(migration, change)
+          .catch(() => undefined)
+          .finally(() => {
+            recording = false;
+          });
       })
       .finally(() => recorded); // what is written about the way must not arrive after what is written about the end
     step('movedMs');
