@@ -70,8 +70,10 @@ export class Handoff implements SidecarCommands {
   }
 
   async release({ openIds, sessionIds }: Release): Promise<boolean> {
-    await this.#server.services.opens.drop(openIds);
     const sessions = sessionIds.flatMap((id) => this.#server.sessions.get(id) ?? []);
+    // First: what still waits is cancelled with its open, and how that ends is nothing that its client asked for.
+    for (const session of sessions) session.isReleased = true;
+    await this.#server.services.opens.drop(openIds);
     await Promise.all(sessions.map((session) => this.#server.releaseSession(session)));
     this.#server.services.log.info({ opens: openIds.length, sessions: sessions.length }, 'released');
     return true;

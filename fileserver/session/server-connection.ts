@@ -535,13 +535,13 @@ export class ServerConnection implements CallHost {
       (reply) => {
         channel?.end(generation);
         this.#settled(call, session, usage);
-        if (this.isOpen) then(reply);
+        if (this.isOpen && !session?.isReleased) then(reply);
       },
       (error) => {
         channel?.end(generation);
         this.#settled(call, session, usage);
         const reply = this.#replyTo(error, call);
-        if (reply && this.isOpen) then(reply);
+        if (reply && this.isOpen && !session?.isReleased) then(reply);
       },
     );
   }

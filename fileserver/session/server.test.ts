@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { Command, Dialect, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
@@ -9,6 +9,7 @@ import { framePrefix } from '../../smb/wire/framing.ts';
 import { joinCompound } from '../../smb/wire/header.ts';
 import { encodeLogoffRequest } from '../../smb/wire/logoff.ts';
 import type { FileServer } from '../file-server.ts';
+import { Opens } from '../opens/opens.ts';
 import { eventually } from '../testing/eventually.ts';
 import { RawClient, RELATED } from '../testing/raw-client.ts';
 import type { ScriptedSidecar } from '../testing/scripted-sidecar.ts';
@@ -329,6 +330,31 @@ describe('a server', () => {
       await sidecar.command({ $case: 'release', value: { openIds: [], sessionIds: [sessionId] } });
       await client.closed();
       expect(sidecar.requests.some(({ body }) => body?.$case === 'endSession')).toBe(false);
+    });
+
+    test('gives requests of a released session that wait for somebody no answer: their client repeats them elsewhere', async () => {
+      const client = await loggedOn();
+      await client.treeConnect('data');
+      sidecar.decide = ({ body }) => (body?.$case === 'reserve' ? undefined : { outcome: Outcome.GRANTED });
+      client.send(Command.CREATE, createOf('one', { createDisposition: 2, desiredAccess: 0x12_019f }));
+      const reserving = () => sidecar.requests.find(({ body }) => body?.$case === 'reserve');
+      await eventually('it waits for a decision', () => reserving() !== undefined);
+      const { sessionId } = client;
+      await sidecar.command({ $case: 'quiesce', value: { sessionIds: [sessionId], timeoutMs: 100 } });
+      // What the session has open takes a while to be let go.
+      const held = Promise.withResolvers<void>();
+      const drop = jest.spyOn(Opens.prototype, 'drop').mockReturnValue(held.promise);
+      const released = sidecar.command({ $case: 'release', value: { openIds: [1n], sessionIds: [sessionId] } });
+      sidecar.reply({ id: reserving()?.id ?? 0n, outcome: Outcome.ACCESS_DENIED });
+      const answered = client.receive().then(
+        () => true,
+        () => false,
+      );
+      await heard();
+      held.resolve();
+      drop.mockRestore();
+      await released;
+      expect(await answered).toBe(false);
     });
 
     test('takes what the client of a released session is still sending, so that no write fails half-way', async () => {

@@ -102,6 +102,8 @@ export class Session {
   #inFlight = 0;
   #waitingRequests = 0;
   #watchers: { isReached: () => boolean; resolve: () => void }[] = [];
+  /** It is another server's now: its requests get no answer here any more, because their client repeats them there. */
+  isReleased = false;
   /** Set once the session ends; resolves when its opens are settled. */
   ending: Promise<void> | undefined;
 
