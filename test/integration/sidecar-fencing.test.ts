@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Outcome } from '../../proto/generated/handles.ts';
+import { SHARDS } from '../../sidecar/constants.ts';
+import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { TestFileServer } from '../../sidecar/testing/file-server.ts';
 import { until } from '../../sidecar/testing/redis.ts';
@@ -76,6 +78,23 @@ describe('a file server process', () => {
     await expect(one.resume()).rejects.toThrow(String(Outcome.FENCED));
   }, 20_000);
 });
+
+test('a server that was fenced so long ago that the registry has forgotten it is told and refused when it comes', async () => {
+  const { server } = cluster.pod(0);
+  const { record } = await server.open('forgotten');
+  const { registry, table } = (cluster.pod(1).sidecar as Sidecar).components;
+  const identity = { serverId: 'uid-pod-0/0', epoch: Number(server.epoch) };
+  await registry.beginFencing(identity, -1, 'test', false);
+  await Promise.all(Array.from({ length: SHARDS }, (_, shard) => table.fence(shard, identity, 'fence', 'alive')));
+  await registry.endFencing(identity);
+  await registry.forget(identity);
+  expect((await registry.list()).map(({ serverId }) => serverId)).toEqual(['uid-pod-1/0']);
+  await until(() => server.fenced, 10_000);
+  expect((await cluster.pod(1).server.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+  server.kill();
+  const next = await cluster.pod(0).replaceServer();
+  expect(next.epoch).toBeGreaterThan(server.epoch);
+}, 30_000);
 
 describe('a sidecar', () => {
   test('that ends a moment after its file server has fenced it: nobody has to wait for a lease', async () => {

@@ -1,0 +1,33 @@
+import { identityText } from '../table/keys.ts';
+import type { ServerRecord } from './registry.ts';
+
+/** So long a server that is over stays in the registry: whoever wants to know how it ended asks within minutes. */
+const KEPT_MS = 60 * 60_000;
+/** How many are forgotten at a look, so that none takes long. */
+const AT_ONCE = 16;
+
+/**
+ * Which servers the registry need not keep any more. Each pod that is replaced leaves one behind, and every renewal brings all of them:
+ * without an end a cluster that is upgraded often would be slower each year. Nothing is lost with a record: what raises the lowest valid
+ * epoch stands in the shards, epochs are counted elsewhere, and a server that wakes up after all that time and is not found is refused
+ * like one that is found fenced.
+ */
+export class Retention {
+  /** Since when each is seen to be over, by identity, monotonic ms. */
+  readonly #over = new Map<string, number>();
+
+  /** @param servers all that the store has. @returns those to be forgotten now */
+  due(servers: readonly ServerRecord[], nowMs: number): ServerRecord[] {
+    const over = servers.filter(({ state }) => state === 'fenced' || state === 'gone');
+    const seen = new Set(over.map(identityText));
+    for (const identity of this.#over.keys()) if (!seen.has(identity)) this.#over.delete(identity);
+    const due: ServerRecord[] = [];
+    for (const server of over) {
+      const identity = identityText(server);
+      const sinceMs = this.#over.get(identity) ?? nowMs;
+      this.#over.set(identity, sinceMs);
+      if (nowMs - sinceMs >= KEPT_MS && due.length < AT_ONCE) due.push(server);
+    }
+    return due;
+  }
+}
