@@ -177,6 +177,10 @@ export class World {
     return this.#byCluster(ENDPOINT_SLICES, clusterKey);
   }
 
+  services(clusterKey: string): V1Service[] {
+    return this.#byCluster(SERVICES, clusterKey);
+  }
+
   service(namespace: string, name: string): V1Service | undefined {
     return this.#find<V1Service>(SERVICES, namespace, name);
   }

@@ -711,6 +711,12 @@ export interface FileServerClusterStatus {
    */
   addresses?: string[];
   /**
+   * With service.perServer: where clients connect to single servers, HOST or HOST:PORT, one for each.
+   *
+   * Items: An address.
+   */
+  serverAddresses?: string[];
+  /**
    * Assigned, or Pending while the load balancer has given no address.
    */
   addressState?: string;

@@ -27,12 +27,22 @@ import {
 import { planRebalance, rebalanceName } from '../migration/rebalance.ts';
 import { disruptionBudget, networkPolicies, serviceAccounts, volumeClaims } from '../resources/access.ts';
 import { configMap, shortHash } from '../resources/cluster-config.ts';
-import { isPaused, LABELS, metadataOf, nameOf, namesOf, namespaceOf, ownerReference } from '../resources/names.ts';
+import {
+  isPaused,
+  LABELS,
+  metadataOf,
+  nameOf,
+  namesOf,
+  namespaceOf,
+  ownerReference,
+  slotLabel,
+  slotOf,
+} from '../resources/names.ts';
 import { podTemplate } from '../resources/pod-template.ts';
 import { hasEmbeddedStore, redisDisruptionBudget, redisService } from '../resources/redis.ts';
 import { redisStatefulSet } from '../resources/redis-stateful-set.ts';
 import { replicaSet } from '../resources/replica-set.ts';
-import { clientService, headlessService } from '../resources/services.ts';
+import { clientService, headlessService, serverService } from '../resources/services.ts';
 import { ApiError, isConflict, isNamespaceEnding, isNotFound } from '../runtime/api.ts';
 import type { ReconcileResult } from '../runtime/controller.ts';
 import type { EventRecorder } from '../runtime/events.ts';
@@ -45,6 +55,7 @@ import { MENDING_MS, type Prerequisites, type Problem } from './prerequisites.ts
 import type { Reports } from './reports.ts';
 import { planRollout, type RolloutPlan } from './rollout.ts';
 import type { ClusterSecrets } from './secrets.ts';
+import { planSlots } from './slots.ts';
 import { clusterStatus } from './status.ts';
 import { storeMayBeEvicted } from './store-eviction.ts';
 
@@ -113,6 +124,7 @@ export class ClusterReconciler {
       await this.#parts.secrets.ensure(cluster);
       await this.#applyFixed(cluster, key);
       await this.#applyServers(cluster, key, problems, plan);
+      await this.#applySlots(cluster, key);
     } catch (error) {
       // What the API server refuses for good belongs into the status; everything else is just tried again.
       if (!(error instanceof ApiError) || ![400, 403, 422].includes(error.status) || isNamespaceEnding(error))
@@ -230,6 +242,27 @@ export class ClusterReconciler {
     for (const name of plan.remove) await this.#ignoreGone(objects.delete(REPLICA_SETS, namespace, name));
   }
 
+  /** The Services for single servers, and which server each of them leads to. */
+  async #applySlots(cluster: FileServerCluster, key: string): Promise<void> {
+    const { world, objects, reports } = this.#parts;
+    const namespace = namespaceOf(cluster);
+    const count = cluster.spec.service.perServer ? cluster.spec.replicas : 0;
+    const pods = world.pods(key);
+    for (const { pod, slots } of planSlots(count, pods, reports.handles(cluster.metadata.uid ?? '', pods))) {
+      const labels = Object.fromEntries([
+        ...pod.slots.map((slot) => [slotLabel(slot), null]),
+        ...slots.map((slot) => [slotLabel(slot), 'true']),
+      ]);
+      await this.#ignoreGone(objects.patch(PODS, namespace, pod.name, { metadata: { uid: pod.uid, labels } }));
+    }
+    for (let slot = 0; slot < count; slot++) await this.#applier.ensure(SERVICES, serverService(cluster, slot));
+    for (const { metadata } of world.services(key)) {
+      const slot = Object.keys(metadata?.labels ?? {}).flatMap((label) => slotOf(label) ?? [])[0];
+      if (slot === undefined || slot < count) continue;
+      await this.#ignoreGone(objects.delete(SERVICES, namespace, metadata?.name ?? '', metadata?.uid));
+    }
+  }
+
   /** Makes the HandleMigrations that are missing, and deletes old ones. */
   async #recordMigrations(cluster: FileServerCluster, key: string): Promise<void> {
     const { world, objects, image, reports } = this.#parts;
@@ -313,6 +346,7 @@ export class ClusterReconciler {
       redisPods: world.redisPods(key),
       statefulSet: world.statefulSet(namespace, names.redis),
       service: world.service(namespace, names.clientService),
+      services: world.services(key),
       migrations: world.migrations(key),
       reports: reports.of(cluster.metadata.uid ?? ''),
       problems,
@@ -334,9 +368,9 @@ export class ClusterReconciler {
     }
   }
 
-  async #ignoreGone(deletion: Promise<void>): Promise<void> {
+  async #ignoreGone(change: Promise<unknown>): Promise<void> {
     try {
-      await deletion;
+      await change;
     } catch (error) {
       if (!isNotFound(error) && !isConflict(error)) throw new Error(reasonOf(error), { cause: error });
     }

@@ -29,6 +29,7 @@ function status(pods: PodFacts[], change: Partial<StatusInput> = {}) {
     redisPods: [],
     statefulSet: { status: { readyReplicas: 1 } } as V1StatefulSet,
     service: undefined,
+    services: [],
     migrations: [],
     reports: new Map(pods.map((each) => [each.uid, reply()])),
     problems: [],
@@ -180,4 +181,18 @@ test('a load balancer without an address holds nothing up, and is said to be pen
     addresses: ['192.0.2.1', 'media.files.svc'],
     addressState: 'Assigned',
   });
+});
+
+test('says where single servers are reached: at their load balancer, else inside the cluster', () => {
+  const service = { type: 'LoadBalancer' as const, port: 1445, perServer: true };
+  const services = [
+    { metadata: { name: 'media-server-1' }, status: { loadBalancer: { ingress: [{ ip: '2001:db8::7' }] } } },
+  ];
+  const result = status(three, { cluster: cluster({ service }), services });
+  expect(result.serverAddresses).toEqual([
+    'media-server-0.files.svc:1445',
+    '[2001:db8::7]:1445',
+    'media-server-2.files.svc:1445',
+  ]);
+  expect(status(three).serverAddresses).toBeUndefined();
 });

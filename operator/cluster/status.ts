@@ -20,6 +20,8 @@ export interface StatusInput {
   redisPods: readonly PodFacts[];
   statefulSet: V1StatefulSet | undefined;
   service: V1Service | undefined;
+  /** All of the cluster. */
+  services: readonly V1Service[];
   migrations: readonly HandleMigration[];
   /** By pod UID. */
   reports: ReadonlyMap<string, Report>;
@@ -61,6 +63,7 @@ export function clusterStatus(input: StatusInput): FileServerClusterStatus {
       disconnected: counts.reduce((sum, count) => sum + count.disconnected, 0),
     },
     addresses: addresses.list,
+    ...(cluster.spec.service.perServer ? { serverAddresses: serverAddressesOf(cluster, input.services) } : {}),
     addressState: addresses.pending ? 'Pending' : 'Assigned',
     cordonTrigger: !cluster.spec.migration.onCordon ? 'Disabled' : input.watchesNodes ? 'Active' : 'NotPermitted',
     migrations: { active: migrations.length - finished, completed: finished - failed, failed },
@@ -253,10 +256,32 @@ function stateStoreReady(input: StatusInput): NewCondition {
 }
 
 function addressesOf(cluster: FileServerCluster, service: V1Service | undefined): { list: string[]; pending: boolean } {
-  const { port, type } = cluster.spec.service;
-  const withPort = (host: string) =>
-    port === 445 ? host : host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-  const external = (service?.status?.loadBalancer?.ingress ?? []).flatMap((entry) => entry.hostname ?? entry.ip ?? []);
-  const inside = `${namesOf(nameOf(cluster)).clientService}.${namespaceOf(cluster)}.svc`;
-  return { list: [...external, inside].map(withPort), pending: type === 'LoadBalancer' && external.length === 0 };
+  const external = externalHosts(service);
+  const list = [...external, insideHost(cluster, namesOf(nameOf(cluster)).clientService)];
+  return {
+    list: list.map((host) => withPort(cluster, host)),
+    pending: cluster.spec.service.type === 'LoadBalancer' && external.length === 0,
+  };
+}
+
+/** By slot: the address of its load balancer, or of the Service inside the cluster. */
+function serverAddressesOf(cluster: FileServerCluster, services: readonly V1Service[]): string[] {
+  return Array.from({ length: cluster.spec.replicas }, (_, slot) => {
+    const name = namesOf(nameOf(cluster)).serverService(slot);
+    const [external] = externalHosts(services.find(({ metadata }) => metadata?.name === name));
+    return withPort(cluster, external ?? insideHost(cluster, name));
+  });
+}
+
+function externalHosts(service: V1Service | undefined): string[] {
+  return (service?.status?.loadBalancer?.ingress ?? []).flatMap((entry) => entry.hostname ?? entry.ip ?? []);
+}
+
+function insideHost(cluster: FileServerCluster, service: string): string {
+  return `${service}.${namespaceOf(cluster)}.svc`;
+}
+
+function withPort(cluster: FileServerCluster, host: string): string {
+  const { port } = cluster.spec.service;
+  return port === 445 ? host : host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -16,6 +16,17 @@ export const LABELS = {
   name: 'app.kubernetes.io/name',
 } as const;
 
+/** The label of pods that the Service of this slot leads to. */
+export function slotLabel(slot: number): string {
+  return `holdfast.dev/slot-${slot}`;
+}
+
+/** @returns the slot of such a label, or undefined where it is another one */
+export function slotOf(label: string): number | undefined {
+  const slot = /^holdfast\.dev\/slot-(\d{1,3})$/.exec(label)?.[1];
+  return slot === undefined ? undefined : Number(slot);
+}
+
 /** On a FileServerCluster, with the value "true": the operator changes nothing until it is taken off. */
 export const PAUSED_ANNOTATION = 'holdfast.dev/paused';
 
@@ -41,6 +52,7 @@ export function namesOf(clusterName: string) {
   return {
     clientService: clusterName,
     headlessService: `${clusterName}-servers`,
+    serverService: (slot: number) => `${clusterName}-server-${slot}`,
     redis: `${clusterName}-redis`,
     redisMembers: `${clusterName}-redis-members`,
     config: `${clusterName}-config`,

@@ -51,6 +51,7 @@ export function pod(name: string, change: Partial<PodFacts> = {}): PodFacts {
     member: true,
     leaving: false,
     serving: true,
+    slots: [],
     ready: true,
     terminating: false,
     ended: false,

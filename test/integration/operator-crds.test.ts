@@ -337,11 +337,6 @@ describe('FileServerCluster', () => {
       () => but({ state: { external: { mode: 'Sentinel', addresses: ['s:26379'] } } }),
       /write the name that the Sentinels use/,
     ],
-    [
-      'a Service for each server',
-      () => but({ service: { perServer: true } }),
-      /not supported by this version; write false/,
-    ],
     ['port 0', () => but({ service: { port: 0 } }), /spec\.service\.port.*greater than or equal to 1/],
     ['an unknown dialect', () => but({ security: { minDialect: '3.2' } }), /Unsupported value: "3\.2"/],
     [

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { V1EndpointSlice, V1Pod, V1PodDisruptionBudget, V1ReplicaSet } from '@kubernetes/client-node';
+import type { V1EndpointSlice, V1Pod, V1PodDisruptionBudget, V1ReplicaSet, V1Service } from '@kubernetes/client-node';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import {
@@ -16,6 +16,7 @@ import {
   PODS,
   REPLICA_SETS,
   SECRETS,
+  SERVICES,
 } from '../../operator/kinds.ts';
 import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
 import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
@@ -325,6 +326,57 @@ describe('routing', () => {
     });
     await objects.delete(ENDPOINT_SLICES, NAMESPACE, 'media-test');
   }, 60_000);
+});
+
+describe('Services for single servers', () => {
+  const slots = async () =>
+    (await pods()).flatMap((pod) =>
+      Object.keys(pod.metadata?.labels ?? {})
+        .flatMap((label) => /slot-(\d)$/.exec(label)?.[1] ?? [])
+        .map((slot) => [slot, name(pod)]),
+    );
+  const services = async () =>
+    (await objects.list<V1Service>(SERVICES, NAMESPACE))
+      .map(name)
+      .filter((service) => service.startsWith('media-server-'))
+      .sort();
+  const perServer = (value: boolean) =>
+    objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { service: { perServer: value } } });
+
+  test('lead to one each, and on to a successor when a server goes; they go with their servers', async () => {
+    await settled();
+    await perServer(true);
+    const each = async () => {
+      const now = await slots();
+      return now.length === 3 && new Set(now.map(([, pod]) => pod)).size === 3 && new Map(now as [string, string][]);
+    };
+    const before = await eventually('each server has its address', each);
+    await eventually(
+      'there are three Services',
+      async () => (await services()).join() === [0, 1, 2].map((i) => `media-server-${i}`).join(),
+    );
+    const service = await objects.get<V1Service>(SERVICES, NAMESPACE, 'media-server-1');
+    expect(service.spec?.selector).toMatchObject({ 'holdfast.dev/slot-1': 'true', 'holdfast.dev/serving': 'true' });
+    await eventually('the status says where', async () => {
+      const cluster = await objects.get<FileServerCluster>(CLUSTERS, NAMESPACE, 'media');
+      return cluster.status?.serverAddresses?.[2] === 'media-server-2.media.svc';
+    });
+
+    const source = (await pods()).find((pod) => name(pod) === before.get('1'));
+    await cordon(source?.spec?.nodeName ?? '');
+    await ended();
+    await settled();
+    const after = await eventually('the address of the one that went leads to another', each);
+    for (const [slot, pod] of before) if (pod !== name(source)) expect(after.get(slot)).toBe(pod);
+
+    await scale(2);
+    await settled(2);
+    await eventually('a Service goes with its server', async () => (await services()).length === 2);
+    await perServer(false);
+    await eventually('all go', async () => (await services()).length === 0 && (await slots()).length === 0);
+    await scale(3);
+    await settled();
+  }, 120_000);
 });
 
 describe('a template change', () => {

@@ -201,6 +201,7 @@ async function live(): Promise<void> {
     volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'media' } }],
     users: { secretRef: { name: 'users' } },
     migration: { drainTimeout: '10s' },
+    service: { perServer: true },
   };
   await objects.create(SECRETS, users as KubernetesObject);
   await cluster('media', spec);
