@@ -32,7 +32,7 @@ describe('the command sequence window', () => {
     window.take(0, 1);
     window.grant(512, MAX_CREDITS);
     let id = 2; // 1 stays unused
-    while (window.take(id, 1)) {
+    while (id < 3 * MAX_CREDITS && window.take(id, 1)) {
       id++;
       window.grant(1, MAX_CREDITS);
     }

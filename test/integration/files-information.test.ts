@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Client } from '../../client/index.ts';
 import {
   ALL_ONES_FILE_ID,
+  CloseFlags,
   Command,
   CreateDisposition,
   CreateOptions,
@@ -48,6 +49,7 @@ import {
 } from '../../smb/fscc/fs-info.ts';
 import { decodeSecurityDescriptor } from '../../smb/security/descriptor.ts';
 import { Status } from '../../smb/status.ts';
+import { decodeCloseResponse, encodeCloseRequest } from '../../smb/wire/close.ts';
 import { decodeIoctlResponse, encodeIoctlRequest, type IoctlRequest } from '../../smb/wire/ioctl.ts';
 import { decodeNetworkInterfaceInfo } from '../../smb/wire/ioctl-payloads.ts';
 import { decodeQueryDirectoryResponse, encodeQueryDirectoryRequest } from '../../smb/wire/query-directory.ts';
@@ -160,6 +162,22 @@ describe('of a file', () => {
     expect(await file(FileInfoClass.position, filePositionInformation)).toEqual({ currentByteOffset: 107 });
     expect(await set(FileInfoClass.position, filePositionInformation, { currentByteOffset: 3 })).toBe(Status.SUCCESS);
     expect(await file(FileInfoClass.position, filePositionInformation)).toEqual({ currentByteOffset: 3 });
+  });
+
+  test('CLOSE tells what has become of it where it is asked to', async () => {
+    const close = async (flags: number) => {
+      const closing = await RawOpen.open(client, NAME, { access: ACCESS });
+      await closing.write(SIZE, Buffer.alloc(10));
+      const body = encodeCloseRequest({ flags, fileId: closing.fileId });
+      const { status, message } = await send(client, Command.CLOSE, body);
+      expect(status).toBe(Status.SUCCESS);
+      return decodeCloseResponse(message);
+    };
+    expect(await close(CloseFlags.POSTQUERY_ATTRIB)).toMatchObject({
+      ...{ flags: CloseFlags.POSTQUERY_ATTRIB, endOfFile: SIZE + 10, fileAttributes: FileAttribute.archive },
+      lastWriteTime: filetime(disk().mtimeNs),
+    });
+    expect(await close(0)).toMatchObject({ flags: 0, endOfFile: 0, lastWriteTime: 0n });
   });
 
   test('a mode is kept as far as it may be set', async () => {
