@@ -284,4 +284,18 @@ describe('the command line', () => {
     rmSync(join(serving.directory, 'commands'), { recursive: true });
     expect((await verify()).code).toBe(1);
   });
+
+  test('writes through until its time is up', async () => {
+    let wasTold = false;
+    const wrote = await holdfastUntil(
+      (out) => {
+        // A line a second: far more of them than seconds that it was given.
+        wasTold = out.split('\n').length > 30;
+        return wasTold;
+      },
+      ...['write-through', url('timed'), '--handles', '1', '--seconds', '1', '--slots', '4'],
+      ...['--report', here('timed.json'), '--prefix', 'timed', '--progress', 'json'],
+    );
+    expect([wasTold, wrote]).toEqual([false, { ...done, out: expect.stringContaining('"event":"done"') }]);
+  });
 });

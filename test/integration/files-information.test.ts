@@ -262,6 +262,16 @@ describe('of a file', () => {
     expect((await open.read(SIZE, 1)).status).toBe(Status.END_OF_FILE);
   });
 
+  test('it is read by who opened it to read, and written by who opened it to write', async () => {
+    const reader = await RawOpen.open(client, NAME, { access: FileAccess.FILE_GENERIC_READ });
+    const writer = await RawOpen.open(client, NAME, { access: FileAccess.FILE_GENERIC_WRITE });
+    expect((await reader.read(0, 10)).status).toBe(Status.SUCCESS);
+    expect((await writer.read(0, 10)).status).toBe(Status.ACCESS_DENIED);
+    expect(await writer.write(0, Buffer.alloc(10))).toBe(Status.SUCCESS);
+    expect(await reader.write(0, Buffer.alloc(10))).toBe(Status.ACCESS_DENIED);
+    await Promise.all([reader.close(), writer.close()]);
+  });
+
   test('more than its credits pay for is neither read nor written', async () => {
     const unpaid = 65_537;
     expect((await open.read(0, unpaid)).status).toBe(Status.INVALID_PARAMETER);
