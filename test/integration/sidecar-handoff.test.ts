@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { MigrateRequest, MigrationProgress, StatusReply } from '../../proto/generated/control.ts';
 import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
+import { TRANSFER_BATCH } from '../../sidecar/constants.ts';
 import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import type { TestFileServer } from '../../sidecar/testing/file-server.ts';
@@ -63,6 +64,16 @@ describe('a drain without an operator', () => {
     expect(await one.session(999n)).toBe(Outcome.DRAINING);
     expect((await one.drain(1000)).left).toBe(0n);
   }, 30_000);
+
+  test('goes in batches: no script is given more than it can do quickly', async () => {
+    await one.session(105n);
+    const opens = 2 * TRANSFER_BATCH + 1;
+    // All in one shard.
+    await Promise.all(Array.from({ length: opens }, () => one.open('crowded', { sessionId: 105n })));
+    expect(await one.drain(10_000)).toMatchObject({ moved: BigInt(opens), released: 0n, left: 0n });
+    const told = await cluster.pod(0).sidecar?.metrics.registry.metrics();
+    expect(told).toContain('holdfast_handoff_steps_total{step="transfer",result="ok"} 3');
+  }, 20_000);
 
   test('waits for a store that is away when it begins', async () => {
     await openMany(one, [111n], 3);

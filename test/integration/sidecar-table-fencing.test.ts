@@ -179,6 +179,19 @@ describe('the opens of a server that went silent', () => {
     expect(await reclaimed(writer)).toBe(Outcome.GRANTED);
   });
 
+  test('keep others out until its last writes have settled, where they end with it', async () => {
+    await open({ durability: Durability.NOT_DURABLE, createGuid: Buffer.alloc(0), shareAccess: 0 });
+    const newcomer = async () => {
+      const record = sampleRecord('file', { openId: ids.next(SHARD) ?? 0n, access: READ_WRITE });
+      return (await table.open(other, record, HOW)).outcome;
+    };
+    expect(await newcomer()).toBe(Outcome.SHARING_VIOLATION);
+    await fence('settle', 'lost');
+    expect(await newcomer()).toBe(Internal.WAITING);
+    await fence('fence', 'lost');
+    expect(await newcomer()).toBe(Outcome.GRANTED);
+  });
+
   test.each([
     ['lost', { reader: true, writer: false }],
     ['alive', { reader: true, writer: true }],
