@@ -217,12 +217,13 @@ describe('change notifications with two file servers', () => {
     ['MessageId', ({ messageId }: Header) => ({ messageId })],
   ])(
     'CANCEL takes one request back by its %s, and no other',
-    async (_what, named) => {
-      await here.mkdir('cancels');
+    async (what, named) => {
+      const directory = `cancels-${what}`;
+      await here.mkdir(directory);
       const client = await RawClient.loggedOn(parseAddress(serving.addresses[0] ?? '').port, USER, PASSWORD);
       try {
         await client.treeConnect('share');
-        const opened = await client.request(Command.CREATE, directoryBody('cancels'));
+        const opened = await client.request(Command.CREATE, directoryBody(directory));
         const { fileId } = decodeCreateResponse(opened.message);
         const [kept, cancelled] = [
           await client.request(Command.CHANGE_NOTIFY, notifyBody(fileId)),
@@ -234,14 +235,12 @@ describe('change notifications with two file servers', () => {
         const { header } = await client.receive();
         // The interim response had granted what was asked for (MS-SMB2 3.3.4.1.2).
         expect(header).toMatchObject({ status: Status.CANCELLED, messageId: cancelled.header.messageId, credits: 0 });
-        await (await here.open('cancels/new', { disposition: 'openIf', access: 'write' })).close();
+        await makeFile(here, `${directory}/new`);
         expect((await client.receive()).header).toMatchObject({
           ...{ status: Status.SUCCESS, messageId: kept.header.messageId, credits: 0 },
         });
       } finally {
         client.end();
-        await here.remove('cancels/new');
-        await here.remove('cancels');
       }
     },
     TEST_TIMEOUT_MS,
