@@ -13,6 +13,9 @@ import type { NegotiateContext } from '../../smb/wire/negotiate-contexts.ts';
 import { decodeSessionSetupResponse, encodeSessionSetupRequest } from '../../smb/wire/session-setup.ts';
 import { encodeTreeConnectRequest } from '../../smb/wire/tree-connect.ts';
 
+/** A machine that has much to do answers slowly. */
+const PATIENCE_MS = 20_000;
+
 export interface RawResponse {
   header: Header;
   message: Buffer;
@@ -106,7 +109,7 @@ export class RawClient {
   }
 
   /** The next response. Rejects when the connection ends or nothing comes. */
-  async receive(withinMs = 5000): Promise<RawResponse> {
+  async receive(withinMs = PATIENCE_MS): Promise<RawResponse> {
     const giveUpAtMs = performance.now() + withinMs;
     for (;;) {
       const response = this.#arrived.shift();
@@ -119,7 +122,7 @@ export class RawClient {
   }
 
   /** Resolves when the server has closed the connection; rejects when it answers something or does nothing. */
-  async closed(withinMs = 5000): Promise<void> {
+  async closed(withinMs = PATIENCE_MS): Promise<void> {
     const giveUpAtMs = performance.now() + withinMs;
     while (!this.isClosed) {
       const response = this.#arrived.shift();

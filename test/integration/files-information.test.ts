@@ -382,6 +382,17 @@ describe('of a directory', () => {
     await open.close();
   });
 
+  test('it says that it is one', async () => {
+    mkdirSync(onDisk('itself'));
+    const open = await RawOpen.open(client, 'itself', { createOptions: CreateOptions.DIRECTORY_FILE });
+    const told = await query(open, InfoType.FILE, FileInfoClass.standard);
+    expect(fileStandardInformation.decode(told)).toMatchObject({ directory: true, endOfFile: 0 });
+    expect(fileAllInformation.decode(await query(open, InfoType.FILE, FileInfoClass.all))).toMatchObject({
+      ...{ standard: { directory: true }, basic: { fileAttributes: FileAttribute.directory } },
+    });
+    await open.close();
+  });
+
   test('a listing is one name at a time, of a pattern, and from its beginning, as is asked for', async () => {
     mkdirSync(onDisk('asked'));
     for (const name of ['a.txt', 'b.txt', 'c.bin']) writeFileSync(onDisk('asked', name), '');
