@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { Outcome } from '../../proto/generated/handles.ts';
-import { SHARDS } from '../../sidecar/constants.ts';
+import { marginMs, SHARDS } from '../../sidecar/constants.ts';
 import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { TestFileServer } from '../../sidecar/testing/file-server.ts';
@@ -62,6 +62,14 @@ describe('a file server process', () => {
     await server.resume();
     expect(server.epoch).toBe(before);
     expect((await server.close(record)).outcome).toBe(Outcome.GRANTED);
+  }, 20_000);
+
+  test('may serve for less than the lease that others wait for, by a margin', async () => {
+    const pod = cluster.pod(0);
+    pod.server.kill();
+    const { deadlineNs } = await pod.replaceServer();
+    const leftMs = Number(deadlineNs - process.hrtime.bigint()) / 1e6;
+    expect(leftMs).toBeLessThanOrEqual(LEASE_MS - marginMs(LEASE_MS));
   }, 20_000);
 
   test('that is frozen past its lease is fenced; its writers wait for writeSettle; awake, it is told and refused', async () => {
