@@ -30,15 +30,10 @@ describe('holdfast serve', () => {
     serving = undefined;
   });
 
-  const smbclient = (address: string, command: string) =>
+  const smbclient = (address: string, command: string, share = 'share', credentials = `${USER}%${PASSWORD}`) =>
     run('smbclient', [
-      '//127.0.0.1/share',
-      '-p',
-      address.split(':')[1] ?? '',
-      '-U',
-      `${USER}%${PASSWORD}`,
-      '-c',
-      command,
+      ...[`//127.0.0.1/${share}`, '-p', address.split(':')[1] ?? ''],
+      ...['-U', credentials, '-c', command],
     ]);
 
   test(
@@ -60,11 +55,11 @@ describe('holdfast serve', () => {
   test(
     'serves one folder through all its servers, each a process of its own',
     async () => {
-      serving = await Serving.start({ servers: 2 });
+      serving = await Serving.start({ servers: 2, flags: ['--share', 'team', '--user', 'bob:colons: allowed'] });
       const [first = '', second = ''] = serving.addresses;
       writeFileSync(join(serving.directory, 'a.txt'), 'hello');
-      expect(await smbclient(first, 'ls')).toContain('a.txt');
-      await smbclient(second, 'rename a.txt b.txt');
+      expect(await smbclient(first, 'ls', 'team')).toContain('a.txt');
+      await smbclient(second, 'rename a.txt b.txt', 'team', 'bob%colons: allowed');
       expect(readdirSync(serving.directory)).toContain('b.txt');
       const pids = ['fileserver-0', 'fileserver-1', 'sidecar-0', 'sidecar-1', 'redis'].map((name) =>
         serving?.pid(name),
