@@ -393,6 +393,16 @@ describe('of a directory', () => {
     await open.close();
   });
 
+  test('the root of a share is not deleted', async () => {
+    const root = await RawOpen.open(client, '', {
+      access: FileAccess.DELETE,
+      createOptions: CreateOptions.DIRECTORY_FILE,
+    });
+    const deletion = fileDispositionInformation.encode({ deletePending: true });
+    expect(await root.set(InfoType.FILE, FileInfoClass.disposition, deletion)).toBe(Status.CANNOT_DELETE);
+    await root.close();
+  });
+
   test('a listing is one name at a time, of a pattern, and from its beginning, as is asked for', async () => {
     mkdirSync(onDisk('asked'));
     for (const name of ['a.txt', 'b.txt', 'c.bin']) writeFileSync(onDisk('asked', name), '');
