@@ -79,7 +79,7 @@ const pods = async () =>
 const migrations = () => objects.list<HandleMigration>(MIGRATIONS, NAMESPACE);
 const name = (object: KubernetesObject | undefined) => object?.metadata?.name ?? '';
 
-/** Three ready members, nobody leaving, nothing under way. */
+/** Three ready members, nobody leaving, nothing under way. First those that are alone on their nodes: with such a node nobody else goes. */
 function settled(replicas = 3): Promise<V1Pod[]> {
   return eventually(
     `${replicas} servers are ready and nothing is under way`,
@@ -88,7 +88,10 @@ function settled(replicas = 3): Promise<V1Pod[]> {
       const now = await pods();
       const ready = now.filter((pod) => pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True'));
       const busy = cluster.status?.conditions?.find((c) => c.type === 'Progressing')?.status !== 'False';
-      return now.length === replicas && ready.length === replicas && !busy && now;
+      const beside = (pod: V1Pod) => now.filter(({ spec }) => spec?.nodeName === pod.spec?.nodeName).length;
+      return (
+        now.length === replicas && ready.length === replicas && !busy && [...now].sort((a, b) => beside(a) - beside(b))
+      );
     },
     60_000,
   );
@@ -344,7 +347,7 @@ describe('Services for single servers', () => {
     objects.patch(CLUSTERS, NAMESPACE, 'media', { spec: { service: { perServer: value } } });
 
   test('lead to one each, and on to a successor when a server goes; they go with their servers', async () => {
-    await settled();
+    const [source] = await settled();
     await perServer(true);
     const each = async () => {
       const now = await slots();
@@ -362,7 +365,6 @@ describe('Services for single servers', () => {
       return cluster.status?.serverAddresses?.[2] === 'media-server-2.media.svc';
     });
 
-    const source = (await pods()).find((pod) => name(pod) === before.get('1'));
     await cordon(source?.spec?.nodeName ?? '');
     await ended();
     await settled();

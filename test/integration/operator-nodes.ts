@@ -78,7 +78,6 @@ export class Nodes {
   readonly #running = new Map<string, Running>();
   readonly #uids = new Map<string, string>();
   readonly #names: string[];
-  #next = 0;
   #stopped = false;
   #loop: Promise<void> = Promise.resolve();
 
@@ -157,9 +156,12 @@ export class Nodes {
     );
   }
 
+  /** To the node with the fewest pods, as the spread of their template asks. */
   async #bind(pod: V1Pod): Promise<void> {
-    for (let i = 0; i < this.#names.length; i++) {
-      const node = this.#names[this.#next++ % this.#names.length] ?? '';
+    const all = await this.#objects.list<V1Pod>(PODS, this.#namespace);
+    const there = (node: string) =>
+      all.filter(({ spec, metadata }) => spec?.nodeName === node && metadata?.deletionTimestamp === undefined).length;
+    for (const node of [...this.#names].sort((a, b) => there(a) - there(b))) {
       if ((await this.#objects.get<V1Node>(NODES, '', node)).spec?.unschedulable) continue;
       await this.#api.request('POST', `/api/v1/namespaces/${this.#namespace}/pods/${pod.metadata?.name}/binding`, {
         body: {
