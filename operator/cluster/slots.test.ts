@@ -13,14 +13,20 @@ test('each server gets one, and keeps it', () => {
 });
 
 test('the slot of one that leaves goes to who took most of its handles, and from there to its successor', () => {
-  const leaving = pod('a', [0], { leaving: true });
+  const leaving = pod('a', [0], { leaving: true, serving: false });
   expect(plan(3, [leaving, pod('b', [1]), pod('c', [2])], { b: 3, c: 7 })).toEqual({ a: [], c: [0, 2] });
   expect(plan(3, [pod('b', [1]), pod('c', [0, 2]), pod('d')])).toEqual({ c: [0], d: [2] });
 });
 
 test('a successor that is ready when the other leaves gets the slot at once', () => {
-  const leaving = pod('a', [0], { leaving: true });
+  const leaving = pod('a', [0], { leaving: true, serving: false });
   expect(plan(3, [leaving, pod('b', [1]), pod('c', [2]), pod('d')], { c: 7 })).toEqual({ a: [], d: [0] });
+});
+
+test('one that leaves keeps its slot while it serves: the address of nobody else moves', () => {
+  const leaving = pod('a', [0], { leaving: true });
+  expect(plan(3, [leaving, pod('b', [1]), pod('c', [2])])).toEqual({});
+  expect(plan(3, [leaving, pod('b', [1]), pod('c', [2]), pod('d')])).toEqual({});
 });
 
 test('one that is not ready, or is not offered, has none', () => {

@@ -18,7 +18,9 @@ export function planSlots(
   pods: readonly PodFacts[],
   handles: ReadonlyMap<string, number>,
 ): SlotChange[] {
-  const able = pods.filter((pod) => pod.ready && pod.serving && !pod.leaving && !pod.terminating);
+  const serving = pods.filter((pod) => pod.ready && pod.serving && !pod.terminating);
+  // One that leaves serves until its routing is cut; then its successor is ready, and nobody else's address has to move.
+  const able = serving.filter((pod) => !pod.leaving);
   if (able.length === 0 && count > 0) return [];
   const next = new Map(able.map((pod): [PodFacts, number[]] => [pod, []]));
   const handlesOf = (pod: PodFacts) => handles.get(pod.name) ?? 0;
@@ -27,10 +29,14 @@ export function planSlots(
       ([a, one], [b, two]) => one.length - two.length || handlesOf(b) - handlesOf(a) || (a.name < b.name ? -1 : 1),
     );
   const all = Array.from({ length: count }, (_, slot) => slot);
-  const holderOf = (slot: number) => able.find((pod) => pod.slots.includes(slot));
+  const holderOf = (slot: number) => serving.find((pod) => pod.slots.includes(slot));
+  const kept = new Map<PodFacts, number[]>();
   for (const slot of all) {
     const holder = holderOf(slot);
-    if (holder) next.get(holder)?.push(slot);
+    if (!holder) continue;
+    const slots = next.get(holder) ?? kept.get(holder) ?? [];
+    slots.push(slot);
+    if (holder.leaving) kept.set(holder, slots);
   }
   for (const slot of all) if (!holderOf(slot)) byFewest()[0]?.[1].push(slot);
   for (;;) {
@@ -40,7 +46,7 @@ export function planSlots(
     least.push(most.pop() as number);
   }
   return pods.flatMap((pod) => {
-    const slots = [...(next.get(pod) ?? [])].sort((a, b) => a - b);
+    const slots = [...(next.get(pod) ?? kept.get(pod) ?? [])].sort((a, b) => a - b);
     return slots.join() === [...pod.slots].sort((a, b) => a - b).join() ? [] : [{ pod, slots }];
   });
 }
