@@ -1,5 +1,5 @@
 import type { V1ContainerStatus, V1EndpointSlice, V1Node, V1Pod } from '@kubernetes/client-node';
-import { LABELS, slotOf } from '../resources/names.ts';
+import { LABELS, slotsOf } from '../resources/names.ts';
 import { timeMs } from '../runtime/objects.ts';
 
 /** What the operator needs to know of a file server's pod. */
@@ -71,7 +71,7 @@ export function podFacts(pod: V1Pod, node: V1Node | undefined, nowMs: number = D
     member: labels[LABELS.member] === 'true',
     leaving: leavingReason !== undefined || labels[LABELS.member] !== 'true',
     serving: labels[LABELS.serving] === 'true',
-    slots: Object.keys(labels).flatMap((key) => slotOf(key) ?? []),
+    slots: slotsOf(labels),
     ready: pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true,
     terminating: pod.metadata?.deletionTimestamp !== undefined,
     ended: hasEnded(pod),

@@ -36,7 +36,7 @@ import {
   namespaceOf,
   ownerReference,
   slotLabel,
-  slotOf,
+  slotsOf,
 } from '../resources/names.ts';
 import { podTemplate } from '../resources/pod-template.ts';
 import { hasEmbeddedStore, redisDisruptionBudget, redisService } from '../resources/redis.ts';
@@ -257,7 +257,7 @@ export class ClusterReconciler {
     }
     for (let slot = 0; slot < count; slot++) await this.#applier.ensure(SERVICES, serverService(cluster, slot));
     for (const { metadata } of world.services(key)) {
-      const slot = Object.keys(metadata?.labels ?? {}).flatMap((label) => slotOf(label) ?? [])[0];
+      const [slot] = slotsOf(metadata?.labels);
       if (slot === undefined || slot < count) continue;
       await this.#ignoreGone(objects.delete(SERVICES, namespace, metadata?.name ?? '', metadata?.uid));
     }

@@ -21,10 +21,12 @@ export function slotLabel(slot: number): string {
   return `holdfast.dev/slot-${slot}`;
 }
 
-/** @returns the slot of such a label, or undefined where it is another one */
-export function slotOf(label: string): number | undefined {
-  const slot = /^holdfast\.dev\/slot-(\d{1,3})$/.exec(label)?.[1];
-  return slot === undefined ? undefined : Number(slot);
+/** The slots that such labels name. */
+export function slotsOf(labels: Readonly<Record<string, string>> = {}): number[] {
+  return Object.keys(labels).flatMap((label) => {
+    const slot = /^holdfast\.dev\/slot-(\d{1,3})$/.exec(label)?.[1];
+    return slot === undefined ? [] : [Number(slot)];
+  });
 }
 
 /** On a FileServerCluster, with the value "true": the operator changes nothing until it is taken off. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { delay, monotonicMs } from '../../common/time.ts';
+import { CLAIMS, SECRETS } from '../../operator/kinds.ts';
 import { KubernetesApi } from '../../operator/runtime/api.ts';
 import type { KubernetesObject, Objects, Resource } from '../../operator/runtime/objects.ts';
 
@@ -194,4 +195,16 @@ export async function installDefinitions(target: Objects): Promise<void> {
       return now.status?.conditions?.some((c) => c.type === 'Established' && c.status === 'True');
     });
   }
+}
+
+/** What clusters of a test need to be there: the claim "media" of a volume, and the Secret "users" with alice in it. */
+export async function createVolumeAndUsers(target: Objects, namespace: string): Promise<void> {
+  await target.create(CLAIMS, {
+    metadata: { namespace, name: 'media' },
+    spec: { accessModes: ['ReadWriteMany'], resources: { requests: { storage: '1Gi' } } },
+  } as KubernetesObject);
+  await target.create(SECRETS, {
+    metadata: { namespace, name: 'users' },
+    stringData: { alice: 'x' },
+  } as KubernetesObject);
 }

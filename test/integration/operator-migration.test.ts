@@ -7,7 +7,6 @@ import type { V1EndpointSlice, V1Pod, V1PodDisruptionBudget, V1ReplicaSet, V1Ser
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import {
-  CLAIMS,
   CLUSTERS,
   DISRUPTION_BUDGETS,
   ENDPOINT_SLICES,
@@ -15,11 +14,17 @@ import {
   NODES,
   PODS,
   REPLICA_SETS,
-  SECRETS,
   SERVICES,
 } from '../../operator/kinds.ts';
 import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
-import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
+import {
+  type ApiServer,
+  createVolumeAndUsers,
+  eventually,
+  installDefinitions,
+  NAMESPACES,
+  startApiServer,
+} from './operator-api-server.ts';
 import { Nodes, startControllerManager } from './operator-nodes.ts';
 
 const run = promisify(execFile);
@@ -107,14 +112,7 @@ beforeAll(async () => {
   nodes.waitsForStore = () => nodes.calls.filter((call) => call.startsWith('new store')).length > 1;
   nodes.unready = () => !nodes.waitsForStore('');
   await nodes.start();
-  await objects.create(CLAIMS, {
-    metadata: { namespace: NAMESPACE, name: 'media' },
-    spec: { accessModes: ['ReadWriteMany'], resources: { requests: { storage: '1Gi' } } },
-  } as KubernetesObject);
-  await objects.create(SECRETS, {
-    metadata: { namespace: NAMESPACE, name: 'users' },
-    stringData: { alice: 'x' },
-  } as KubernetesObject);
+  await createVolumeAndUsers(objects, NAMESPACE);
   await objects.create(CLUSTERS, {
     metadata: { namespace: NAMESPACE, name: 'media' },
     spec: {

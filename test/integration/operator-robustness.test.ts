@@ -6,11 +6,18 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { monotonicMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
-import { CLAIMS, CLUSTERS, MIGRATIONS, NODES, PODS, SECRETS } from '../../operator/kinds.ts';
+import { CLUSTERS, MIGRATIONS, NODES, PODS } from '../../operator/kinds.ts';
 import { isNotFound } from '../../operator/runtime/api.ts';
 import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
 import { ApiProxy, type Asked, type Instead } from './operator-api-proxy.ts';
-import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
+import {
+  type ApiServer,
+  createVolumeAndUsers,
+  eventually,
+  installDefinitions,
+  NAMESPACES,
+  startApiServer,
+} from './operator-api-server.ts';
 import { Nodes, startControllerManager } from './operator-nodes.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -143,14 +150,7 @@ async function expectReplaced(gone: (V1Pod | undefined)[], patienceMs = PATIENCE
 
 async function startCluster(): Promise<void> {
   await objects.create(NAMESPACES, { metadata: { name: NAMESPACE } });
-  await objects.create(CLAIMS, {
-    metadata: { namespace: NAMESPACE, name: 'media' },
-    spec: { accessModes: ['ReadWriteMany'], resources: { requests: { storage: '1Gi' } } },
-  } as KubernetesObject);
-  await objects.create(SECRETS, {
-    metadata: { namespace: NAMESPACE, name: 'users' },
-    stringData: { alice: 'x' },
-  } as KubernetesObject);
+  await createVolumeAndUsers(objects, NAMESPACE);
   await objects.create(CLUSTERS, {
     metadata: { namespace: NAMESPACE, name: 'media' },
     spec: {

@@ -9,9 +9,14 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { V1Pod, V1ReplicaSet } from '@kubernetes/client-node';
 import { delay, monotonicMs } from '../../common/time.ts';
-import { CLAIMS, CLUSTERS, PODS, REPLICA_SETS, SECRETS } from '../../operator/kinds.ts';
+import { CLUSTERS, PODS, REPLICA_SETS } from '../../operator/kinds.ts';
 import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
-import { installDefinitions, NAMESPACES, startApiServer } from '../integration/operator-api-server.ts';
+import {
+  createVolumeAndUsers,
+  installDefinitions,
+  NAMESPACES,
+  startApiServer,
+} from '../integration/operator-api-server.ts';
 
 const CLUSTER_COUNT = Number(process.env.CLUSTERS ?? 1000);
 const PODS_EACH = 10;
@@ -26,14 +31,7 @@ const server = await startApiServer();
 const objects = new Objects(server.api);
 await installDefinitions(objects);
 await objects.create(NAMESPACES, { metadata: { name: NAMESPACE } });
-await objects.create(CLAIMS, {
-  metadata: { namespace: NAMESPACE, name: 'media' },
-  spec: { accessModes: ['ReadWriteMany'], resources: { requests: { storage: '1Gi' } } },
-} as KubernetesObject);
-await objects.create(SECRETS, {
-  metadata: { namespace: NAMESPACE, name: 'users' },
-  stringData: { alice: 'x' },
-} as KubernetesObject);
+await createVolumeAndUsers(objects, NAMESPACE);
 const names = Array.from({ length: CLUSTER_COUNT }, (_, i) => `c${i}`);
 await many(names, (name) =>
   objects.create(CLUSTERS, {
