@@ -575,7 +575,17 @@ describe('several nodes', () => {
     );
     expect(most).toBe(1);
     expect(now.reduce((sum, pod) => sum + nodes.handles(name(pod)), 0)).toBe(30);
-  }, 120_000);
+
+    // All are on one node now; what follows wants one whose node is its own.
+    for (const node of leaving) await objects.patch(NODES, '', node, { spec: { unschedulable: null } });
+    const full = now[0]?.spec?.nodeName ?? '';
+    await cordon(full);
+    await eventually(
+      'they are spread again',
+      async () => (await settled()).every((pod) => pod.spec?.nodeName !== full),
+      60_000,
+    );
+  }, 180_000);
 });
 
 describe('what goes wrong', () => {
