@@ -25,6 +25,14 @@ export interface SpanContext {
   spanId: string;
 }
 
+/** What a process asks another for along with a request: its spans, as part of one of ours. In proto/handles.proto, as Trace. */
+export interface TraceRequest {
+  /** Base URL of a collector. */
+  endpoint: string;
+  traceId: string;
+  parentSpanId: string;
+}
+
 /** Something that takes time. Ended once; what is never ended is never sent. */
 export class Span implements SpanContext {
   readonly traceId: string;
@@ -66,8 +74,8 @@ export class Span implements SpanContext {
 
 /** Sends spans to an OpenTelemetry collector (OTLP over HTTP, JSON). Without an endpoint it does nothing. */
 export class Tracer {
-  readonly #service: string;
-  readonly #url: string | undefined;
+  readonly #resource: object;
+  readonly #endpoint: string | undefined;
   readonly #failed: (error: unknown) => void;
   #waiting: object[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -76,15 +84,27 @@ export class Tracer {
    * @param service the name that traces show
    * @param endpoint base URL of the collector, as OTEL_EXPORTER_OTLP_ENDPOINT has it
    * @param failed told when spans could not be sent; they are lost
+   * @param instance which of several it is
    */
-  constructor(service: string, endpoint: string | undefined, failed: (error: unknown) => void = () => undefined) {
-    this.#service = service;
-    this.#url = endpoint ? `${endpoint.replace(/\/$/, '')}/v1/traces` : undefined;
+  constructor(
+    service: string,
+    endpoint: string | undefined,
+    failed: (error: unknown) => void = () => undefined,
+    instance?: string,
+  ) {
+    const names = { 'service.name': service, ...(instance === undefined ? {} : { 'service.instance.id': instance }) };
+    this.#resource = { attributes: attributesOf(names) };
+    this.#endpoint = endpoint?.replace(/\/$/, '') || undefined;
     this.#failed = failed;
   }
 
   start(name: string, traceId: string, parent?: SpanContext): Span {
     return new Span(name, traceId, parent?.spanId, (span) => this.#add(span));
+  }
+
+  /** To be sent along with what is asked of another process. @param parent the span that its spans are part of */
+  request({ traceId, spanId }: SpanContext): TraceRequest | undefined {
+    return this.#endpoint === undefined ? undefined : { endpoint: this.#endpoint, traceId, parentSpanId: spanId };
   }
 
   /** Sends what waits. */
@@ -93,25 +113,26 @@ export class Tracer {
     this.#timer = undefined;
     const spans = this.#waiting;
     this.#waiting = [];
-    if (this.#url === undefined || spans.length === 0) return;
-    const resource = { attributes: attributesOf({ 'service.name': this.#service }) };
-    const body = { resourceSpans: [{ resource, scopeSpans: [{ scope: { name: 'holdfast' }, spans }] }] };
+    if (this.#endpoint === undefined || spans.length === 0) return;
+    const scopeSpans = [{ scope: { name: 'holdfast' }, spans }];
+    const body = { resourceSpans: [{ resource: this.#resource, scopeSpans }] };
+    const url = `${this.#endpoint}/v1/traces`;
     try {
-      const answer = await fetch(this.#url, {
+      const answer = await fetch(url, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(body),
         signal: AbortSignal.timeout(EXPORT_TIMEOUT_MS),
       });
       await answer.arrayBuffer();
-      if (!answer.ok) throw new Error(`${this.#url} answered ${answer.status}`);
+      if (!answer.ok) throw new Error(`${url} answered ${answer.status}`);
     } catch (error) {
       this.#failed(error);
     }
   }
 
   #add(span: object): void {
-    if (this.#url === undefined || this.#waiting.length >= MOST_WAITING) return;
+    if (this.#endpoint === undefined || this.#waiting.length >= MOST_WAITING) return;
     this.#waiting.push(span);
     this.#timer ??= setTimeout(() => void this.flush(), EXPORT_EVERY_MS).unref();
   }

@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { AskedTraces } from '../common/asked-traces.ts';
 import { type ClusterConfig, readClusterConfig } from '../common/config.ts';
+import { reasonOf } from '../common/errors.ts';
 import type { Logger } from '../common/logging.ts';
 import { type Health, serveMetrics } from '../common/metrics.ts';
+import { delay } from '../common/time.ts';
 import type { RpcAccounts } from '../smb/rpc/server.ts';
 import { domainSid } from '../smb/security/sid.ts';
 import { lockForLife } from './handles/lock-file.ts';
@@ -41,6 +44,8 @@ export interface FileServerOptions {
 const CONFIG_POLL_MS = 2000;
 /** What ending the sessions may take at SIGTERM: the process exits within 5 s. */
 const CLOSE_TIMEOUT_MS = 4000;
+/** So long spans that were not sent yet hold up the end. */
+const TRACES_SENT_MS = 500;
 
 /** The file server process: puts the parts together, starts and ends them. */
 export class FileServer {
@@ -54,6 +59,7 @@ export class FileServer {
   readonly #others: ServersBySidecar;
   readonly #server: Server;
   readonly #metrics: Metrics;
+  readonly #traces: AskedTraces;
   readonly #lockPath: string;
   #configText: string;
   #configTimer: NodeJS.Timeout | undefined;
@@ -76,6 +82,9 @@ export class FileServer {
       reopened: () => log.info('renewed: going on'),
       expired: () => void this.#stream.fence('no renewal for too long after the deadline'),
     });
+    this.#traces = new AskedTraces('holdfast-fileserver', `${options.serverName}/${options.worker}`, (error) =>
+      log.warn({ reason: reasonOf(error) }, 'traces could not be sent'),
+    );
     this.#stream = this.#makeStream();
     this.#others = new ServersBySidecar(handlesOn(this.#stream));
     this.#metrics = new Metrics({
@@ -109,6 +118,7 @@ export class FileServer {
     const { runDir, worker, advertise } = this.#options;
     // The commands are of the server, which needs the stream: looked up when one comes.
     const commands = () => new Handoff(this.#server);
+    const traces = this.#traces;
     return new HandlesStream({
       socketPath: join(runDir, 'sidecar.sock'),
       worker,
@@ -120,10 +130,10 @@ export class FileServer {
         break: (command) => commands().break(command),
         dropSession: (command) => commands().dropSession(command),
         stopAccepting: () => commands().stopAccepting(),
-        quiesce: (command) => commands().quiesce(command),
-        release: (command) => commands().release(command),
+        quiesce: (command) => traces.during('quiesce', command.trace, () => commands().quiesce(command)),
+        release: (command) => traces.during('release', command.trace, () => commands().release(command)),
         resume: (command) => commands().resume(command),
-        warmUp: (command) => commands().warmUp(command),
+        warmUp: (command) => traces.during('look names up', command.trace, () => commands().warmUp(command)),
         removeFile: (command) => commands().removeFile(command),
         dropOpen: (command) => commands().dropOpen(command),
         watched: async ({ scopes }) => this.#others.watched(scopes),
@@ -226,6 +236,7 @@ export class FileServer {
     this.#users.close();
     await this.#server.close(CLOSE_TIMEOUT_MS);
     this.#stream.stop();
+    await Promise.race([this.#traces.flush(), delay(TRACES_SENT_MS)]);
     await this.#metricsServer?.close();
   }
 

@@ -1,6 +1,7 @@
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { AskedTraces } from '../common/asked-traces.ts';
 import type { ClusterConfig } from '../common/config.ts';
 import { HoldfastError, reasonOf } from '../common/errors.ts';
 import type { Logger } from '../common/logging.ts';
@@ -50,6 +51,8 @@ import { Table } from './table/table.ts';
 const STOP_FENCING_MS = 2000;
 /** How long it passes on what waits for its clients. */
 const PASSING_ON_MS = 5000;
+/** So long spans that were not sent yet hold up its end. */
+const TRACES_SENT_MS = 500;
 
 export interface SidecarOptions {
   config: ClusterConfig;
@@ -122,7 +125,11 @@ export class Sidecar {
     const breaks = new Breaks(table, cluster, delivery, room, log);
     const { orphans } = this;
     const custodians = new Custodians(table, registry, cluster, peers, orphans, log);
-    this.components = { config, table, registry, custodians, cluster, peers, delivery, breaks, room, log, metrics };
+    const traces = new AskedTraces('holdfast-sidecar', options.pod, (error) =>
+      log.warn({ reason: reasonOf(error) }, 'traces could not be sent'),
+    );
+    const talk = { cluster, peers, delivery, breaks, room };
+    this.components = { config, table, registry, custodians, ...talk, log, metrics, traces };
     const endings = new Endings(this.components);
     this.#fencer = new Fencer(registry, table, writeSettleMs, serverId, log, metrics);
     this.#clock = new Clock(table, cluster, endings, orphans, log, metrics);
@@ -292,6 +299,7 @@ export class Sidecar {
     // Also what began when a file server ended a moment ago: left half done, it would take others a lease to finish.
     await Promise.race([this.#fencer.idle(), new Promise((resolve) => setTimeout(resolve, STOP_FENCING_MS))]);
     await this.components.custodians.passOnAll(PASSING_ON_MS);
+    await Promise.race([this.components.traces.flush(), new Promise((resolve) => setTimeout(resolve, TRACES_SENT_MS))]);
     this.halt();
   }
 

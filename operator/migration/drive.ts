@@ -186,7 +186,7 @@ export class MigrationDriver {
       message: `preparing ${targets.join(', ')}`,
     });
     try {
-      await sidecars.prepare(uid, source.address, request, PREPARE_TIMEOUT_MS);
+      await sidecars.prepare(uid, source.address, { ...request, trace: trace.request }, PREPARE_TIMEOUT_MS);
     } catch (error) {
       // Preparation only makes the move shorter; without an answer at all there is nobody to move.
       if (error instanceof SidecarError && error.unreachable) throw error;
@@ -207,8 +207,9 @@ export class MigrationDriver {
     let recordedMs = monotonicMs();
     let recorded = Promise.resolve();
     let recording = false;
+    const asked = { ...request, trace: trace.request };
     const last = await sidecars
-      .migrate(uid, source.address, request, drainMs + RETRY_MARGIN_MS, signal, (progress) => {
+      .migrate(uid, source.address, asked, drainMs + RETRY_MARGIN_MS, signal, (progress) => {
         line.debug({ progress: { ...counts(progress), phase: progress.phase } }, 'progress');
         trace.event(progress.phase, counts(progress));
         // One at a time: while the API server is slow, reports would pile up and hold up the end.

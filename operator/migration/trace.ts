@@ -1,4 +1,4 @@
-import { type Span, type Tracer, traceIdOf } from '../../common/tracing.ts';
+import { type Span, type TraceRequest, type Tracer, traceIdOf } from '../../common/tracing.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 
 /** The trace of one try of a migration: the whole, and its steps one after the other. */
@@ -27,6 +27,11 @@ export class MigrationTrace {
   step(name: string): void {
     this.#step?.end();
     this.#step = this.#tracer.start(name, this.traceId, this.#whole);
+  }
+
+  /** What the source is asked for: its spans, as part of the step. */
+  get request(): TraceRequest | undefined {
+    return this.#tracer.request(this.#step ?? this.#whole);
   }
 
   /** Something that the source said. */

@@ -20,7 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { ServerIdentity } from "./handles.ts";
+import { ServerIdentity, Trace } from "./handles.ts";
 
 export const protobufPackage = "holdfast.control.v1";
 
@@ -77,6 +77,7 @@ export interface MigrateRequest {
   leaving: boolean;
   /** about so many, by whole sessions; left out: all. Not for one who leaves */
   maxOpens?: bigint | undefined;
+  trace?: Trace | undefined;
 }
 
 export interface MigrationProgress {
@@ -578,7 +579,7 @@ export const HandedOver: MessageFns<HandedOver> = {
 };
 
 function createBaseMigrateRequest(): MigrateRequest {
-  return { migrationId: "", targetPods: [], timeoutMs: 0, leaving: false, maxOpens: undefined };
+  return { migrationId: "", targetPods: [], timeoutMs: 0, leaving: false, maxOpens: undefined, trace: undefined };
 }
 
 export const MigrateRequest: MessageFns<MigrateRequest> = {
@@ -600,6 +601,9 @@ export const MigrateRequest: MessageFns<MigrateRequest> = {
         throw new globalThis.Error("value provided for field message.maxOpens of type uint64 too large");
       }
       writer.uint32(40).uint64(message.maxOpens);
+    }
+    if (message.trace !== undefined) {
+      Trace.encode(message.trace, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -657,6 +661,14 @@ export const MigrateRequest: MessageFns<MigrateRequest> = {
             message.maxOpens = reader.uint64() as bigint;
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.trace = Trace.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -681,6 +693,7 @@ export const MigrateRequest: MessageFns<MigrateRequest> = {
     message.maxOpens = (object.maxOpens !== undefined && object.maxOpens !== null)
       ? BigInt(object.maxOpens)
       : undefined;
+    message.trace = (object.trace !== undefined && object.trace !== null) ? Trace.fromPartial(object.trace) : undefined;
     return message;
   },
 };

@@ -601,11 +601,24 @@ export interface DropSession {
 export interface StopAccepting {
 }
 
-/** Take no new request of these sessions, let those in flight finish, make the data stable. */
+/**
+ * Take no new request of these sessions, let those in flight finish, make the data stable.
+ * Somebody wants spans of this: where to send them, and what they are part of. Whoever is asked on its behalf is given this too.
+ */
+export interface Trace {
+  /** base URL of an OpenTelemetry collector (OTLP over HTTP) */
+  endpoint: string;
+  /** 32 hex digits */
+  traceId: string;
+  /** 16 hex digits */
+  parentSpanId: string;
+}
+
 export interface Quiesce {
   /** empty: all */
   sessionIds: bigint[];
   timeoutMs: number;
+  trace?: Trace | undefined;
 }
 
 export interface QuiesceAnswer {
@@ -624,6 +637,7 @@ export interface Release {
   openIds: bigint[];
   /** end these sessions and reset their connections afterwards; nothing is told to the sidecar about their opens */
   sessionIds: bigint[];
+  trace?: Trace | undefined;
 }
 
 export interface Resume {
@@ -633,6 +647,7 @@ export interface Resume {
 /** These opens will come here: look their names up, open them ahead where that is safe. */
 export interface WarmUp {
   opens: OpenRecord[];
+  trace?: Trace | undefined;
 }
 
 /** A custodian's duty: unlink this file if the name still is that file (delete-on-close of an expired open). */
@@ -5607,8 +5622,87 @@ export const StopAccepting: MessageFns<StopAccepting> = {
   },
 };
 
+function createBaseTrace(): Trace {
+  return { endpoint: "", traceId: "", parentSpanId: "" };
+}
+
+export const Trace: MessageFns<Trace> = {
+  encode(message: Trace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.endpoint !== "") {
+      writer.uint32(10).string(message.endpoint);
+    }
+    if (message.traceId !== "") {
+      writer.uint32(18).string(message.traceId);
+    }
+    if (message.parentSpanId !== "") {
+      writer.uint32(26).string(message.parentSpanId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Trace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTrace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.endpoint = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.traceId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.parentSpanId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Trace>): Trace {
+    return Trace.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Trace>): Trace {
+    const message = createBaseTrace();
+    message.endpoint = object.endpoint ?? "";
+    message.traceId = object.traceId ?? "";
+    message.parentSpanId = object.parentSpanId ?? "";
+    return message;
+  },
+};
+
 function createBaseQuiesce(): Quiesce {
-  return { sessionIds: [], timeoutMs: 0 };
+  return { sessionIds: [], timeoutMs: 0, trace: undefined };
 }
 
 export const Quiesce: MessageFns<Quiesce> = {
@@ -5625,6 +5719,9 @@ export const Quiesce: MessageFns<Quiesce> = {
     }
     if (message.timeoutMs !== 0) {
       writer.uint32(16).uint32(message.timeoutMs);
+    }
+    if (message.trace !== undefined) {
+      Trace.encode(message.trace, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -5668,6 +5765,14 @@ export const Quiesce: MessageFns<Quiesce> = {
             message.timeoutMs = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.trace = Trace.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5687,6 +5792,7 @@ export const Quiesce: MessageFns<Quiesce> = {
     const message = createBaseQuiesce();
     message.sessionIds = object.sessionIds?.map((e) => BigInt(e)) || [];
     message.timeoutMs = object.timeoutMs ?? 0;
+    message.trace = (object.trace !== undefined && object.trace !== null) ? Trace.fromPartial(object.trace) : undefined;
     return message;
   },
 };
@@ -5851,7 +5957,7 @@ export const Quiesced: MessageFns<Quiesced> = {
 };
 
 function createBaseRelease(): Release {
-  return { openIds: [], sessionIds: [] };
+  return { openIds: [], sessionIds: [], trace: undefined };
 }
 
 export const Release: MessageFns<Release> = {
@@ -5875,6 +5981,9 @@ export const Release: MessageFns<Release> = {
         writer.fixed64(v);
       }
       writer.join();
+    }
+    if (message.trace !== undefined) {
+      Trace.encode(message.trace, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -5928,6 +6037,14 @@ export const Release: MessageFns<Release> = {
 
             break;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.trace = Trace.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5947,6 +6064,7 @@ export const Release: MessageFns<Release> = {
     const message = createBaseRelease();
     message.openIds = object.openIds?.map((e) => BigInt(e)) || [];
     message.sessionIds = object.sessionIds?.map((e) => BigInt(e)) || [];
+    message.trace = (object.trace !== undefined && object.trace !== null) ? Trace.fromPartial(object.trace) : undefined;
     return message;
   },
 };
@@ -6024,13 +6142,16 @@ export const Resume: MessageFns<Resume> = {
 };
 
 function createBaseWarmUp(): WarmUp {
-  return { opens: [] };
+  return { opens: [], trace: undefined };
 }
 
 export const WarmUp: MessageFns<WarmUp> = {
   encode(message: WarmUp, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.opens) {
       OpenRecord.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.trace !== undefined) {
+      Trace.encode(message.trace, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -6056,6 +6177,14 @@ export const WarmUp: MessageFns<WarmUp> = {
             message.opens.push(OpenRecord.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.trace = Trace.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6074,6 +6203,7 @@ export const WarmUp: MessageFns<WarmUp> = {
   fromPartial(object: DeepPartial<WarmUp>): WarmUp {
     const message = createBaseWarmUp();
     message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
+    message.trace = (object.trace !== undefined && object.trace !== null) ? Trace.fromPartial(object.trace) : undefined;
     return message;
   },
 };

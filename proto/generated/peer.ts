@@ -18,7 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Break, Change, FileState, OpenRecord, ServerIdentity, WatchScope } from "./handles.ts";
+import { Break, Change, FileState, OpenRecord, ServerIdentity, Trace, WatchScope } from "./handles.ts";
 
 export const protobufPackage = "holdfast.peer.v1";
 
@@ -69,6 +69,7 @@ export interface PrepareRequest {
   opens: OpenRecord[];
   /** more batches of this migration follow */
   more: boolean;
+  trace?: Trace | undefined;
 }
 
 export interface TransferredRequest {
@@ -76,6 +77,7 @@ export interface TransferredRequest {
   source: ServerIdentity | undefined;
   targetServerId: string;
   opens: OpenRecord[];
+  trace?: Trace | undefined;
 }
 
 export interface KeepRequest {
@@ -621,7 +623,7 @@ export const LetGoRequest: MessageFns<LetGoRequest> = {
 };
 
 function createBasePrepareRequest(): PrepareRequest {
-  return { migrationId: "", source: undefined, targetServerId: "", opens: [], more: false };
+  return { migrationId: "", source: undefined, targetServerId: "", opens: [], more: false, trace: undefined };
 }
 
 export const PrepareRequest: MessageFns<PrepareRequest> = {
@@ -640,6 +642,9 @@ export const PrepareRequest: MessageFns<PrepareRequest> = {
     }
     if (message.more !== false) {
       writer.uint32(40).bool(message.more);
+    }
+    if (message.trace !== undefined) {
+      Trace.encode(message.trace, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -697,6 +702,14 @@ export const PrepareRequest: MessageFns<PrepareRequest> = {
             message.more = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.trace = Trace.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -721,12 +734,13 @@ export const PrepareRequest: MessageFns<PrepareRequest> = {
     message.targetServerId = object.targetServerId ?? "";
     message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
     message.more = object.more ?? false;
+    message.trace = (object.trace !== undefined && object.trace !== null) ? Trace.fromPartial(object.trace) : undefined;
     return message;
   },
 };
 
 function createBaseTransferredRequest(): TransferredRequest {
-  return { migrationId: "", source: undefined, targetServerId: "", opens: [] };
+  return { migrationId: "", source: undefined, targetServerId: "", opens: [], trace: undefined };
 }
 
 export const TransferredRequest: MessageFns<TransferredRequest> = {
@@ -742,6 +756,9 @@ export const TransferredRequest: MessageFns<TransferredRequest> = {
     }
     for (const v of message.opens) {
       OpenRecord.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.trace !== undefined) {
+      Trace.encode(message.trace, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -791,6 +808,14 @@ export const TransferredRequest: MessageFns<TransferredRequest> = {
             message.opens.push(OpenRecord.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.trace = Trace.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -814,6 +839,7 @@ export const TransferredRequest: MessageFns<TransferredRequest> = {
       : undefined;
     message.targetServerId = object.targetServerId ?? "";
     message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
+    message.trace = (object.trace !== undefined && object.trace !== null) ? Trace.fromPartial(object.trace) : undefined;
     return message;
   },
 };

@@ -1,3 +1,4 @@
+import type { TraceRequest } from '../../common/tracing.ts';
 import { OpenRecord, OpenState } from '../../proto/generated/handles.ts';
 import type { PrepareRequest, TransferredRequest } from '../../proto/generated/peer.ts';
 import type { Components } from '../services/components.ts';
@@ -18,6 +19,13 @@ export class Custody {
 
   /** Step 2 of handoff.md. A repeated call replaces what an earlier one brought. */
   async prepare(request: PrepareRequest): Promise<{ ok: boolean; reason: string }> {
+    const span = this.#is.traces.start('keep records', request.trace);
+    const reply = await this.#prepare(request, span.request);
+    span.end({ opens: request.opens.length }, reply.ok ? undefined : reply.reason);
+    return reply;
+  }
+
+  async #prepare(request: PrepareRequest, trace: TraceRequest | undefined): Promise<{ ok: boolean; reason: string }> {
     const member = this.#is.cluster.memberOf(request.targetServerId);
     if (!member?.stream || member.draining) return { ok: false, reason: 'that server takes nothing' };
     const key = `${request.migrationId} ${request.targetServerId}`;
@@ -30,7 +38,7 @@ export class Custody {
     held.complete = !request.more;
     this.#prune();
     try {
-      await member.stream.ask({ $case: 'warmUp', value: { opens: request.opens } }, WARM_UP_TIMEOUT_MS);
+      await member.stream.ask({ $case: 'warmUp', value: { opens: request.opens, trace } }, WARM_UP_TIMEOUT_MS);
     } catch (error) {
       this.#is.log.info({ err: error, migration: request.migrationId }, 'names are not looked up ahead of time');
     }
@@ -39,6 +47,13 @@ export class Custody {
 
   /** Step 5 is done for these: they are a file server's of this pod now, and wait for their client. */
   transferred(request: TransferredRequest): { ok: boolean; reason: string } {
+    const span = this.#is.traces.start('take over', request.trace);
+    const reply = this.#transferred(request);
+    span.end({ opens: request.opens.length }, reply.ok ? undefined : reply.reason);
+    return reply;
+  }
+
+  #transferred(request: TransferredRequest): { ok: boolean; reason: string } {
     const member = this.#is.cluster.memberOf(request.targetServerId);
     if (!member) return { ok: false, reason: 'that server is not here' };
     const held = this.#held.get(`${request.migrationId} ${request.targetServerId}`);

@@ -45,7 +45,7 @@ export class Handoff {
 
   async prepare(request: MigrateRequest): Promise<MigrationProgress> {
     const entry = this.#entry(request);
-    if (!entry.outcome) await entry.migration.prepare(this.#members());
+    if (!entry.outcome) await entry.migration.prepare(this.#members(), request.trace);
     return MigrationProgress.create(entry.migration.progress);
   }
 
@@ -106,7 +106,7 @@ export class Handoff {
         this.#migrations.set(request.migrationId, this.#left);
         return this.#left;
       }
-      if (!running) return this.#start(request.migrationId, entry.migration);
+      if (!running) return this.#start(request, entry.migration);
       if (running.migration.leaving || request.leaving) {
         running.migration.join({ leaving: request.leaving, timeoutMs: request.timeoutMs || DEFAULT_TIMEOUT_MS });
         this.#migrations.set(request.migrationId, running);
@@ -116,9 +116,9 @@ export class Handoff {
     }
   }
 
-  #start(id: string, migration: Migration): Started {
+  #start({ migrationId, trace }: MigrateRequest, migration: Migration): Started {
     const outcome = migration
-      .run(() => this.#members())
+      .run(() => this.#members(), trace)
       .then(async (progress) => {
         if (migration.leaving) await this.#note(progress);
         this.#running = undefined;
@@ -127,7 +127,7 @@ export class Handoff {
       });
     const started: Started = { migration, outcome };
     this.#running = started;
-    this.#migrations.set(id, started);
+    this.#migrations.set(migrationId, started);
     return started;
   }
 

@@ -1,6 +1,7 @@
+import type { AskedSpan } from '../../common/asked-traces.ts';
 import { reasonOf } from '../../common/errors.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
-import { traceIdOf } from '../../common/tracing.ts';
+import { type TraceRequest, traceIdOf } from '../../common/tracing.ts';
 import { MigrationProgress } from '../../proto/generated/control.ts';
 import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { PEER_CALL_TIMEOUT_MS, RECORD_BATCH, TRANSFER_BATCH } from '../constants.ts';
@@ -20,6 +21,8 @@ const PREPARE_TIMEOUT_MS = 6000;
 const STORE_AWAY_MS = 30_000;
 /** Sessions on the move at once: few, so that each client's pause is short. */
 const SESSIONS_AT_ONCE = 4;
+/** So many sessions of a migration have a span of their own: thousands tell nobody more. */
+const SESSIONS_TRACED = 64;
 const RETRY_MS = 100;
 const ROUND_MS = 10;
 /** Kept back from the timeout for releasing what could not be moved. */
@@ -50,6 +53,7 @@ export class Migration {
   #targets: Target[] = [];
   #prepared = false;
   #cancelled = false;
+  #sessionsTraced = 0;
   onProgress: (progress: MigrationProgress) => void = () => {};
 
   constructor(
@@ -88,7 +92,18 @@ export class Migration {
   }
 
   /** Step 2: the targets become custodians of the records and look their names up. Nothing moves yet. */
-  async prepare(members: Member[]): Promise<void> {
+  async prepare(members: Member[], trace?: TraceRequest): Promise<void> {
+    const span = this.#is.traces.start('prepare targets', trace);
+    try {
+      await this.#prepare(members, span.request);
+      span.end({ opens: Number(this.progress.total), targets: this.#targets.length });
+    } catch (error) {
+      span.end({}, reasonOf(error));
+      throw error;
+    }
+  }
+
+  async #prepare(members: Member[], trace: TraceRequest | undefined): Promise<void> {
     await this.#lookForTargets();
     let total = 0;
     for (const member of members) {
@@ -99,23 +114,28 @@ export class Migration {
         const target = this.#assignment.targetOf(group.sessionId, this.#targets);
         if (target) byTarget.set(target, [...(byTarget.get(target) ?? []), ...durable]);
       }
-      await Promise.all([...byTarget].map(([target, opens]) => this.#prepareTarget(member, target, opens)));
+      await Promise.all([...byTarget].map(([target, opens]) => this.#prepareTarget(member, target, opens, trace)));
     }
     this.progress.total = BigInt(total);
     this.#prepared = true;
     this.#say('Preparing');
   }
 
-  /** Steps 4 to 6 for all members that are there. @returns the outcome; progress.done is set */
-  async run(members: () => Member[]): Promise<MigrationProgress> {
+  /**
+   * Steps 4 to 6 for all members that are there.
+   * @param trace who wants spans of it
+   * @returns the outcome; progress.done is set
+   */
+  async run(members: () => Member[], trace?: TraceRequest): Promise<MigrationProgress> {
+    const span = this.#is.traces.start('hand over', trace);
     this.#startedMs = monotonicMs();
     this.#untilMs = this.#startedMs + this.#timeoutMs;
     try {
-      if (!this.#prepared) await this.prepare(members());
+      if (!this.#prepared) await this.prepare(members(), span.request);
       let leaving: boolean;
       do {
         leaving = this.#leaving;
-        for (const member of members()) await this.#leave(member);
+        for (const member of members()) await this.#leave(member, span.request);
       } while (leaving !== this.#leaving); // one who leaves has joined meanwhile: nothing may come back any more
       this.#settle();
       this.progress.message = this.#summary();
@@ -128,6 +148,7 @@ export class Migration {
     }
     this.progress.done = true;
     this.progress.durationMs = Math.round(monotonicMs() - this.#startedMs);
+    span.end(countsOf(this.progress), this.progress.phase === 'Failed' ? this.progress.message : undefined);
     this.onProgress(this.progress);
     this.#is.log.info({ migration: this.id, traceId: traceIdOf(this.id), ...plain(this.progress) }, 'handoff ended');
     return this.progress;
@@ -144,7 +165,7 @@ export class Migration {
     this.progress.total = moved + released + expired + this.progress.left;
   }
 
-  async #leave(member: Member): Promise<void> {
+  async #leave(member: Member, trace: TraceRequest | undefined): Promise<void> {
     this.#members.add(member);
     if (member.over) return;
     await member.settled; // after a restart of this sidecar: what is resumed then must not be what is quiesced here
@@ -162,7 +183,7 @@ export class Migration {
       if (todo.length === 0) break;
       for (let i = 0; i < todo.length && !this.#cancelled; i += SESSIONS_AT_ONCE) {
         const some = todo.slice(i, i + SESSIONS_AT_ONCE);
-        await Promise.all(some.map((group) => this.#move(member, group, following)));
+        await Promise.all(some.map((group) => this.#moveTraced(member, group, following, trace)));
       }
       await delay(ROUND_MS);
     }
@@ -178,18 +199,36 @@ export class Migration {
     return shareOf(all, this.#maxOpens - Number(this.progress.moved));
   }
 
+  async #moveTraced(
+    member: Member,
+    group: Group,
+    following: Promise<void>[],
+    trace: TraceRequest | undefined,
+  ): Promise<void> {
+    const isTraced = this.#sessionsTraced++ < SESSIONS_TRACED;
+    const span = this.#is.traces.start('hand a session over', isTraced ? trace : undefined);
+    try {
+      await this.#move(member, group, following, span);
+      span.end({ opens: group.opens.length });
+    } catch (error) {
+      span.end({}, reasonOf(error));
+      throw error;
+    }
+  }
+
   /** One session: quiesce, transfer, release. Its client's pause is what happens here. */
-  async #move(member: Member, group: Group, following: Promise<void>[]): Promise<void> {
+  async #move(member: Member, group: Group, following: Promise<void>[], span: AskedSpan): Promise<void> {
     const { metrics, log } = this.#is;
     const beganMs = performance.now();
     const { sessionId } = group;
+    const trace = span.request;
     const unfinished = new Set<bigint>();
     if (sessionId !== 0n && member.sessions.has(sessionId)) {
       this.#say('Quiescing');
       member.unfinished.expect(group.opens.map(({ openId }) => openId));
       const answer = await this.#command(member, () =>
         member.stream?.ask(
-          { $case: 'quiesce', value: { sessionIds: [sessionId], timeoutMs: QUIESCE_MS } },
+          { $case: 'quiesce', value: { sessionIds: [sessionId], timeoutMs: QUIESCE_MS, trace } },
           QUIESCE_MS + RELEASE_TIMEOUT_MS,
         ),
       );
@@ -207,7 +246,8 @@ export class Migration {
       .map((open) => open.record)
       .filter((record) => belongs(member, record, sessionId));
     const movable = opens.filter((record) => isDurable(record) && !unfinished.has(record.openId));
-    const moved = await this.#handOver(member, sessionId, movable);
+    const moved = await this.#handOver(member, sessionId, movable, trace);
+    span.event('transferred', { opens: moved.length });
     if (sessionId !== 0n) {
       member.sessions.delete(sessionId);
       await this.#is.table
@@ -219,7 +259,11 @@ export class Migration {
       member.stream?.ask(
         {
           $case: 'release',
-          value: { openIds: moved.map((record) => record.openId), sessionIds: sessionId === 0n ? [] : [sessionId] },
+          value: {
+            openIds: moved.map((record) => record.openId),
+            sessionIds: sessionId === 0n ? [] : [sessionId],
+            trace,
+          },
         },
         RELEASE_TIMEOUT_MS,
       ),
@@ -268,7 +312,7 @@ export class Migration {
    * Step 5: changes the owner of opens, shard by shard. Until the outcome is known they stay quiesced, so a lost answer is asked for again.
    * @returns those that are no longer this server's
    */
-  async #handOver(member: Member, sessionId: bigint, opens: OpenRecord[]): Promise<OpenRecord[]> {
+  async #handOver(member: Member, sessionId: bigint, opens: OpenRecord[], trace?: TraceRequest): Promise<OpenRecord[]> {
     const target = this.#isOver() ? undefined : this.#assignment.targetOf(sessionId, this.#targets);
     const batches = inBatches(opens);
     const gone: OpenRecord[] = [];
@@ -296,7 +340,7 @@ export class Migration {
         });
       }),
     );
-    if (target && transferred.length > 0) void this.#tellTarget(member, target, transferred);
+    if (target && transferred.length > 0) void this.#tellTarget(member, target, transferred, trace);
     if (released.length > 0) void this.#is.custodians.passOnReleased(released);
     return gone;
   }
@@ -336,9 +380,16 @@ export class Migration {
     }
   }
 
-  async #tellTarget(member: Member, target: Target, opens: OpenRecord[]): Promise<void> {
+  async #tellTarget(
+    member: Member,
+    target: Target,
+    opens: OpenRecord[],
+    trace: TraceRequest | undefined,
+  ): Promise<void> {
+    const { serverId } = target;
     for (const batch of chunks(opens, RECORD_BATCH)) {
-      const request = { migrationId: this.id, source: sourceOf(member), targetServerId: target.serverId, opens: batch };
+      const source = sourceOf(member);
+      const request = { migrationId: this.id, source, targetServerId: serverId, opens: batch, trace };
       try {
         await this.#is.peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
       } catch (error) {
@@ -348,7 +399,12 @@ export class Migration {
     }
   }
 
-  async #prepareTarget(member: Member, target: Target, opens: OpenRecord[]): Promise<void> {
+  async #prepareTarget(
+    member: Member,
+    target: Target,
+    opens: OpenRecord[],
+    trace: TraceRequest | undefined,
+  ): Promise<void> {
     const batches = chunks(opens, RECORD_BATCH);
     for (const [i, batch] of batches.entries()) {
       const request = {
@@ -357,6 +413,7 @@ export class Migration {
         targetServerId: target.serverId,
         opens: batch,
         more: i + 1 < batches.length,
+        trace,
       };
       try {
         const reply = await this.#is.peers.call(target, (client) => client.prepare, request, PREPARE_TIMEOUT_MS);
@@ -492,6 +549,12 @@ function chunks<T>(list: T[], size: number): T[][] {
 
 function sourceOf(member: Member) {
   return { serverId: member.identity.serverId, epoch: BigInt(member.identity.epoch) };
+}
+
+/** What a migration has come to, for its span. */
+function countsOf({ moved, released, expired, left, sessions }: MigrationProgress): Record<string, number> {
+  const opens = { moved: Number(moved), released: Number(released), expired: Number(expired), left: Number(left) };
+  return { ...opens, sessions: Number(sessions) };
 }
 
 /** A progress message as log fields. */

@@ -1,3 +1,4 @@
+import type { AskedTraces } from '../../common/asked-traces.ts';
 import type { ClusterConfig } from '../../common/config.ts';
 import type { Logger } from '../../common/logging.ts';
 import type { Breaks } from '../breaks/breaks.ts';
@@ -23,4 +24,5 @@ export interface Components {
   room: WaitingRoom;
   log: Logger;
   metrics: SidecarMetrics;
+  traces: AskedTraces;
 }
