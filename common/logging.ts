@@ -2,6 +2,32 @@ import { type Logger, pino } from 'pino';
 
 export type { Logger };
 
+/** What of an error is logged. Libraries hang other things on theirs: that of a Redis that refuses a password has the password. */
+const SHOWN = [
+  'type',
+  'message',
+  'stack',
+  'code',
+  'reason',
+  'status',
+  'details',
+  'errno',
+  'syscall',
+  'path',
+  'address',
+  'port',
+];
+
+/** An error as a log shows it. */
+export function loggedError(error: Error): object {
+  if (!(error instanceof Error)) return { type: typeof error, message: String(error) };
+  const { aggregateErrors, ...all } = pino.stdSerializers.err(error);
+  const shown = Object.fromEntries(SHOWN.flatMap((key) => (all[key] === undefined ? [] : [[key, all[key]]])));
+  return aggregateErrors && error instanceof AggregateError
+    ? { ...shown, aggregateErrors: error.errors.map(loggedError) }
+    : shown;
+}
+
 /**
  * The process' structured log: one JSON object a line on standard error, so that standard output stays for results.
  * @param part the part that speaks: fileserver, sidecar, operator, serve
@@ -14,7 +40,7 @@ export function createLogger(part: string, fields: Record<string, unknown> = {})
       base: { part, pid: process.pid, ...fields },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      serializers: { err: pino.stdSerializers.err },
+      serializers: { err: loggedError },
     },
     pino.destination({ fd: 2, sync: true }),
   );
