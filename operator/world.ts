@@ -21,6 +21,11 @@ import { Informer } from './runtime/informer.ts';
 import { type KubernetesObject, keyOf, type Resource } from './runtime/objects.ts';
 
 const BY_CLUSTER = 'cluster';
+/** What is acted on at once; that a watch of it has fallen silent must be noticed soon. */
+const URGENT = new Set<Resource>([CLUSTERS, MIGRATIONS, PODS, NODES]);
+/** How long watches of these are asked to last, for each namespace: many namespaces have many watches, and each time costs a request. */
+const URGENT_SECONDS = 30;
+const OTHER_SECONDS = 60;
 const OURS = `${LABELS.managedBy}=${MANAGED_BY}`;
 
 export interface WorldOptions {
@@ -58,7 +63,7 @@ export class World {
     // EndpointSlices carry the labels of their Service, but are managed by somebody else.
     this.#follow(ENDPOINT_SLICES, LABELS.cluster, byLabel);
     if (options.watchNodes) {
-      this.#nodes = new Informer<V1Node>(api, NODES, {}, log);
+      this.#nodes = new Informer<V1Node>(api, NODES, { watchSeconds: this.#watchSeconds(NODES) }, log);
       this.#nodes.addIndex('none', () => []);
     }
   }
@@ -199,13 +204,19 @@ export class World {
   }
 
   #follow(resource: Resource, labelSelector: string | undefined, keysOf: (object: KubernetesObject) => string[]): void {
+    const watchSeconds = this.#watchSeconds(resource);
     const informers = this.#namespaces.map((namespace) => {
-      const informer = new Informer<KubernetesObject>(this.#api, resource, { namespace, labelSelector }, this.#log);
+      const options = { namespace, labelSelector, watchSeconds };
+      const informer = new Informer<KubernetesObject>(this.#api, resource, options, this.#log);
       informer.addIndex(BY_CLUSTER, keysOf);
       return informer;
     });
     this.#kinds.set(resource, informers);
     this.#informers.push(...informers);
+  }
+
+  #watchSeconds(resource: Resource): number {
+    return URGENT.has(resource) ? Math.min(URGENT_SECONDS * this.#namespaces.length, OTHER_SECONDS) : OTHER_SECONDS;
   }
 
   #all<T extends KubernetesObject>(resource: Resource): T[] {

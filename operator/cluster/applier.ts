@@ -5,7 +5,7 @@ import type { World } from '../world.ts';
 import { type LookAgain, lookAgainMs } from './look-again.ts';
 
 /** Objects that nobody follows are applied again after so long, so that what was changed or deleted by hand mends. */
-const REAPPLY: LookAgain = { leastMs: 5 * 60_000, perClusterMs: 20_000 };
+const REAPPLY: LookAgain = { leastMs: 5 * 60_000, perClusterMs: 60_000 };
 
 interface Applied {
   desired: string;

@@ -17,7 +17,7 @@ export interface Problem {
 }
 
 /** Two or more requests: a claim, the users. */
-const FINE_FOR: LookAgain = { leastMs: 30_000, perClusterMs: 5000 };
+const FINE_FOR: LookAgain = { leastMs: 30_000, perClusterMs: 15_000 };
 /** How soon a missing thing is looked for again. */
 export const MENDING_MS = 3000;
 

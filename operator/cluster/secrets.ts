@@ -20,9 +20,9 @@ import { type LookAgain, lookAgainMs } from './look-again.ts';
 
 /**
  * How often the Secrets are looked at (three requests); they are not watched, so that the operator need not be allowed to list all
- * Secrets. With a thousand clusters that is every few hours: certificates are renewed 30 days before they end.
+ * Secrets. With a thousand clusters that is twice a day: certificates are renewed 30 days before they end.
  */
-const LOOK_AGAIN: LookAgain = { leastMs: 60_000, perClusterMs: 15_000 };
+const LOOK_AGAIN: LookAgain = { leastMs: 60_000, perClusterMs: 45_000 };
 /** While a password changes. */
 const CHANGING_LOOK_MS = 30_000;
 

@@ -57,8 +57,6 @@ const REQUEST_TIMEOUT_MS = 30_000;
 const TOO_MUCH = [429, 503];
 /** However long a server asks to be left alone. */
 const MAX_RETRY_AFTER_MS = 60_000;
-/** A watch that says nothing for so long is taken to be dead: longer than any watch is asked to last. */
-const WATCH_SILENCE_MS = 130_000;
 
 /**
  * The Kubernetes API as plain JSON over HTTPS: what is read is what the server sent, timestamps as text. Credentials come from the
@@ -99,8 +97,11 @@ export class KubernetesApi {
     }
   }
 
-  /** The lines of an answer that has no end (a watch), parsed. Ends when the server ends it, or throws. */
-  async *stream(path: string, query: Query, signal: AbortSignal): AsyncGenerator<unknown> {
+  /**
+   * The lines of an answer that has no end (a watch), parsed. Ends when the server ends it, or throws.
+   * @param silenceMs when it says nothing for so long it is taken to be dead
+   */
+  async *stream(path: string, query: Query, signal: AbortSignal, silenceMs: number): AsyncGenerator<unknown> {
     const connect = AbortSignal.any([signal, AbortSignal.timeout(REQUEST_TIMEOUT_MS)]);
     this.onRequest('WATCH');
     const response = await this.#send('GET', path, { query }, connect);
@@ -109,7 +110,7 @@ export class KubernetesApi {
     }
     const stop = () => response.destroy(new Error('the watch was stopped'));
     signal.addEventListener('abort', stop, { once: true });
-    response.setTimeout(WATCH_SILENCE_MS, () => response.destroy(new Error('the watch fell silent')));
+    response.setTimeout(silenceMs, () => response.destroy(new Error('the watch fell silent')));
     try {
       const lines = createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY });
       let failure: Error | undefined;

@@ -64,10 +64,10 @@ const thing = (name: string, version: number, uid = name): KubernetesObject => (
   metadata: { namespace: 'n', name, uid, resourceVersion: String(version) },
 });
 
-async function until(condition: () => boolean): Promise<void> {
-  const deadlineMs = monotonicMs() + 5000;
+async function until(condition: () => boolean, withinMs = 5000): Promise<void> {
+  const deadlineMs = monotonicMs() + withinMs;
   while (!condition()) {
-    if (monotonicMs() > deadlineMs) throw new Error('the condition did not come true within 5 s');
+    if (monotonicMs() > deadlineMs) throw new Error(`the condition did not come true within ${withinMs} ms`);
     await delay(5);
   }
 }
@@ -122,6 +122,20 @@ describe('Informer', () => {
     await until(() => script.watches.length === 2);
     expect(script.lists).toHaveLength(1);
   });
+
+  test('gives a watch up that says nothing for longer than it was to last, and goes on from there', async () => {
+    stop.abort();
+    stop = new AbortController();
+    informer = new Informer(api, THINGS, { watchSeconds: 1 }, pino({ level: 'silent' }));
+    void informer.run(stop.signal);
+    await until(() => script.watches.length === 2);
+    const beganMs = monotonicMs();
+    send({ type: 'MODIFIED', object: thing('a', 5) });
+    await until(() => script.watches.length === 3, 60_000);
+    expect(monotonicMs() - beganMs).toBeGreaterThanOrEqual(1200);
+    expect(script.watches[2]?.from).toBe('5');
+    expect(script.lists).toHaveLength(2);
+  }, 70_000);
 
   test('after 410 Gone, the differences of the next list become changes', async () => {
     script.items = [thing('a', 1), thing('c', 7)];

@@ -9,6 +9,8 @@ export interface InformerOptions {
   /** One namespace; all of them when left out. */
   namespace?: string;
   labelSelector?: string;
+  /** How long a watch is asked to last at least, in seconds: so soon one that has fallen silent is noticed. Default 60. */
+  watchSeconds?: number;
 }
 
 interface WatchEvent<T> {
@@ -27,6 +29,11 @@ const MIN_BACKOFF_MS = 200;
 const MAX_BACKOFF_MS = 5000;
 /** Answers of an API server that has too much to do, or whose parts are away: they say nothing about our position. */
 const BUSY = [429, 500, 502, 503];
+const WATCH_SECONDS = 60;
+/** Watches of many kinds that began together do not end together: up to so much longer than asked for. */
+const WATCH_SPREAD = 1 / 3;
+/** A watch that says nothing for so much longer than it was to last is dead. */
+const WATCH_OVERDUE = 1.2;
 
 /**
  * A copy of all objects of one kind, kept up to date: a list in pages, then a watch from there; after 410 Gone a list again, whose
@@ -175,14 +182,17 @@ export class Informer<T extends KubernetesObject> {
 
   async #watch(signal: AbortSignal, alive: () => void): Promise<void> {
     const path = pathOf(this.resource, this.#options.namespace);
+    const { watchSeconds = WATCH_SECONDS } = this.#options;
+    // Short, because a quiet watch cannot be told from a dead one; going on from the last version costs little.
+    const timeoutSeconds = Math.floor(watchSeconds * (1 + Math.random() * WATCH_SPREAD));
     const query = this.#query({
       watch: true,
       allowWatchBookmarks: true,
       resourceVersion: this.#resourceVersion,
-      // Short, because a quiet watch cannot be told from a dead one; going on from the last version costs little.
-      timeoutSeconds: 60 + Math.floor(Math.random() * 50),
+      timeoutSeconds,
     });
-    for await (const line of this.#api.stream(path, query, signal)) {
+    const silenceMs = timeoutSeconds * 1000 * WATCH_OVERDUE;
+    for await (const line of this.#api.stream(path, query, signal, silenceMs)) {
       const event = line as WatchEvent<T>;
       if (event.type === 'ERROR') {
         throw new ApiError(event.object.code ?? 500, event.object.reason ?? '', event.object.message ?? 'watch error');
