@@ -251,6 +251,34 @@ describe('failover', () => {
     expect(server.requestsOf(Command.TREE_CONNECT).length).toBe(2);
   });
 
+  // A server that has no such session has no key to sign with, nor to encrypt (MS-SMB2 3.3.5.2.9).
+  test.each(['none', 'wrong'] as const)(
+    'takes a deleted session for a lost connection where the signature is %s, and believes nothing else that is said so',
+    async (signature) => {
+      let status: number | undefined = Status.USER_SESSION_DELETED;
+      const server = await start({
+        [Command.READ]: (request) => {
+          if (status === undefined) return handler(Command.READ)(request);
+          const answer = { status, signature };
+          status = undefined;
+          return answer;
+        },
+      });
+      const client = await connect([server]);
+      const reasons: string[] = [];
+      client.on('failoverStarted', ({ reason }) => reasons.push(`${reason.code}: ${reason.message}`));
+      const file = await client.open('a.txt');
+      expect((await file.read(0, 7)).toString()).toBe('content');
+      status = Status.END_OF_FILE;
+      expect((await file.read(0, 7)).toString()).toBe('content');
+      expect(reasons).toEqual([
+        expect.stringMatching(/^CONNECTION_LOST: .*the server has no such session/),
+        expect.stringMatching(/^PROTOCOL_VIOLATION: .*(not signed|wrong signature)/),
+      ]);
+      expect(server.requestsOf(Command.TREE_CONNECT).length).toBe(3);
+    },
+  );
+
   test('notices a server that has gone silent by an unanswered ECHO, and goes on elsewhere', async () => {
     const first = await start();
     const second = await start();

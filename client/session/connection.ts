@@ -399,11 +399,8 @@ export class Connection {
       if (message.length >= HEADER_SIZE && message.readUInt32LE(20) === 0) this.#onResponse(message, encrypted);
       else for (const part of splitCompound(message)) this.#onResponse(part, encrypted);
     } catch (error) {
-      this.close(
-        new SmbError('PROTOCOL_VIOLATION', `${addressText(this.address)}: ${(error as Error).message}`, {
-          cause: error,
-        }),
-      );
+      const code = error instanceof SmbError ? error.code : 'PROTOCOL_VIOLATION';
+      this.close(new SmbError(code, `${addressText(this.address)}: ${(error as Error).message}`, { cause: error }));
     }
   }
 
@@ -424,7 +421,7 @@ export class Connection {
       throw violation(`an answer to message ${messageId}, which was not sent`);
     const status = message.readUInt32LE(8);
     const interim = status === Status.PENDING && (flags & Flags.ASYNC_COMMAND) !== 0;
-    if (!encrypted) this.#authenticate(pending, message, flags, interim);
+    if (!encrypted) this.#authenticate(pending, message, flags, status, interim);
     const granted = message.readUInt16LE(14);
     this.#credits += granted;
     this.#creditsInAll += granted;
@@ -440,14 +437,18 @@ export class Connection {
     if (this.#queue.length > 0) this.#drainQueue();
   }
 
-  /** What was asked under encryption is answered so; all else is signed, interim responses excepted (MS-SMB2 3.2.5.1.3). */
-  #authenticate(pending: Pending, message: Buffer, flags: number, interim: boolean): void {
+  /**
+   * What was asked under encryption is answered so; all else is signed, interim responses excepted. Other answers are not taken in, and
+   * the connection ends, as it may (MS-SMB2 3.2.5.1.3). It does so as a lost one where the server says that it has no such session: then
+   * it has no key to sign with either. Who forges that gains no more than by cutting the connection.
+   */
+  #authenticate(pending: Pending, message: Buffer, flags: number, status: number, interim: boolean): void {
     const security = this.#security;
     if (!security) return;
-    if (pending.encrypt) {
-      throw violation('a plain answer to an encrypted request');
-    }
-    if (interim || ((flags & Flags.SIGNED) !== 0 && security.verify(message))) return;
+    if (!pending.encrypt && (interim || ((flags & Flags.SIGNED) !== 0 && security.verify(message)))) return;
+    if (status === Status.USER_SESSION_DELETED)
+      throw new SmbError('CONNECTION_LOST', 'the server has no such session (any more)', { status });
+    if (pending.encrypt) throw violation('a plain answer to an encrypted request');
     throw violation((flags & Flags.SIGNED) !== 0 ? 'a response has a wrong signature' : 'a response is not signed');
   }
 }

@@ -27,6 +27,7 @@ import { encodeTreeConnectResponse } from '../../smb/wire/tree-connect.ts';
 export const FAKE_USER = 'alice';
 export const FAKE_PASSWORD = 'correct horse';
 const SIGNING = SigningAlgorithmId.AES_GMAC;
+const SIGNATURE_SIZE = 16;
 
 /** A request as the fake server got it. */
 export interface FakeRequest {
@@ -37,7 +38,15 @@ export interface FakeRequest {
 }
 
 /** What a handler answers: a status alone, a body with status SUCCESS, both, or nothing at all. */
-export type FakeAnswer = { status?: number; body?: Buffer; credits?: number } | undefined;
+export type FakeAnswer =
+  | {
+      status?: number;
+      body?: Buffer;
+      credits?: number;
+      /** Not signed, or with a signature that is none. */
+      signature?: 'none' | 'wrong';
+    }
+  | undefined;
 export type FakeHandler = (request: FakeRequest) => FakeAnswer | Promise<FakeAnswer>;
 
 export interface FakeServerOptions {
@@ -59,13 +68,15 @@ export class FakeConnection {
     this.socket = socket;
   }
 
-  send(header: HeaderInit, body: Buffer): void {
+  send(header: HeaderInit, body: Buffer, signature: 'right' | 'none' | 'wrong' = 'right'): void {
     const frame = Buffer.alloc(FRAME_PREFIX_SIZE + HEADER_SIZE + body.length);
     writeFramePrefix(frame, 0, frame.length - FRAME_PREFIX_SIZE);
     encodeHeader(header, frame, FRAME_PREFIX_SIZE);
     frame.set(body, FRAME_PREFIX_SIZE + HEADER_SIZE);
     const interim = header.status === Status.PENDING || header.messageId === -1;
-    if (!interim) this.signer?.sign(frame, FRAME_PREFIX_SIZE);
+    if (!interim && signature !== 'none') this.signer?.sign(frame, FRAME_PREFIX_SIZE);
+    if (signature === 'wrong')
+      frame.fill(0, FRAME_PREFIX_SIZE + HEADER_SIZE - SIGNATURE_SIZE, FRAME_PREFIX_SIZE + HEADER_SIZE);
     if (!this.socket.destroyed) this.socket.write(frame);
   }
 }
@@ -149,6 +160,7 @@ export class FakeServer {
         sessionId,
       },
       answer.body ?? encodeErrorResponse(),
+      answer.signature,
     );
   }
 
