@@ -3,6 +3,7 @@ import type { Logger } from '../common/logging.ts';
 import type { FileServerCluster } from '../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../crds/generated/handlemigration.ts';
 import { type PodFacts, podFacts } from './cluster/pods.ts';
+import { keptOf } from './kept.ts';
 import {
   CLUSTERS,
   CONFIG_MAPS,
@@ -206,7 +207,7 @@ export class World {
   #follow(resource: Resource, labelSelector: string | undefined, keysOf: (object: KubernetesObject) => string[]): void {
     const watchSeconds = this.#watchSeconds(resource);
     const informers = this.#namespaces.map((namespace) => {
-      const options = { namespace, labelSelector, watchSeconds };
+      const options = { namespace, labelSelector, watchSeconds, keep: keptOf(resource) };
       const informer = new Informer<KubernetesObject>(this.#api, resource, options, this.#log);
       informer.addIndex(BY_CLUSTER, keysOf);
       return informer;

@@ -123,6 +123,19 @@ describe('Informer', () => {
     expect(script.lists).toHaveLength(1);
   });
 
+  test('keeps of an object what it is told to, from lists and watches', async () => {
+    stop.abort();
+    stop = new AbortController();
+    const keep = ({ metadata }: KubernetesObject): KubernetesObject => ({ ...(metadata ? { metadata } : {}) });
+    informer = new Informer(api, THINGS, { keep }, pino({ level: 'silent' }));
+    script.items = [{ ...thing('a', 1), data: 'much' } as KubernetesObject];
+    void informer.run(stop.signal);
+    await until(() => script.watches.length === 2);
+    send({ type: 'ADDED', object: { ...thing('b', 2), data: 'much' } });
+    await until(() => informer.size === 2);
+    expect(informer.list()).toEqual([thing('a', 1), thing('b', 2)]);
+  });
+
   test('gives a watch up that says nothing for longer than it was to last, and goes on from there', async () => {
     stop.abort();
     stop = new AbortController();

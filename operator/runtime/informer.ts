@@ -5,12 +5,14 @@ import { type KubernetesObject, keyOf, pathOf, type Resource } from './objects.t
 
 export type ChangeHandler<T> = (object: T, change: 'added' | 'changed' | 'deleted') => void;
 
-export interface InformerOptions {
+export interface InformerOptions<T = KubernetesObject> {
   /** One namespace; all of them when left out. */
   namespace?: string;
   labelSelector?: string;
   /** How long a watch is asked to last at least, in seconds: so soon one that has fallen silent is noticed. Default 60. */
   watchSeconds?: number;
+  /** What is kept of an object, its metadata at least; of ten thousand pods the whole is a lot. Default: all of it. */
+  keep?: (object: T) => T;
 }
 
 interface WatchEvent<T> {
@@ -43,7 +45,7 @@ const WATCH_OVERDUE = 1.2;
 export class Informer<T extends KubernetesObject> {
   readonly resource: Resource;
   readonly #api: KubernetesApi;
-  readonly #options: InformerOptions;
+  readonly #options: InformerOptions<T>;
   readonly #log: Logger;
   readonly #objects = new Map<string, T>();
   readonly #indexes = new Map<string, { keysOf: (object: T) => string[]; entries: Map<string, Map<string, T>> }>();
@@ -57,7 +59,7 @@ export class Informer<T extends KubernetesObject> {
   /** How far lists and watches have come. */
   #position = 0n;
 
-  constructor(api: KubernetesApi, resource: Resource, options: InformerOptions, log: Logger) {
+  constructor(api: KubernetesApi, resource: Resource, options: InformerOptions<T>, log: Logger) {
     this.#api = api;
     this.resource = resource;
     this.#options = options;
@@ -215,11 +217,12 @@ export class Informer<T extends KubernetesObject> {
     return versionOf(object) < versionOf(before) && versionOf(before) > since;
   }
 
-  #store(object: T): void {
-    const key = keyOf(object);
+  #store(whole: T): void {
+    const key = keyOf(whole);
     let before = this.#objects.get(key);
-    if (before && before.metadata?.resourceVersion === object.metadata?.resourceVersion) return;
-    if (object.metadata) delete object.metadata.managedFields; // the larger half of many objects, and of no use here
+    if (before && before.metadata?.resourceVersion === whole.metadata?.resourceVersion) return;
+    if (whole.metadata) delete whole.metadata.managedFields; // the larger half of many objects, and of no use here
+    const object = this.#options.keep?.(whole) ?? whole;
     // One name, another object: the first was deleted while nobody watched.
     if (before && before.metadata?.uid !== object.metadata?.uid) {
       this.#remove(before);
