@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 node := node_modules/node/bin/node
-jest := mkdir -p out/tests && NODE_OPTIONS=--experimental-vm-modules NODE_NO_WARNINGS=1 $(node) node_modules/jest/bin/jest.js
+jest := test/jest.sh
 sources := $(shell git ls-files '*.ts' '*.lua' 2>/dev/null)
 
 .PHONY: help
