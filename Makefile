@@ -81,7 +81,7 @@ endef
 long_integration := alerts bench- chart client-cluster clients-smbclient dashboards docs.test escape fileserver-limits files-failing-volume fuzz operator-robustness \
   live-changes operator-permissions sidecar-promises sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model store-members
 long_faults := clocks custodian incoherent partition schedules
-long_e2e := operator.test
+long_e2e := operator.test chart.test store.test
 left_out = $(if $(QUICK),--testPathIgnorePatterns $(1))
 
 .PHONY: test

@@ -29,8 +29,16 @@ export interface Migration {
   pod: string;
 }
 
-/** Installs the operator with the chart. @param image name of the image, or undefined for the chart's own default */
-export async function installOperator(cluster: Kubernetes, image: string | undefined): Promise<void> {
+/**
+ * Installs the operator with the chart, or upgrades it.
+ * @param image name of the image, or undefined for the chart's own default
+ * @param chart another than this repository's
+ */
+export async function installOperator(
+  cluster: Kubernetes,
+  image: string | undefined,
+  chart = join(ROOT, 'charts/holdfast'),
+): Promise<void> {
   const values = image
     ? [
         '--set',
@@ -40,15 +48,7 @@ export async function installOperator(cluster: Kubernetes, image: string | undef
       ]
     : [];
   await cluster.helm([
-    ...[
-      'upgrade',
-      '--install',
-      'holdfast',
-      join(ROOT, 'charts/holdfast'),
-      '-n',
-      SYSTEM_NAMESPACE,
-      '--create-namespace',
-    ],
+    ...['upgrade', '--install', 'holdfast', chart, '-n', SYSTEM_NAMESPACE, '--create-namespace'],
     ...['--wait', '--timeout', '3m', ...values],
   ]);
 }

@@ -1,0 +1,62 @@
+import { randomBytes } from 'node:crypto';
+import { fromClient, verifyBlocks } from '../../client/cli/verify-blocks.ts';
+import { Writer } from '../../client/cli/write-through.ts';
+import { Client } from '../../client/index.ts';
+import { eventually } from '../cluster/shell.ts';
+import { PASSWORD, SHARE, USER } from './namespace.ts';
+
+const GOES_ON_WITHIN_MS = 120_000;
+
+/** What became of files that were held open and written all the time. */
+export interface Outcome {
+  errors: unknown[];
+  lost: number;
+  torn: number;
+  verified: number;
+}
+
+/** Files that a client of this machine holds open and writes, while something happens to their servers. Embedded clusters only. */
+export class HeldFiles {
+  readonly #client: Client;
+  readonly #writer: Writer;
+  readonly #stop = new AbortController();
+  readonly #running: Promise<unknown>;
+
+  private constructor(client: Client, writer: Writer) {
+    this.#client = client;
+    this.#writer = writer;
+    this.#running = writer.run(this.#stop.signal);
+  }
+
+  /** @param addresses of all servers */
+  static async open(addresses: string[]): Promise<HeldFiles> {
+    const client = await Client.connect({ addresses, user: USER, password: PASSWORD, share: SHARE });
+    const name = `held-${randomBytes(4).toString('hex')}`;
+    const plan = { writer: name, folder: name, share: SHARE, handles: 4, blockBytes: 4096, slots: 256 };
+    const held = new HeldFiles(client, await Writer.open(client, plan));
+    await held.goesOn();
+    return held;
+  }
+
+  /** Resolves when a good number of writes have been acknowledged after this call. */
+  async goesOn(): Promise<void> {
+    const goal = this.#writer.progress.ackedBlocks + 100;
+    await eventually(
+      'writes are acknowledged',
+      GOES_ON_WITHIN_MS,
+      () => (this.#writer.progress.ackedBlocks >= goal ? true : undefined),
+      20,
+    );
+  }
+
+  /** Ends, and reads every acknowledged block back. */
+  async finish(): Promise<Outcome> {
+    this.#stop.abort();
+    await this.#running;
+    const report = this.#writer.report();
+    await this.#writer.close();
+    const { lost, torn, verified } = await verifyBlocks(report, fromClient(this.#client));
+    await this.#client.close();
+    return { errors: report.handles.flatMap((handle) => handle.errors), lost, torn, verified };
+  }
+}

@@ -1,0 +1,73 @@
+// Three Redis on the three-node cluster: the node of the primary is lost.
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { roleAt } from '../../sidecar/member/local.ts';
+import { eventually } from '../cluster/shell.ts';
+import { installOperator } from '../demo/installation.ts';
+import { HeldFiles } from './held.ts';
+import { TestNamespace } from './namespace.ts';
+
+const MINUTES = 60_000;
+const REDIS_PORT = 6379;
+
+describe('an embedded store of three', () => {
+  let namespace: TestNamespace;
+  let lost = '';
+
+  beforeAll(async () => {
+    namespace = await TestNamespace.make('holdfast-e2e-store');
+    await installOperator(namespace.kubernetes, process.env.IMAGE || undefined);
+  }, 5 * MINUTES);
+
+  afterAll(async () => {
+    if (lost !== '') await namespace.kubernetes.node('join', lost);
+    await namespace?.remove();
+  }, 10 * MINUTES);
+
+  async function password(): Promise<string> {
+    const path = ['-o', 'jsonpath={.data.password}'];
+    const secret = ['get', 'secret', 'three-redis', '-n', namespace.name];
+    return Buffer.from(await namespace.kubernetes.kubectl([...secret, ...path]), 'base64').toString('utf8');
+  }
+
+  /** The node of the primary, by what the members say themselves. */
+  async function primary(): Promise<{ pod: string; node: string }> {
+    const passwords = [await password()];
+    return eventually('a Redis says that it is the primary', 2 * MINUTES, async () => {
+      for (const { metadata, spec, status } of await namespace.pods('three', 'redis')) {
+        const [host, node] = [(status as { podIP?: string }).podIP, (spec as { nodeName?: string }).nodeName];
+        if (!host || !node || node === lost) continue;
+        if ((await roleAt({ host, port: REDIS_PORT }, passwords)) === 'master') return { pod: metadata.name, node };
+      }
+      return undefined;
+    });
+  }
+
+  test(
+    'survives the node of its primary: another member takes over, and who holds files elsewhere goes on',
+    async () => {
+      const { kubernetes } = namespace;
+      if (!kubernetes.embedded) {
+        process.stderr.write('left out: nodes of a cluster that is not our own are left alone\n');
+        return;
+      }
+      await kubernetes.apply(namespace.cluster('three', { replicas: 3, stores: 3 }));
+      await namespace.becomes('three', 'StateStoreReady', 'True', 5 * MINUTES);
+      await namespace.becomes('three', 'Available', 'True', 3 * MINUTES);
+      const held = await HeldFiles.open(await namespace.addresses('three', 3));
+
+      const before = await primary();
+      lost = before.node;
+      await kubernetes.node('cut', before.node);
+      await held.goesOn();
+      const after = await primary();
+      expect(after.pod).not.toBe(before.pod);
+      expect(after.node).not.toBe(before.node);
+      expect(await held.finish()).toMatchObject({ errors: [], lost: 0, torn: 0 });
+
+      await kubernetes.node('join', before.node);
+      lost = '';
+      await namespace.becomes('three', 'StateStoreReady', 'True', 5 * MINUTES);
+    },
+    20 * MINUTES,
+  );
+});
