@@ -21,7 +21,8 @@ import {
 
 const CLUSTER_COUNT = Number(process.env.CLUSTERS ?? 1000);
 const PODS_EACH = 10;
-const AT_ONCE = 32;
+/** More, and the API server has no time for the operator: its Lease would run out. */
+const AT_ONCE = 8;
 const IDLE_SECONDS = 60;
 const CLOCK_TICKS = 100;
 const PAGE_BYTES = 4096;
@@ -56,11 +57,19 @@ const operator = spawn(process.execPath, [...profile, 'operator/main.ts', ...arg
   cwd: root,
   stdio: ['ignore', 'ignore', 'pipe'],
 });
+const lastSaid: string[] = [];
 createInterface({ input: operator.stderr }).on('line', (line) => {
+  lastSaid.push(line);
+  if (lastSaid.length > 20) lastSaid.shift();
   metricsPort = Number(/"metricsPort":(\d+)/.exec(line)?.[1] ?? metricsPort);
 });
 
-const over = ended(operator);
+let isStopping = false;
+const over = ended(operator).then((code) => {
+  if (isStopping) return;
+  say(`the operator ended with ${code}:\n${lastSaid.join('\n')}`);
+  process.exitCode = 1;
+});
 
 try {
   let sets: V1ReplicaSet[] = [];
@@ -111,6 +120,7 @@ try {
     ),
   );
 } finally {
+  isStopping = true;
   operator.kill('SIGTERM'); // a profile is written when it ends by itself
   await over;
   await server.stop();
