@@ -1,31 +1,31 @@
 // The only door to the sidecar.
-import type {
-  BeginRename,
-  BreakAck,
-  BreakDirectory,
-  BreakReadCaching,
-  Changes,
-  ClaimSession,
-  Close,
-  CloseReply,
-  Disconnect,
-  EndRename,
-  FileGone,
-  FileState,
-  FindCreate,
-  Lease,
-  Lock,
-  LockedFiles,
-  Open,
-  OpenReply,
+import {
+  type BeginRename,
+  type BreakAck,
+  type BreakDirectory,
+  type BreakReadCaching,
+  type Changes,
+  type ClaimSession,
+  type Close,
+  type CloseReply,
+  type Disconnect,
+  type EndRename,
+  type FileGone,
+  type FileState,
+  type FindCreate,
+  type Lease,
+  type Lock,
+  type LockedFiles,
+  type Open,
+  type OpenReply,
   Outcome,
-  Reclaim,
-  Reply,
-  Reserve,
-  SetDeletePending,
-  StoreSession,
-  UpdateOpen,
-  Watch,
+  type Reclaim,
+  type Reply,
+  type Reserve,
+  type SetDeletePending,
+  type StoreSession,
+  type UpdateOpen,
+  type Watch,
 } from '../proto/generated/handles.ts';
 import type { HandlesStream, RequestBody } from './handles/stream.ts';
 import type { Waiter } from './handles/waiter.ts';
@@ -48,6 +48,8 @@ export interface Decision<T> {
 export interface Handles {
   findCreate(request: FindCreate, waiter?: Waiter): Promise<Decision<OpenReply>>;
   reserve(request: Reserve, waiter?: Waiter): Promise<Decision<undefined>>;
+  /** NOT_FOUND also from a sidecar that does not know of this. */
+  resumeCreation(request: Reserve, waiter?: Waiter): Promise<Decision<undefined>>;
   dropReservation(request: Reserve): Promise<Decision<undefined>>;
   open(request: Open, waiter?: Waiter): Promise<Decision<OpenReply>>;
   close(request: Close): Promise<Decision<CloseReply>>;
@@ -80,6 +82,10 @@ export function handlesOn(stream: HandlesStream): Handles {
   return {
     findCreate: (value, waiter) => open({ $case: 'findCreate', value }, waiter),
     reserve: (value, waiter) => plain({ $case: 'reserve', value }, waiter),
+    resumeCreation: async (value, waiter) => {
+      const { outcome } = await plain({ $case: 'resumeCreation', value }, waiter);
+      return { outcome: outcome === Outcome.INVALID ? Outcome.NOT_FOUND : outcome, value: undefined };
+    },
     dropReservation: (value) => plain({ $case: 'dropReservation', value }),
     open: (value, waiter) => open({ $case: 'open', value }, waiter),
     close: (value) => close({ $case: 'close', value }),

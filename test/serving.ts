@@ -26,6 +26,15 @@ export interface LogLine {
   [field: string]: unknown;
 }
 
+export interface ServingOptions {
+  servers?: number;
+  /** Further flags of `holdfast serve`. */
+  flags?: string[];
+  directory?: string;
+  /** Of all its processes. */
+  env?: NodeJS.ProcessEnv;
+}
+
 /** `holdfast serve` as a process, with the folder it shares: what tests and benchmarks run against. */
 export class Serving {
   readonly directory: string;
@@ -52,8 +61,8 @@ export class Serving {
     this.#child = child;
   }
 
-  /** Starts it and waits until all servers accept clients. @param flags further flags of `holdfast serve` */
-  static async start(options: { servers?: number; flags?: string[]; directory?: string } = {}): Promise<Serving> {
+  /** Starts it and waits until all servers accept clients. */
+  static async start(options: ServingOptions = {}): Promise<Serving> {
     const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'holdfast-share-'));
     for (let attempt = 1; ; attempt++) {
       try {
@@ -72,7 +81,7 @@ export class Serving {
     }
   }
 
-  static async #start(directory: string, options: Parameters<typeof Serving.start>[0] = {}): Promise<Serving> {
+  static async #start(directory: string, options: ServingOptions): Promise<Serving> {
     const servers = options.servers ?? 1;
     const port = await Serving.ports(servers);
     const command = [
@@ -83,7 +92,7 @@ export class Serving {
     // The kernel ends it when this process is killed, and it ends its own then: nothing is left behind.
     if (existsSync(SETPRIV)) command.unshift(SETPRIV, '--pdeathsig', 'TERM', '--');
     const [program = '', ...args] = command;
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: process.env });
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } });
     const log: LogLine[] = [];
     createInterface({ input: child.stderr }).on('line', (line) => {
       if (process.env.HOLDFAST_TEST_LOG) process.stderr.write(`${line}\n`);

@@ -185,6 +185,9 @@ export interface Request {
     | { $case: "updateOpen"; value: UpdateOpen }
     | { $case: "lockedFiles"; value: LockedFiles }
     | { $case: "breakDirectory"; value: BreakDirectory }
+    | //
+    /** with creation */
+    { $case: "resumeCreation"; value: Reserve }
     | { $case: "watch"; value: Watch }
     | { $case: "changes"; value: Changes }
     | undefined;
@@ -333,12 +336,26 @@ export interface FindCreate {
   user: string;
 }
 
-/** Reserves a name in a directory while it is created, renamed or removed, so that two servers cannot do it twice. */
+/**
+ * Reserves a name in a directory while it is created, renamed or removed, so that two servers cannot do it twice.
+ *
+ * As ResumeCreation: GRANTED where a server that is lost left the name reserved for this very creation. The name is the caller's now, and
+ * what has it is what the lost server had made. NOT_FOUND (from an older sidecar INVALID): nobody left it so, and nothing is reserved.
+ */
 export interface Reserve {
   /** fileId of the directory */
   directoryId: Buffer;
   /** case-folded */
   name: string;
+  /** the CREATE that it is reserved for, where that can be replayed */
+  creation?: Creation | undefined;
+}
+
+/** A CREATE that can be replayed, and whose it is. */
+export interface Creation {
+  createGuid: Buffer;
+  clientGuid: Buffer;
+  user: string;
 }
 
 export interface DropReservation {
@@ -939,6 +956,9 @@ export const Request: MessageFns<Request> = {
       case "breakDirectory":
         BreakDirectory.encode(message.body.value, writer.uint32(210).fork()).join();
         break;
+      case "resumeCreation":
+        Reserve.encode(message.body.value, writer.uint32(218).fork()).join();
+        break;
       case "watch":
         Watch.encode(message.body.value, writer.uint32(322).fork()).join();
         break;
@@ -1170,6 +1190,14 @@ export const Request: MessageFns<Request> = {
             message.body = { $case: "breakDirectory", value: BreakDirectory.decode(reader, reader.uint32()) };
             continue;
           }
+          case 27: {
+            if (tag !== 218) {
+              break;
+            }
+
+            message.body = { $case: "resumeCreation", value: Reserve.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 40: {
             if (tag !== 322) {
               break;
@@ -1352,6 +1380,12 @@ export const Request: MessageFns<Request> = {
       case "breakDirectory": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "breakDirectory", value: BreakDirectory.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "resumeCreation": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "resumeCreation", value: Reserve.fromPartial(object.body.value) };
         }
         break;
       }
@@ -2752,7 +2786,7 @@ export const FindCreate: MessageFns<FindCreate> = {
 };
 
 function createBaseReserve(): Reserve {
-  return { directoryId: Buffer.alloc(0), name: "" };
+  return { directoryId: Buffer.alloc(0), name: "", creation: undefined };
 }
 
 export const Reserve: MessageFns<Reserve> = {
@@ -2762,6 +2796,9 @@ export const Reserve: MessageFns<Reserve> = {
     }
     if (message.name !== "") {
       writer.uint32(18).string(message.name);
+    }
+    if (message.creation !== undefined) {
+      Creation.encode(message.creation, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -2795,6 +2832,14 @@ export const Reserve: MessageFns<Reserve> = {
             message.name = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.creation = Creation.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2814,6 +2859,88 @@ export const Reserve: MessageFns<Reserve> = {
     const message = createBaseReserve();
     message.directoryId = object.directoryId ?? Buffer.alloc(0);
     message.name = object.name ?? "";
+    message.creation = (object.creation !== undefined && object.creation !== null)
+      ? Creation.fromPartial(object.creation)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCreation(): Creation {
+  return { createGuid: Buffer.alloc(0), clientGuid: Buffer.alloc(0), user: "" };
+}
+
+export const Creation: MessageFns<Creation> = {
+  encode(message: Creation, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.createGuid.length !== 0) {
+      writer.uint32(10).bytes(message.createGuid);
+    }
+    if (message.clientGuid.length !== 0) {
+      writer.uint32(18).bytes(message.clientGuid);
+    }
+    if (message.user !== "") {
+      writer.uint32(26).string(message.user);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Creation {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreation();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.createGuid = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.clientGuid = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.user = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Creation>): Creation {
+    return Creation.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Creation>): Creation {
+    const message = createBaseCreation();
+    message.createGuid = object.createGuid ?? Buffer.alloc(0);
+    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
+    message.user = object.user ?? "";
     return message;
   },
 };

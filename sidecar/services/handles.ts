@@ -215,7 +215,9 @@ export class HandlesService {
       case 'reclaim':
         return openReply(await ownership.reclaim(member, body.value, pending));
       case 'reserve':
-        return { outcome: await opens.reserveName(member, body.value, String(request.id), pending) };
+        return { outcome: await opens.reserveName(member, 'reserve', body.value, { id: request.id, pending }) };
+      case 'resumeCreation':
+        return { outcome: await opens.reserveName(member, 'resume', body.value, { id: request.id, pending }) };
       case 'dropReservation':
         opens.dropName(member, body.value.directoryId, body.value.name);
         return { outcome: Outcome.GRANTED };

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { delay, monotonicMs } from '../../common/time.ts';
 import {
+  type Creation,
   Durability,
   type FindCreate,
   type Open,
@@ -115,13 +117,23 @@ export class Opens {
   }
 
   /** Whoever holds the name is in the middle of a few system calls, or its server stands still or is cut off: then it is fenced soon. */
-  async reserveName(member: Member, { directoryId, name }: Reserve, token: string, pending: Pending): Promise<number> {
+  async reserveName(
+    member: Member,
+    what: 'reserve' | 'resume',
+    { directoryId, name, creation }: Reserve,
+    { id, pending }: { id: bigint; pending: Pending },
+  ): Promise<number> {
     if (!isId(directoryId) || name.length === 0) return Outcome.INVALID;
+    if (creation ? !isGuid(creation.createGuid) || !isGuid(creation.clientGuid) : what === 'resume') {
+      return Outcome.INVALID;
+    }
+    const token = creation ? `${id} ${creationText(creation)}` : String(id);
     const untilMs = monotonicMs() + this.#patienceMs;
     for (let waitMs = 5; ; waitMs = Math.min(2 * waitMs, RETRY_MS)) {
-      const outcome = await this.#is.table.name(member.identity, 'reserve', directoryId, name, token, (late) => {
+      const outcome = await this.#is.table.name(member.identity, what, directoryId, name, token, (late) => {
         // The file server was told STORE_UNAVAILABLE meanwhile.
-        if (late === Outcome.GRANTED) void this.#drop(member, directoryId, name, token);
+        if (late !== Outcome.GRANTED) return;
+        void this.#letGo(member, what === 'resume' ? 'leave' : 'drop', { directoryId, name, token });
       });
       if (outcome === Outcome.GRANTED) member.names.set(nameKey(directoryId, name), { directoryId, name, token });
       if (outcome !== Outcome.NAME_BUSY || pending.cancelled || monotonicMs() > untilMs) return outcome;
@@ -134,18 +146,22 @@ export class Opens {
     const key = nameKey(directoryId, name);
     const token = member.names.get(key)?.token ?? ''; // '': it was reserved in an earlier life of this sidecar
     member.names.delete(key);
-    void this.#drop(member, directoryId, name, token);
+    void this.#letGo(member, 'drop', { directoryId, name, token });
   }
 
   /** Until the store has done it: a name that stays reserved is nobody's until this server ends. */
-  async #drop(member: Member, directoryId: Uint8Array, name: string, token: string): Promise<void> {
+  async #letGo(
+    member: Member,
+    how: 'drop' | 'leave',
+    { directoryId, name, token }: { directoryId: Uint8Array; name: string; token: string },
+  ): Promise<void> {
     const untilMs = monotonicMs() + DROP_WITHIN_MS;
     while (!member.over && monotonicMs() < untilMs) {
       try {
-        await this.#is.table.name(member.identity, 'drop', directoryId, name, token);
+        await this.#is.table.name(member.identity, how, directoryId, name, token);
         return;
       } catch (error) {
-        this.#is.log.info({ err: error }, 'a name is still reserved: dropping it again');
+        this.#is.log.info({ err: error }, 'a name is still reserved: letting go of it again');
         await delay(DROP_RETRY_MS);
       }
     }
@@ -196,6 +212,13 @@ export class Opens {
     return true;
   }
 }
+
+/** What a creation is known by where a name is reserved for it: no longer for any user, and without a space. */
+function creationText({ createGuid, clientGuid, user }: Creation): string {
+  return createHash('sha256').update(createGuid).update(clientGuid).update(user).digest('base64');
+}
+
+const isGuid = (bytes: Uint8Array): boolean => bytes.length === 16;
 
 function isId(bytes: Uint8Array): boolean {
   return bytes.length > 0 && bytes.length <= MAX_FILE_ID_BYTES;

@@ -441,7 +441,7 @@ export class Table {
 
   async name(
     me: Identity,
-    what: 'reserve' | 'drop',
+    what: 'reserve' | 'resume' | 'drop' | 'leave',
     directoryId: Uint8Array,
     name: string,
     token: string,

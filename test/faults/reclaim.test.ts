@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Client, File } from '../../client/index.ts';
@@ -14,12 +16,19 @@ const TIMEOUT_MS = 2000;
 /** How often two clients go for the same open at once. */
 const RIVALRIES = 15;
 let stage: Stage;
+const own = mkdtempSync(join(tmpdir(), 'holdfast-reclaim-'));
+/** While it is there, the next file server that has made a file dies before it stores with it what it is. */
+const DIES_MARKING = join(own, 'dies-marking');
 
 beforeAll(async () => {
-  stage = await Stage.start(2, ['--lease-duration', '5s']);
+  stage = await Stage.start(2, ['--lease-duration', '5s'], {
+    NODE_OPTIONS: `--import=${join(import.meta.dirname, 'dies-marking.ts')}`,
+    HOLDFAST_TEST_DIES_MARKING: DIES_MARKING,
+  });
 }, 60_000);
 afterAll(async () => {
   await stage?.stop();
+  rmSync(own, { recursive: true });
 }, 60_000);
 
 const claimOf = (open: RawOpen) => ({ fileId: open.fileId, createGuid: open.createGuid ?? Buffer.alloc(16) });
@@ -312,6 +321,22 @@ test('a server that is killed when it has renamed a file, and has not said so: i
   expect(readFileSync(join(stage.serving.directory, 'after'), 'utf8')).toBe('mine');
   const again = await client.open('after', { access: 'read' });
   await again.close();
+}, 90_000);
+
+test('a server that is killed when it has made a file, and has not stored whose it is: the replay has it as its own, nobody else has', async () => {
+  await stage.ready();
+  const client = await stage.client(0);
+  writeFileSync(DIES_MARKING, '');
+  const file = await client.open('half-made', { access: 'readwrite', disposition: 'create', shareAccess: 0 });
+  expect(existsSync(DIES_MARKING)).toBe(false);
+  const other = await stage.raw(1);
+  expect(await other.refusal('half-made')).toBe('STATUS_SHARING_VIOLATION');
+  await file.write(0, Buffer.from('made once'));
+  await file.close();
+  expect(readFileSync(onVolume('half-made'), 'utf8')).toBe('made once');
+
+  const again = { createGuid: randomBytes(16), disposition: CreateDisposition.CREATE, replay: true };
+  expect(await other.refusal('half-made', again)).toBe('STATUS_OBJECT_NAME_COLLISION');
 }, 90_000);
 
 /** A process that does nothing but look for a file, and kills another at that moment. Resolves when it looks; what it returns waits for its end. */

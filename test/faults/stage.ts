@@ -31,10 +31,11 @@ export class Stage {
     this.stateDirectory = stateDirectory;
   }
 
-  static async start(servers: number, flags: string[] = []): Promise<Stage> {
+  static async start(servers: number, flags: string[] = [], env?: NodeJS.ProcessEnv): Promise<Stage> {
     const stateDirectory = mkdtempSync(join(tmpdir(), 'holdfast-faults-'));
     const serving = await Serving.start({
       servers,
+      env,
       flags: [
         ...['--continuously-available', '--lease-duration', `${LEASE_MS}ms`, '--state-dir', stateDirectory],
         ...['--user', `${BOB}:${BOBS_PASSWORD}`, ...flags],

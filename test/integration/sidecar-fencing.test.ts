@@ -32,6 +32,44 @@ describe('a file server process', () => {
     expect((await two.open('ended')).outcome).toBe(Outcome.GRANTED);
   }, 20_000);
 
+  test('that was killed while it made a file leaves the name to the replay of that CREATE, and to nobody who asks for another', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const creation = { createGuid: Buffer.alloc(16, 1), clientGuid: Buffer.alloc(16, 2), user: 'alice' };
+    const value = { directoryId: Buffer.from('folder'), name: 'GOAL', creation };
+    const resume = async (server: TestFileServer, of?: Partial<typeof creation>) => {
+      const asked = { ...value, creation: { ...creation, ...of } };
+      return (await server.ask({ $case: 'resumeCreation', value: asked })).outcome;
+    };
+    expect((await one.ask({ $case: 'reserve', value })).outcome).toBe(Outcome.GRANTED);
+    let killed = false;
+    const waiting = resume(two).then((outcome) => ({ outcome, killed }));
+    expect(await resume(two, { createGuid: Buffer.alloc(16, 3) })).toBe(Outcome.NOT_FOUND);
+    expect(await resume(two, { clientGuid: Buffer.alloc(16, 3) })).toBe(Outcome.NOT_FOUND);
+    expect(await resume(two, { user: 'mallory' })).toBe(Outcome.NOT_FOUND);
+    expect(await resume(two, { createGuid: Buffer.alloc(15) })).toBe(Outcome.INVALID);
+    killed = true;
+    one.kill();
+    expect(await waiting).toEqual({ outcome: Outcome.GRANTED, killed: true });
+
+    // The next dies over it too.
+    two.kill();
+    const three = await cluster.pod(0).replaceServer();
+    expect(await resume(three)).toBe(Outcome.GRANTED);
+    await three.ask({ $case: 'dropReservation', value });
+    await until(async () => (await resume(three)) === Outcome.NOT_FOUND);
+  }, 20_000);
+
+  test('that was killed while it made a file: whoever takes the name meanwhile has it', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const creation = { createGuid: Buffer.alloc(16, 1), clientGuid: Buffer.alloc(16, 2), user: 'alice' };
+    const value = { directoryId: Buffer.from('folder'), name: 'GOAL' };
+    await one.ask({ $case: 'reserve', value: { ...value, creation } });
+    one.kill();
+    expect((await two.ask({ $case: 'reserve', value })).outcome).toBe(Outcome.GRANTED);
+    const resume = { ...value, creation };
+    expect((await two.ask({ $case: 'resumeCreation', value: resume })).outcome).toBe(Outcome.NOT_FOUND);
+  }, 20_000);
+
   test("that replaces a killed one has an epoch that nobody had; the old one's open is had back there too, or expires", async () => {
     const [pod, other] = [cluster.pod(0), cluster.pod(1)];
     const { record } = await pod.server.open('again');

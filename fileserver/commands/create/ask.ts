@@ -1,4 +1,4 @@
-import { type OpenRecord, OpenState } from '../../../proto/generated/handles.ts';
+import { type Creation, type OpenRecord, OpenState } from '../../../proto/generated/handles.ts';
 import { CreateOptions, FileAttributes } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
 import { recordPathOf } from '../../opens/adoption.ts';
@@ -66,6 +66,18 @@ export function recordFor(
 /** What a replay of this CREATE would be known by; undefined: it has no CreateGuid. */
 export function replayKeyFor({ wishes, request }: CreateAsk): string | undefined {
   return wishes.durable && replayKeyOf(wishes.durable.createGuid, request.connection.clientGuid);
+}
+
+/** As what a name is reserved that this CREATE makes; undefined: it has no CreateGuid, and cannot be replayed. */
+export function creationFor({ wishes, request }: CreateAsk): Creation | undefined {
+  const { durable } = wishes;
+  return (
+    durable && {
+      createGuid: Buffer.from(durable.createGuid),
+      clientGuid: request.connection.clientGuid,
+      user: userOf(request),
+    }
+  );
 }
 
 /** SID of the user; a session that handles requests has one. */

@@ -21,12 +21,12 @@ import { statOf } from '../../volume/volume.ts';
 import { compress } from '../ioctl/compression.ts';
 import { LookAgain } from '../look-again.ts';
 import { type AnswerFacts, answerCreate } from './answer.ts';
-import { newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
+import { creationFor, newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { Wishes } from './contexts.ts';
 import type { CreateAsk } from './create-ask.ts';
 import { lacksEaKnowledge } from './ea-knowledge.ts';
-import { reserveSpace } from './open-existing.ts';
 import { grantedAccess } from './parameters.ts';
+import { reserveSpace } from './reserve-space.ts';
 
 /** A name that is free, in a directory that is there. */
 export type Missing = Extract<Lookup, { kind: 'missing' }>;
@@ -54,11 +54,12 @@ export async function createNew(ask: CreateAsk, missing: Missing): Promise<Reply
 /** Throws StatusError, LookAgain and PosixError. */
 export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ open: OpenFile; about: AnswerFacts }> {
   const { folder, request } = ask;
-  const plan = await planOf(ask, missing);
+  const plan = await planOf(ask, missing.parentFd);
   const { handles } = request.services;
   const name: Reserve = {
     directoryId: await folder.fileId(missing.parentFd, missing.parent),
     name: foldedName(missing.name),
+    creation: creationFor(ask),
   };
   const { outcome } = await handles.reserve(name, request);
   if (outcome === Outcome.NAME_BUSY) throw new LookAgain('another server is at this name');
@@ -124,11 +125,11 @@ async function takeAway(ask: CreateAsk, { name, parentPath }: Missing, fileId: B
 }
 
 /** Throws StatusError and PosixError. */
-async function planOf(ask: CreateAsk, missing: Missing): Promise<Plan> {
+export async function planOf(ask: CreateAsk, parentFd: number): Promise<Plan> {
   const { wire, wishes, request, folder } = ask;
   const directory = (wire.createOptions & CreateOptions.DIRECTORY_FILE) !== 0;
   const asker = askerOf(request);
-  const parent = await directoryRights(folder, missing.parentFd, asker);
+  const parent = await directoryRights(folder, parentFd, asker);
   const needed = directory ? Access.addSubdirectory : Access.addFile;
   if ((parent.rights & needed) === 0) throw new StatusError(Status.ACCESS_DENIED);
   if (wishes.extendedAttributes.length > 0 && lacksEaKnowledge(ask)) throw new StatusError(Status.ACCESS_DENIED);
@@ -190,19 +191,27 @@ async function createOnVolume(
   }
 }
 
-/** Stores what the new file is beyond its data. Its descriptor comes first: without it everybody would get in. */
-async function describe({ folder, wishes }: CreateAsk, fd: number, plan: Plan): Promise<StoredAttributes> {
+/**
+ * Stores what the new file is beyond its data. Its descriptor comes first: without it everybody would get in. `before` is what is stored
+ * already of a file that a lost server had made.
+ */
+export async function describe(
+  { folder, wishes }: CreateAsk,
+  fd: number,
+  plan: Plan,
+  before = noAttributes,
+): Promise<StoredAttributes> {
   const { descriptor } = plan;
   const list = changedEaList([], wishes.extendedAttributes);
   if (descriptor) await folder.setDescriptor(fd, descriptor);
   if (list.length > 0) await folder.setExtendedAttributes(fd, list);
   const implied = plan.directory ? 0 : FileAttributes.ARCHIVE;
   const stored = {
-    ...noAttributes,
-    attributes: plan.attributes === implied ? undefined : plan.attributes,
+    ...before,
+    attributes: before.attributes ?? (plan.attributes === implied ? undefined : plan.attributes),
     hasDescriptor: descriptor !== undefined,
     owner: descriptor ? undefined : encodeSid(plan.owner),
-    eaSize: eaSizeOf(list),
+    eaSize: list.length > 0 ? eaSizeOf(list) : before.eaSize,
     createGuid: wishes.durable?.createGuid,
   };
   await folder.setAttributes(fd, stored);

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { OpenReply, Outcome, type Reply, type Request } from '../../../proto/generated/handles.ts';
@@ -67,6 +67,46 @@ describe('a CREATE whose file was made and whose open was not granted', () => {
   test('leaves nothing behind where nobody can replay it', async () => {
     await create(undefined);
     expect(isThere()).toBe(false);
+  });
+
+  describe('that was made half, and whose server died', () => {
+    let resumed: Outcome;
+    beforeEach(() => {
+      answers.open = Outcome.GRANTED;
+      resumed = Outcome.NOT_FOUND;
+      const decide = server.sidecar.decide;
+      server.sidecar.decide = (request) =>
+        request.body?.$case === 'resumeCreation' ? { outcome: resumed } : decide(request);
+      writeFileSync(join(server.folder, 'volume', 'file'), '');
+    });
+    const asked = (what: string) => server.sidecar.requests.filter(({ body }) => body?.$case === what).length;
+
+    test('is finished by its replay, which is the only one that asks whether it is its own', async () => {
+      expect(await create(guid(1))).toBe(Status.OBJECT_NAME_COLLISION);
+      expect(asked('resumeCreation')).toBe(0);
+      expect(await create(guid(1), Flags.REPLAY_OPERATION)).toBe(Status.OBJECT_NAME_COLLISION);
+      expect(asked('dropReservation')).toBe(0);
+      resumed = Outcome.GRANTED;
+      expect(await create(guid(1), Flags.REPLAY_OPERATION)).toBe(CreateAction.CREATED);
+      expect(asked('dropReservation')).toBe(1);
+      // What a CREATE stores with its file is there now: it is known without the table.
+      resumed = Outcome.NOT_FOUND;
+      server.sidecar.requests.length = 0;
+      expect(await create(guid(2), Flags.REPLAY_OPERATION)).toBe(Status.OBJECT_NAME_COLLISION);
+      expect(asked('resumeCreation')).toBe(0);
+    });
+
+    test('is no file that was made to its end by somebody else', async () => {
+      rmSync(join(server.folder, 'volume', 'file'));
+      expect(await create(undefined)).toBe(CreateAction.CREATED);
+      resumed = Outcome.GRANTED;
+      expect(await create(guid(1), Flags.REPLAY_OPERATION)).toBe(Status.OBJECT_NAME_COLLISION);
+    });
+
+    test("is nobody's for an older sidecar, which knows nothing of it", async () => {
+      resumed = Outcome.INVALID;
+      expect(await create(guid(1), Flags.REPLAY_OPERATION)).toBe(Status.OBJECT_NAME_COLLISION);
+    });
   });
 
   test.each([

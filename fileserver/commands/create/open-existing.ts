@@ -13,16 +13,7 @@ import { defaultAttributes, fileAttributes, type StoredAttributes } from '../../
 import { factsOf } from '../../volume/facts.ts';
 import type { FoundFile } from '../../volume/folder.ts';
 import type { FileDescription } from '../../volume/known-files.ts';
-import {
-  checked,
-  Errno,
-  type Eventually,
-  FALLOC_KEEP_SIZE,
-  isDirectory,
-  isRegular,
-  O,
-  type Stat,
-} from '../../volume/posix.ts';
+import { checked, type Eventually, isDirectory, isRegular, O, type Stat } from '../../volume/posix.ts';
 import { statOf, statted } from '../../volume/volume.ts';
 import { LookAgain } from '../look-again.ts';
 import { type DecidedAccess, decideAccess } from './access.ts';
@@ -30,8 +21,9 @@ import { answerCreate } from './answer.ts';
 import { newAttributes, recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { CreateAsk } from './create-ask.ts';
 import { lacksEaKnowledge, refuseNeededEas } from './ea-knowledge.ts';
-import { isMadeBy } from './made-by.ts';
+import { madeBy } from './made-by.ts';
 import { checkExisting, grantedAccess, overwrites } from './parameters.ts';
+import { reserveSpace } from './reserve-space.ts';
 
 /** What NTFS says of the index of quotas. */
 const quotaIndexFacts: FileFacts = {
@@ -62,7 +54,9 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
     about = described instanceof Promise ? await described : described;
     if (about.stored.eaSize > 0 && lacksEaKnowledge(ask)) await refuseNeededEas(ask, found.fd);
     if ((wire.createOptions & CreateOptions.DELETE_ON_CLOSE) !== 0) await folder.expectWritable(found.fd);
-    isOwn = isMadeBy(ask, about.stored);
+    const own = request.isReplay ? await madeBy(ask, found, about) : undefined;
+    isOwn = own !== undefined;
+    if (own) about = own;
     const deciding = decide(isOwn ? asIfNew(ask) : ask, found, about, isOwn);
     decided = deciding instanceof Promise ? await deciding : deciding;
     record = recordFor(ask, {
@@ -193,11 +187,4 @@ async function truncate(ask: CreateAsk, fd: number, stored: StoredAttributes): P
   } finally {
     await folder.posix.close(writable);
   }
-}
-
-/** AlSi (MS-SMB2 3.3.5.9.2): room for what will be written. Where the volume cannot reserve any, writing takes it. Throws PosixError. */
-export async function reserveSpace(ask: CreateAsk, fd: number, size: number): Promise<void> {
-  if (size === 0) return;
-  const result = await ask.folder.posix.allocate(fd, FALLOC_KEEP_SIZE, 0, size);
-  if (result !== -Errno.EOPNOTSUPP && result !== -Errno.ENOSYS) checked(result, 'fallocate');
 }

@@ -27,8 +27,9 @@ import { answerCreate } from './answer.ts';
 import { recordFor, replayKeyFor, writesThrough } from './ask.ts';
 import type { CreateAsk } from './create-ask.ts';
 import { createOpen, type Missing } from './create-new.ts';
-import { actionOf, reserveSpace } from './open-existing.ts';
+import { actionOf } from './open-existing.ts';
 import { createsMissing, overwrites } from './parameters.ts';
+import { reserveSpace } from './reserve-space.ts';
 
 /** A stream that is wanted, of a file that is there. */
 interface Wanted {

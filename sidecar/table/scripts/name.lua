@@ -1,8 +1,10 @@
 -- Reserves or drops a name of a directory while it is created, renamed or removed: two servers cannot create A.txt and a.txt.
 --
 -- KEYS 1 store 2 fence 3 directory
--- ARGV 1 serverId 2 epoch 3 'reserve', 'drop', or 'restore' (put back while the shard is closed) 4 name (case-folded) 5 token: names the request, so that a repetition is known, and a
---      drop that comes late does not take another request's (empty: whichever it is)
+-- ARGV 1 serverId 2 epoch 3 'reserve', 'resume' (only where a server that is lost left it reserved for the same creation), 'drop',
+--      'leave' (as if the caller were lost: the next may resume it), or 'restore' (put back while the shard is closed)
+--      4 name (case-folded) 5 token: names the request, so that a repetition is known, and a drop that comes late does not take another request's (empty: whichever it is); then, after
+--      a space, the creation that the name is reserved for, if that can be replayed
 -- Returns {outcome}
 if ARGV[3] == 'restore' then
   -- Opened meanwhile: then others may have been given it.
@@ -20,6 +22,12 @@ if ARGV[3] == 'drop' then
   if owner == self and (ARGV[5] == '' or token == ARGV[5]) then redis.call('HDEL', KEYS[3], ARGV[4]) end
   return { GRANTED }
 end
+if ARGV[3] == 'leave' then
+  -- Epochs begin with 1: this one is over everywhere.
+  if owner == self and token == ARGV[5] then redis.call('HSET', KEYS[3], ARGV[4], ARGV[1] .. '@0 ' .. token) end
+  return { GRANTED }
+end
+if ARGV[3] == 'resume' and (not held or string.match(token, ' .*') ~= string.match(ARGV[5], ' .*')) then return { NOT_FOUND } end
 if held and not (owner == self and token == ARGV[5]) and standing(owner) == 'valid' then return { NAME_BUSY } end
 redis.call('HSET', KEYS[3], ARGV[4], self .. ' ' .. ARGV[5])
 return { GRANTED }
