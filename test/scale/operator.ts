@@ -111,6 +111,9 @@ try {
         cpuMsOfAReconciliation: Number((after.cpuMs / after.reconciles).toFixed(2)),
         atRest: {
           requestsPerSecond: Number(perSecond('requests').toFixed(2)),
+          requests: Object.fromEntries(
+            Object.entries(after.byVerb).map(([verb, count]) => [verb, count - (before.byVerb[verb] ?? 0)]),
+          ),
           cpuMsPerSecond: Number(perSecond('cpuMs').toFixed(1)),
           reconcilesPerSecond: Number(perSecond('reconciles').toFixed(1)),
         },
@@ -147,6 +150,12 @@ async function measure() {
   const status = readFileSync(`/proc/${operator.pid}/status`, 'utf8');
   return {
     requests: sum(api),
+    byVerb: Object.fromEntries(
+      [...text.matchAll(new RegExp(`^${api}\\{verb="(\\w+)"\\} (\\d+)$`, 'gm'))].map(([, verb, count]) => [
+        verb ?? '',
+        Number(count),
+      ]),
+    ) as Record<string, number>,
     changes: sum(api, 'PATCH') + sum(api, 'POST'),
     reconciles: sum('holdfast_operator_reconciles_total', 'cluster'),
     cpuMs: ((Number(stat[11]) + Number(stat[12])) * 1000) / CLOCK_TICKS,
