@@ -63,10 +63,10 @@ describe('the chart on the three-node cluster', () => {
       await installOperator(kubernetes, image);
       const after = await definition('fileserverclusters');
       expect(after.metadata.uid).toBe(before.metadata.uid); // or all clusters would have gone with it
-      expect(JSON.stringify(before.spec)).not.toContain('perServer');
-      expect(JSON.stringify(after.spec)).toContain('perServer');
+      expect(JSON.stringify(before.spec)).not.toContain('serverAddresses');
+      expect(JSON.stringify(after.spec)).toContain('serverAddresses');
       await held.goesOn();
-      // What is new can be asked for, and the new operator does it.
+      // What the one before refused can be asked for, and the new operator does it.
       const patch = JSON.stringify({ spec: { service: { perServer: true } } });
       await kubernetes.kubectl([
         'patch',
