@@ -101,11 +101,14 @@ ${stores === undefined ? '' : `  state: {embedded: {replicas: ${stores}}}`}
     return this.kubernetes.list('pods', this.name, selector);
   }
 
-  /** Where a cluster's servers listen, as soon as there are so many. */
-  addresses(cluster: string, count: number): Promise<string[]> {
-    return eventually(`${cluster} has ${count} addresses`, MINUTE_MS, async () => {
-      const addresses = (await this.pods(cluster)).flatMap(({ status }) => (status as { podIP?: string }).podIP ?? []);
-      return addresses.length === count ? addresses.map((address) => `${address}:445`) : undefined;
+  /** Where clients of this machine reach a cluster's servers: each of so many, and all that will be, by their Service. */
+  async addresses(cluster: string, count: number): Promise<string[]> {
+    const own = await eventually(`${cluster} has ${count} addresses`, MINUTE_MS, async () => {
+      const found = (await this.pods(cluster)).flatMap(({ status }) => (status as { podIP?: string }).podIP ?? []);
+      return found.length === count ? found : undefined;
     });
+    const service = await this.kubernetes.get('service', this.name, cluster);
+    const { clusterIP } = service?.spec as { clusterIP: string };
+    return [...own, clusterIP].map((address) => `${address}:445`);
   }
 }
