@@ -108,7 +108,7 @@ ${stores === undefined ? '' : `  state: {embedded: {replicas: ${stores}}}`}
       return found.length === count ? found : undefined;
     });
     const service = await this.kubernetes.get('service', this.name, cluster);
-    const { clusterIP } = service?.spec as { clusterIP: string };
-    return [...own, clusterIP].map((address) => `${address}:445`);
+    const clusterIp = (service?.spec as { clusterIP?: string } | undefined)?.clusterIP ?? [];
+    return [...own, clusterIp].flat().map((address) => `${address}:445`);
   }
 }
