@@ -11,6 +11,9 @@ const DURATIONS = { leaseDurationMs: 1000, renewDeadlineMs: 300, retryMs: 30 };
 class OneLease {
   object: (KubernetesObject & { spec?: { holderIdentity?: string } }) | undefined;
   reachable = true;
+  /** How often it was read, and written. */
+  reads = 0;
+  writes = 0;
   /** Writes are done at once, and answered so late. */
   answerDelayMs = 0;
   #version = 0;
@@ -28,6 +31,7 @@ class OneLease {
     return {
       get: async () =>
         answer(() => {
+          this.reads += 1;
           if (!this.object) throw new ApiError(404, 'NotFound', 'no such lease');
           return structuredClone(this.object);
         }),
@@ -50,8 +54,14 @@ class OneLease {
   }
 
   #keep(object: KubernetesObject): KubernetesObject {
+    this.writes += 1;
     this.object = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
-    return this.object;
+    return structuredClone(this.object);
+  }
+
+  /** Somebody writes it who does not ask whose it is. */
+  take(holderIdentity: string): void {
+    this.#keep({ ...this.object, spec: { ...this.object?.spec, holderIdentity } } as KubernetesObject);
   }
 }
 
@@ -63,10 +73,10 @@ beforeEach(() => {
 });
 afterEach(() => over.abort());
 
-const election = (identity: string) =>
+const election = (identity: string, durations = DURATIONS) =>
   new LeaderElection(
     lease.objects,
-    { namespace: 'system', name: 'operator', identity, ...DURATIONS },
+    { namespace: 'system', name: 'operator', identity, ...durations },
     pino({ level: 'silent' }),
   );
 
@@ -89,6 +99,21 @@ test('while one renews, another does not lead, whatever the times in the lease s
   }
   over.abort();
   await holding;
+});
+
+test('one that leads renews by one request each time, and does not write over what somebody else has written', async () => {
+  const one = election('one', { leaseDurationMs: 60_000, renewDeadlineMs: 50_000, retryMs: 30 });
+  await one.acquire(over.signal);
+  const holding = one.hold(over.signal);
+  holding.catch(() => undefined);
+  const { writes } = lease;
+  const deadlineMs = performance.now() + 60_000;
+  while (lease.writes < writes + 6 && performance.now() < deadlineMs) await delay(1);
+  // The first after it was made knows no version yet.
+  expect(lease.reads).toBeLessThanOrEqual(2);
+  lease.take('two');
+  await expect(holding).rejects.toThrow('could not be renewed in time');
+  expect(lease.holder).toBe('two');
 });
 
 test('one that stops lets go, and the other leads at once', async () => {

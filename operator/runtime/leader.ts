@@ -42,6 +42,8 @@ export class LeaderElection {
   readonly #options: Required<LeaderOptions>;
   readonly #log: Logger;
   #observed: { version: string; atMs: number } | undefined;
+  /** As this process wrote it last; undefined where it may be another by now. */
+  #own: Lease | undefined;
   /** When the newest write was sent by which this process has the lease: nobody can have seen it earlier, so others wait from then. */
   #renewedMs = Number.NEGATIVE_INFINITY;
 
@@ -95,7 +97,11 @@ export class LeaderElection {
     const { namespace, name, identity, leaseDurationMs } = this.#options;
     const now = new Date().toISOString().replace('Z', '000Z'); // MicroTime
     const mine = { holderIdentity: identity, leaseDurationSeconds: Math.ceil(leaseDurationMs / 1000), renewTime: now };
+    const own = this.#own;
+    this.#own = undefined;
     try {
+      // Nobody else has it: one request instead of two. The version that it names makes sure of that.
+      if (own && this.leads && (await this.#replace({ ...own, spec: { ...own.spec, ...mine } }))) return true;
       const lease = await this.#objects.get<Lease>(LEASES, namespace, name);
       const version = lease.metadata?.resourceVersion ?? '';
       if (this.#observed?.version !== version) this.#observed = { version, atMs: monotonicMs() };
@@ -105,8 +111,7 @@ export class LeaderElection {
       if (held) this.#renewedMs = Number.NEGATIVE_INFINITY;
       if (held && monotonicMs() - this.#observed.atMs < durationMs) return false;
       const changed = holder !== identity;
-      const sentMs = monotonicMs();
-      await this.#objects.replace<Lease>(LEASES, {
+      return await this.#replace({
         ...lease,
         spec: {
           ...lease.spec,
@@ -114,13 +119,24 @@ export class LeaderElection {
           ...(changed ? { acquireTime: now, leaseTransitions: (lease.spec?.leaseTransitions ?? 0) + 1 } : {}),
         },
       });
-      this.#renewedMs = sentMs;
-      return true;
     } catch (error) {
       if (isNotFound(error)) return this.#create({ ...mine, acquireTime: now, leaseTransitions: 0 });
-      if (!isConflict(error)) this.#log.warn({ err: error }, 'cannot reach the leader lease');
+      this.#log.warn({ err: error }, 'cannot reach the leader lease');
       return false;
     }
+  }
+
+  /** @returns false where it is another by now than the one that this was made from */
+  async #replace(lease: Lease): Promise<boolean> {
+    const sentMs = monotonicMs();
+    try {
+      this.#own = await this.#objects.replace<Lease>(LEASES, lease);
+    } catch (error) {
+      if (isConflict(error)) return false;
+      throw error;
+    }
+    this.#renewedMs = sentMs;
+    return true;
   }
 
   async #create(spec: Lease['spec']): Promise<boolean> {
