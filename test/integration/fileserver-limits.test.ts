@@ -105,18 +105,18 @@ const lockBody = (fileId: FileId) =>
     locks: [{ offset: 0n, length: 1n, flags: LockFlags.SHARED_LOCK | LockFlags.FAIL_IMMEDIATELY }],
   });
 
-/** Sends all, then takes as many answers; throws where one is none of `expected`. */
+/** Sends all, then takes as many answers, in the order of the requests whatever order they come in; throws where one is not `expected`. */
 async function all(client: RawClient, command: number, bodies: readonly Buffer[], expected: number = Status.SUCCESS) {
   for (const body of bodies) client.send(command, body, { credits: CREDITS_EACH });
-  const messages: Buffer[] = [];
-  while (messages.length < bodies.length) {
+  const answers: { messageId: number; message: Buffer }[] = [];
+  while (answers.length < bodies.length) {
     const { header, message } = await client.receive(60_000);
     // An interim answer: the decision takes its time.
     if (header.status === Status.PENDING && expected !== Status.PENDING) continue;
     if (header.status !== expected) throw new Error(`${command} was answered ${statusName(header.status)}`);
-    messages.push(message);
+    answers.push({ messageId: header.messageId, message });
   }
-  return messages;
+  return answers.sort((a, b) => a.messageId - b.messageId).map(({ message }) => message);
 }
 
 /** Does it with all of a list, some side by side. */
