@@ -9,6 +9,7 @@ import { type Health, serveMetrics } from '../common/metrics.ts';
 import { delay } from '../common/time.ts';
 import type { RpcAccounts } from '../smb/rpc/server.ts';
 import { domainSid } from '../smb/security/sid.ts';
+import { KeptOpens } from './handles/kept-opens.ts';
 import { lockForLife } from './handles/lock-file.ts';
 import { HandlesStream } from './handles/stream.ts';
 import { handlesOn } from './handles.ts';
@@ -56,6 +57,7 @@ export class FileServer {
   readonly #users: Users;
   readonly #clock: DeadlineClock;
   readonly #stream: HandlesStream;
+  readonly #kept: KeptOpens;
   readonly #others: ServersBySidecar;
   readonly #server: Server;
   readonly #metrics: Metrics;
@@ -86,11 +88,14 @@ export class FileServer {
       log.warn({ reason: reasonOf(error) }, 'traces could not be sent'),
     );
     this.#stream = this.#makeStream();
-    this.#others = new ServersBySidecar(handlesOn(this.#stream));
+    this.#kept = new KeptOpens(handlesOn(this.#stream));
+    this.#others = new ServersBySidecar(this.#kept.handles);
     this.#metrics = new Metrics({
       connections: () => this.#server.connections.size,
       sessions: () => this.#server.sessions.size,
       opens: () => this.#server.services.opens.size,
+      keptOpens: () => this.#kept.parked,
+      reusedOpens: () => this.#kept.timesReused,
       selfFencings: () => this.#clock.timesClosed,
       bytesInFlight: () => this.#server.accounts.server.bytesInFlight,
       waitingRequests: () => this.#server.accounts.server.waitingRequests,
@@ -117,7 +122,7 @@ export class FileServer {
   #makeStream(): HandlesStream {
     const { runDir, worker, advertise } = this.#options;
     // The commands are of the server, which needs the stream: looked up when one comes.
-    const commands = () => new Handoff(this.#server);
+    const commands = () => this.#kept.commandsFor(new Handoff(this.#server));
     const traces = this.#traces;
     return new HandlesStream({
       socketPath: join(runDir, 'sidecar.sock'),
@@ -139,7 +144,7 @@ export class FileServer {
         watched: async ({ scopes }) => this.#others.watched(scopes),
         changed: async (command) => this.#others.changed(command),
       },
-      records: () => this.#server.services.opens.records(),
+      records: () => this.#kept.records(this.#server.services.opens.records()),
       registered: (hello, resumed) => {
         this.#server.useEpoch(hello.identity.epoch);
         this.#clock.renew(hello.deadlineNs);
@@ -151,6 +156,7 @@ export class FileServer {
       renewed: (deadlineNs) => this.#clock.renew(deadlineNs),
       fenced: async () => {
         this.#clock.fence();
+        this.#kept.forget();
         await this.#server.fenced();
       },
     });
@@ -158,7 +164,7 @@ export class FileServer {
 
   #makeServices(): Services {
     const { serverName, advertise } = this.#options;
-    const handles = handlesOn(this.#stream);
+    const { handles } = this.#kept;
     const settings: Settings = { config: this.#config, serverGuid: randomBytes(16), serverName, advertise };
     const [shares, deadline, log] = [this.#shares, this.#clock, this.#log];
     const changes = new Changes(this.#others);

@@ -71,6 +71,8 @@ export interface Handles {
   quiesced(openId: bigint): Promise<Decision<undefined>>;
   watch(request: Watch): Promise<Decision<undefined>>;
   changes(request: Changes): Promise<Decision<undefined>>;
+  /** An open has left this process without a close or disconnect: the sidecar knows better whose it is. */
+  gone(openId: bigint): void;
 }
 
 /** The Handles of a stream. */
@@ -107,6 +109,7 @@ export function handlesOn(stream: HandlesStream): Handles {
     quiesced: (openId) => plain({ $case: 'quiesced', value: { openId } }),
     watch: (value) => plain({ $case: 'watch', value }),
     changes: (value) => plain({ $case: 'changes', value }),
+    gone: () => {},
   };
 }
 

@@ -15,6 +15,9 @@ export interface Observed {
   connections(): number;
   sessions(): number;
   opens(): number;
+  /** Opens that the table holds while no client has them, and how often one of them was had again. */
+  keptOpens(): number;
+  reusedOpens(): number;
   selfFencings(): number;
   /** Bytes of requests and replies in memory, requests that wait for somebody (docs/limits.md). */
   bytesInFlight(): number;
@@ -65,6 +68,12 @@ export class Metrics {
     gauge('holdfast_fileserver_connections', 'Connections of clients', observed.connections);
     gauge('holdfast_fileserver_sessions', 'Sessions', observed.sessions);
     gauge('holdfast_fileserver_opens', 'Opens in memory, connected or waiting for their client', observed.opens);
+    gauge('holdfast_fileserver_kept_opens', 'Opens that the table holds while no client has them', observed.keptOpens);
+    counter(
+      'holdfast_fileserver_reused_opens_total',
+      'Opens that were kept from before, without a decision of the sidecar',
+      observed.reusedOpens,
+    );
     gauge('holdfast_fileserver_may_serve', '1 while the deadline of the last renewal is ahead', () =>
       observed.mayServe() ? 1 : 0,
     );

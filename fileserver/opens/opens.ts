@@ -345,6 +345,7 @@ export class Opens implements OpenTable {
         open.startClosing();
         await open.drained();
         this.#remove(open);
+        this.#handles.gone(openId);
         await this.#closeDescriptors(open);
         if (open.base) await this.#releaseBase(open, open.base);
       }),

@@ -310,7 +310,11 @@ export interface OpenRecord {
   /** of the file */
   deletePending: boolean;
   /** unset where the client named none */
-  appInstanceVersion?: AppInstanceVersion | undefined;
+  appInstanceVersion?:
+    | AppInstanceVersion
+    | undefined;
+  /** the file server's own: it may go on holding the open when the client has closed it, until its batch oplock breaks */
+  kept?: boolean | undefined;
 }
 
 /** MS-SMB2 2.2.13.2.15 */
@@ -2176,6 +2180,7 @@ function createBaseOpenRecord(): OpenRecord {
     lockSequences: Buffer.alloc(0),
     deletePending: false,
     appInstanceVersion: undefined,
+    kept: undefined,
   };
 }
 
@@ -2264,6 +2269,9 @@ export const OpenRecord: MessageFns<OpenRecord> = {
     }
     if (message.appInstanceVersion !== undefined) {
       AppInstanceVersion.encode(message.appInstanceVersion, writer.uint32(202).fork()).join();
+    }
+    if (message.kept !== undefined) {
+      writer.uint32(208).bool(message.kept);
     }
     return writer;
   },
@@ -2481,6 +2489,14 @@ export const OpenRecord: MessageFns<OpenRecord> = {
             message.appInstanceVersion = AppInstanceVersion.decode(reader, reader.uint32());
             continue;
           }
+          case 26: {
+            if (tag !== 208) {
+              break;
+            }
+
+            message.kept = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2529,6 +2545,7 @@ export const OpenRecord: MessageFns<OpenRecord> = {
     message.appInstanceVersion = (object.appInstanceVersion !== undefined && object.appInstanceVersion !== null)
       ? AppInstanceVersion.fromPartial(object.appInstanceVersion)
       : undefined;
+    message.kept = object.kept ?? undefined;
     return message;
   },
 };

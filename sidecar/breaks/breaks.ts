@@ -14,6 +14,9 @@ import type { WaitingRoom } from './waiting-room.ts';
 /** Who waits for an acknowledgement forces it so much later than the sidecar that began the break would: that one may be dead. */
 const GRACE_MS = 1000;
 
+/** Breaks that no client has to answer are over sooner than this: nobody is told of the wait. */
+const QUIET_MS = 20;
+
 /** A decision that may have to wait for others to give up what they cache, or for a client that is away. */
 type Contended = { outcome: number } & Partial<Contention>;
 
@@ -73,7 +76,6 @@ export class Breaks {
       const told = decision.notices && decision.notices.length > 0 ? this.begin(fileId, decision.notices) : undefined;
       switch (decision.outcome) {
         case Internal.BREAKING:
-          pending.interim();
           await this.#wait(member, fileId, decision.awaited ?? [], seen, pending);
           break;
         case Internal.PURGE:
@@ -132,7 +134,9 @@ export class Breaks {
       if (sinceMs === undefined) seen.set(key, nowMs);
       else if (nowMs - sinceMs > BREAK_TIMEOUT_MS + GRACE_MS) await this.#force(member, fileId, holder, number);
     }
+    const told = setTimeout(() => pending.interim(), QUIET_MS);
     await this.#room.wait(member, hex(fileId), pending, LOCK_RETRY_MS);
+    clearTimeout(told);
   }
 
   #arm(fileId: Uint8Array, { holder, number }: Notice): void {

@@ -79,7 +79,7 @@ export class PeerFace {
       transferred: this.#unary(async (request) => PeerReply.create(handoff.custody.transferred(request))),
       keep: this.#unary(async (request) => PeerReply.create(components.custodians.kept(request))),
       opensBeneath: this.#unary(async (request) =>
-        BeneathReply.create({ any: renames.openHere(request, request.hold) }),
+        BeneathReply.create({ any: await renames.openHere(request, request.hold) }),
       ),
       unhold: this.#unary(async (request) => {
         renames.unhold(request);

@@ -1,7 +1,14 @@
 import { reasonOf } from '../../common/errors.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
-import { type BeginRename, type EndRename, Outcome } from '../../proto/generated/handles.ts';
-import { PEER_CALL_TIMEOUT_MS, RETRY_MS } from '../constants.ts';
+import {
+  type BeginRename,
+  Break,
+  type EndRename,
+  type OpenRecord,
+  OplockLevel,
+  Outcome,
+} from '../../proto/generated/handles.ts';
+import { LeaseState, PEER_CALL_TIMEOUT_MS, RETRY_MS } from '../constants.ts';
 import type { Components } from './components.ts';
 import type { Member } from './member.ts';
 import type { Pending } from './pending.ts';
@@ -45,7 +52,7 @@ export class Renames {
       return Outcome.OPENS_BENEATH;
     }
     if (replaces) {
-      const replaced = await table.gone(member.identity, replaces, 'replace');
+      const replaced = await this.#replace(member, replaces, pending);
       if (replaced !== Outcome.GRANTED) {
         await this.#end(member, request.fileId, request.openId, '');
         return replaced;
@@ -70,17 +77,29 @@ export class Renames {
   }
 
   /** Is anything beneath this directory open at a file server of this pod? With hold, nothing new will be for a while. */
-  openHere(beneath: Beneath, hold: boolean): boolean {
+  async openHere(beneath: Beneath, hold: boolean): Promise<boolean> {
     const key = `${beneath.share}/${beneath.path}/`;
     if (hold) this.#held.set(key, monotonicMs() + HOLD_MS);
-    const prefix = `${beneath.path}/`;
     for (const member of this.#is.cluster.members.values()) {
-      for (const { record } of member.opens.values()) {
-        if (record.share === beneath.share && record.path.startsWith(prefix) && record.openId !== beneath.exceptOpenId)
-          return true;
-      }
+      const opens = opensBeneath(member, beneath);
+      if (opens.some(({ kept }) => !kept)) return true;
+      if (opens.length === 0) continue;
+      await Promise.all(opens.map((record) => this.#is.delivery.breakAtMember(member, breakOfKept(record))));
+      if (opensBeneath(member, beneath).length > 0) return true;
     }
     return false;
+  }
+
+  /** Who keeps a handle of the file that is to be replaced is asked to close it (MS-FSA 2.1.5.15.11). */
+  async #replace(member: Member, fileId: Uint8Array, pending: Pending): Promise<number> {
+    const { table, breaks } = this.#is;
+    const outcome = await table.gone(member.identity, fileId, 'replace');
+    if (outcome !== Outcome.ACCESS_DENIED) return outcome;
+    const { WRITE, READ, HANDLE } = LeaseState;
+    const broken = await breaks.settled(member, fileId, pending, (again) =>
+      table.breakCaching(member.identity, fileId, { openId: 0n }, { keep: READ | WRITE, waitFor: HANDLE, again }),
+    );
+    return broken.outcome === Outcome.GRANTED ? table.gone(member.identity, fileId, 'replace') : broken.outcome;
   }
 
   unhold(beneath: Beneath): void {
@@ -128,7 +147,7 @@ export class Renames {
   /** Asks every live server. One that cannot be asked counts as a yes until it is fenced. */
   async #anyBeneath(beneath: Beneath): Promise<boolean> {
     const { cluster, peers, log } = this.#is;
-    if (this.openHere(beneath, true)) return true;
+    if (await this.openHere(beneath, true)) return true;
     const untilMs = monotonicMs() + this.#patienceMs;
     const asked = new Set<string>();
     const answers = [...cluster.servers].map(async (server) => {
@@ -153,4 +172,17 @@ export class Renames {
     });
     return (await Promise.all(answers)).some(Boolean);
   }
+}
+
+function opensBeneath(member: Member, { share, path, exceptOpenId }: Beneath): OpenRecord[] {
+  const prefix = `${path}/`;
+  return [...member.opens.values()]
+    .map(({ record }) => record)
+    .filter((record) => record.share === share && record.path.startsWith(prefix) && record.openId !== exceptOpenId);
+}
+
+/** Its file server closes it, unless a client has it just now. */
+function breakOfKept({ fileId, openId }: OpenRecord): Break {
+  const toLevel = OplockLevel.OPLOCK_NONE;
+  return Break.create({ fileId, openId, toLevel, fromState: LeaseState.READ, ackRequired: true });
 }

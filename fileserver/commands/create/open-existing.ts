@@ -1,4 +1,4 @@
-import { type OpenRecord, Outcome } from '../../../proto/generated/handles.ts';
+import { Durability, type OpenRecord, OplockLevel, Outcome } from '../../../proto/generated/handles.ts';
 import { CreateAction, CreateDisposition, CreateOptions, FileAttributes } from '../../../smb/constants.ts';
 import { NotifyFilter } from '../../../smb/fscc/constants.ts';
 import { changedEaList, eaSizeOf } from '../../../smb/fscc/ea.ts';
@@ -73,6 +73,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   let { stored } = about;
   const directory = isDirectory(found.stat);
   const truncates = overwrites(wire.createDisposition);
+  if (!truncates && mayBeKept(record)) record.kept = true;
   const { outcome, value } = await request.services.handles.open(
     { record, truncates, drop: undefined, guidAgain: ask.guidAgain },
     request,
@@ -125,6 +126,18 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   }
   const facts = ask.isQuotas ? quotaIndexFacts : factsOf(stat, stored);
   return answerCreate(request, open, ask.wishes, { facts, inode: stat.inode, maximalAccess: decided.maximal });
+}
+
+/** Nothing about the open depends on who has it, or ends with its CLOSE but the open itself (handles/kept-opens.ts). */
+function mayBeKept(record: OpenRecord): boolean {
+  return (
+    record.durability === Durability.NOT_DURABLE &&
+    record.oplock === OplockLevel.OPLOCK_NONE &&
+    record.createGuid.length === 0 &&
+    record.appInstanceId.length === 0 &&
+    !record.isDirectory &&
+    !record.deleteOnClose
+  );
 }
 
 /** What may be decided before the table is asked. Throws StatusError and PosixError. */

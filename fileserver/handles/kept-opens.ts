@@ -1,0 +1,306 @@
+import { CloseReply, type FileState, type OpenRecord, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
+import { Access } from '../../smb/security/access-mask.ts';
+import type { Decision, Handles } from '../handles.ts';
+import type { SidecarCommands } from './commands.ts';
+
+/** An open that nobody has asked for again is closed in the table after so long, ms. */
+const KEEP_MS = 5000;
+/** An open that is asked for twice within this time is kept the second time, ms. */
+const REPEATED_WITHIN_MS = 10_000;
+/** A file that somebody else wanted is kept by nobody here for so long, ms. */
+const CONTENDED_MS = 60_000;
+/** Opens that are kept while no client has them. */
+const MOST_PARKED = 4096;
+/** Of what was opened lately, and of contended files. */
+const MOST_REMEMBERED = 8192;
+
+/** What attributes are read and written with: such an open disturbs nobody's caching (MS-FSA 2.1.5.1.2). */
+const ATTRIBUTES_ONLY = Access.readAttributes | Access.writeAttributes | Access.synchronize;
+
+/** An open that the table holds for this server itself, whether a client has it just now or not. */
+interface Kept {
+  /** As the table has it. */
+  readonly record: OpenRecord;
+  /** The file as this server was last told of it. */
+  state: FileState | undefined;
+  /** Nobody has asked for it to be given up, and nothing was done through it that ends with its CLOSE. */
+  mayStay: boolean;
+  /** When its client closed it, monotonic ms; undefined while one has it. */
+  parkedMs: number | undefined;
+}
+
+/**
+ * Opens of files that are opened the same way over and over. Such an open is asked for with a batch oplock that is this server's own: its client
+ * knows of none. When the client closes it the table is not told, and when a client asks for the same again nobody is: the open was there
+ * all the time. Whoever else wants the file breaks the oplock, and the open is closed, or, where a client has it, stays as one without an oplock.
+ *
+ * So the table knows of every open that a client has, and decides about every other as if there were nothing special about it.
+ */
+export class KeptOpens {
+  /** What commands ask. */
+  readonly handles: Handles;
+  readonly #inner: Handles;
+  readonly #byId = new Map<bigint, Kept>();
+  /** A file has one at most: its oplock is a batch oplock. */
+  readonly #byFile = new Map<string, Kept>();
+  /** Those that no client has; who was parked first comes first. */
+  readonly #parked = new Set<Kept>();
+  /** Their CLOSE is on the way. */
+  readonly #ending = new Set<bigint>();
+  /** When something was opened in a way, monotonic ms. */
+  readonly #opened = new Map<string, number>();
+  /** Until when files are contended, monotonic ms. */
+  readonly #contended = new Map<string, number>();
+  #isLeaving = false;
+  #sweep: NodeJS.Timeout | undefined;
+  #timesReused = 0;
+
+  constructor(inner: Handles) {
+    this.#inner = inner;
+    const spoiling =
+      <A extends { openId: bigint }, R extends unknown[], T>(ask: (request: A, ...rest: R) => T) =>
+      (request: A, ...rest: R): T => {
+        const kept = this.#byId.get(request.openId);
+        if (kept) kept.mayStay = false;
+        return ask(request, ...rest);
+      };
+    this.handles = {
+      ...inner,
+      open: (request, waiter) => this.#open(request, waiter),
+      close: (request) => this.#close(request),
+      gone: (openId) => this.#gone(openId),
+      lock: spoiling(inner.lock),
+      updateOpen: spoiling(inner.updateOpen),
+      setDeletePending: spoiling(inner.setDeletePending),
+      beginRename: spoiling(inner.beginRename),
+    };
+  }
+
+  /** Opens that no client has. */
+  get parked(): number {
+    return this.#parked.size;
+  }
+
+  /** How often an open was had without anybody being asked. */
+  get timesReused(): number {
+    return this.#timesReused;
+  }
+
+  /** What the sidecar tells, less what is about opens that no client knows of. */
+  commandsFor(commands: SidecarCommands): SidecarCommands {
+    return {
+      fileState: (state) => {
+        this.#takeState(state);
+        return commands.fileState(state);
+      },
+      break: (wanted) =>
+        (wanted.lease ? undefined : this.#break(wanted.openId, wanted.ackRequired)) ?? commands.break(wanted),
+      dropSession: (command) => commands.dropSession(command),
+      stopAccepting: () => {
+        this.#isLeaving = true;
+        this.letGo();
+        return commands.stopAccepting();
+      },
+      quiesce: (command) => commands.quiesce(command),
+      release: (command) => {
+        for (const openId of command.openIds) this.#ended(openId);
+        return commands.release(command);
+      },
+      resume: (command) => {
+        if (command.sessionIds.length === 0) this.#isLeaving = false;
+        return commands.resume(command);
+      },
+      warmUp: (command) => commands.warmUp(command),
+      removeFile: (command) => commands.removeFile(command),
+      dropOpen: (command) => {
+        this.#ended(command.openId);
+        return commands.dropOpen(command);
+      },
+    };
+  }
+
+  /** All that the table holds for this server. @param opens what clients have open, and wait for */
+  records(opens: readonly OpenRecord[]): OpenRecord[] {
+    const records = opens.map((record) => this.#byId.get(record.openId)?.record ?? record);
+    for (const { record } of this.#parked) records.push(record);
+    return records;
+  }
+
+  /** Closes what no client has. */
+  letGo(): void {
+    for (const kept of [...this.#parked]) void this.#end(kept);
+  }
+
+  /** This server was fenced: nothing is open under its identity any more. */
+  forget(): void {
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+    this.#byId.clear();
+    this.#byFile.clear();
+    this.#parked.clear();
+    this.#isLeaving = false;
+  }
+
+  #open: Handles['open'] = (request, waiter) => {
+    const asked = request.record;
+    if (!asked || (asked.kept !== true && this.#parked.size === 0)) return this.#inner.open(request, waiter);
+    const file = keyOf(asked.fileId);
+    const kept = this.#byFile.get(file);
+    if (kept && kept.parkedMs !== undefined) {
+      if (asked.kept === true && isSame(kept.record, asked)) return Promise.resolve(this.#reuse(kept, asked));
+      // Ahead of what is asked for now, in the same frame.
+      if ((asked.access & ~ATTRIBUTES_ONLY) !== 0) void this.#end(kept);
+    }
+    if (asked.kept !== true) return this.#inner.open(request, waiter);
+    asked.kept = undefined;
+    if (!this.#isWorthKeeping(file, asked)) return this.#inner.open(request, waiter);
+    return this.#openToKeep(file, asked, request, waiter);
+  };
+
+  async #openToKeep(
+    file: string,
+    asked: OpenRecord,
+    request: Parameters<Handles['open']>[0],
+    waiter: Parameters<Handles['open']>[1],
+  ): ReturnType<Handles['open']> {
+    // Of no session: it outlives the one that it is asked for by.
+    const record: OpenRecord = { ...asked, oplock: OplockLevel.OPLOCK_BATCH, kept: true, sessionId: 0n };
+    const { outcome, value } = await this.#inner.open({ ...request, record }, waiter);
+    const granted = value?.record;
+    if (outcome !== Outcome.GRANTED || !granted) return { outcome, value };
+    const mayStay = granted.oplock === OplockLevel.OPLOCK_BATCH;
+    const kept: Kept = { record: granted, state: value.fileState, mayStay, parkedMs: undefined };
+    this.#byId.set(granted.openId, kept);
+    if (mayStay) this.#byFile.set(file, kept);
+    return { outcome, value: { ...value, record: asClient(granted, asked) } };
+  }
+
+  #reuse(kept: Kept, asked: OpenRecord): Awaited<ReturnType<Handles['open']>> {
+    this.#timesReused++;
+    this.#parked.delete(kept);
+    kept.parkedMs = undefined;
+    const record = asClient(kept.record, asked);
+    return { outcome: Outcome.GRANTED, value: { record, fileState: kept.state, replayed: false, renamingTo: '' } };
+  }
+
+  /** It was opened like this not long ago, and nobody else wants it. */
+  #isWorthKeeping(file: string, { access, shareAccess, path }: OpenRecord): boolean {
+    if (this.#isLeaving) return false;
+    const nowMs = performance.now();
+    const untilMs = this.#contended.get(file);
+    if (untilMs !== undefined) {
+      if (nowMs < untilMs) return false;
+      this.#contended.delete(file);
+    }
+    const way = `${access} ${shareAccess} ${file} ${path}`;
+    const openedMs = this.#opened.get(way);
+    remember(this.#opened, way, nowMs);
+    return openedMs !== undefined && nowMs - openedMs < REPEATED_WITHIN_MS && !this.#byFile.has(file);
+  }
+
+  #close: Handles['close'] = (request) => {
+    const kept = this.#byId.get(request.openId);
+    if (!kept) return this.#inner.close(request);
+    if (!kept.mayStay || this.#isLeaving) return this.#end(kept);
+    kept.parkedMs = performance.now();
+    this.#parked.add(kept);
+    this.#sweep ??= setInterval(() => this.#endOld(), KEEP_MS / 5).unref();
+    if (this.#parked.size > MOST_PARKED) {
+      for (const oldest of this.#parked) {
+        void this.#end(oldest);
+        break;
+      }
+    }
+    return Promise.resolve({ outcome: Outcome.GRANTED, value: CloseReply.create() });
+  };
+
+  #endOld(): void {
+    const beforeMs = performance.now() - KEEP_MS;
+    for (const kept of this.#parked) {
+      if ((kept.parkedMs ?? 0) > beforeMs) return;
+      void this.#end(kept);
+    }
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+  }
+
+  /** Closes it in the table. */
+  async #end(kept: Kept): Promise<Decision<CloseReply>> {
+    const { fileId, openId } = kept.record;
+    this.#ended(openId, true);
+    this.#ending.add(openId);
+    try {
+      return await this.#inner.close({ fileId, openId });
+    } finally {
+      this.#ending.delete(openId);
+    }
+  }
+
+  /** The table does not hold it any more. @param always also where a client has it, as far as that knows */
+  #ended(openId: bigint, always = false): void {
+    const kept = this.#byId.get(openId);
+    if (!kept || (!always && kept.parkedMs === undefined)) return;
+    this.#byId.delete(openId);
+    this.#parked.delete(kept);
+    const file = keyOf(kept.record.fileId);
+    if (this.#byFile.get(file) === kept) this.#byFile.delete(file);
+  }
+
+  /** Its client lost it with the session: what is of no session is nobody else's to close. */
+  #gone(openId: bigint): void {
+    const kept = this.#byId.get(openId);
+    if (kept) void this.#end(kept);
+    else this.#inner.gone(openId);
+  }
+
+  /** Somebody else wants the file. Undefined: the oplock is a client's. */
+  #break(openId: bigint, ackRequired: boolean): Promise<boolean> | undefined {
+    const kept = this.#byId.get(openId);
+    if (!kept) return this.#ending.has(openId) ? Promise.resolve(true) : undefined;
+    kept.mayStay = false;
+    const file = keyOf(kept.record.fileId);
+    remember(this.#contended, file, performance.now() + CONTENDED_MS);
+    if (kept.parkedMs !== undefined) return this.#end(kept).then(() => true);
+    if (this.#byFile.get(file) === kept) this.#byFile.delete(file);
+    kept.record.oplock = OplockLevel.OPLOCK_NONE;
+    if (!ackRequired) return Promise.resolve(true);
+    const { fileId, clientGuid } = kept.record;
+    const level = OplockLevel.OPLOCK_NONE;
+    return this.#inner.breakAck({ fileId, openId, level, lease: undefined, clientGuid }).then(() => true);
+  }
+
+  #takeState(state: FileState): void {
+    if (this.#byFile.size === 0) return;
+    const kept = this.#byFile.get(keyOf(state.fileId));
+    if (kept && state.version >= (kept.state?.version ?? 0n)) kept.state = state;
+  }
+}
+
+const keyOf = (fileId: Buffer): string => fileId.toString('latin1');
+
+/** As its client has it: without an oplock. */
+function asClient(record: OpenRecord, { sessionId, clientGuid, attachment }: OpenRecord): OpenRecord {
+  return { ...record, oplock: OplockLevel.OPLOCK_NONE, kept: undefined, sessionId, clientGuid, attachment };
+}
+
+/** Whether the table could not tell the two apart, except by whose they are. */
+function isSame(one: OpenRecord, other: OpenRecord): boolean {
+  return (
+    one.access === other.access &&
+    one.shareAccess === other.shareAccess &&
+    one.path === other.path &&
+    one.share === other.share &&
+    one.user === other.user
+  );
+}
+
+/** Makes `key` the newest of at most MOST_REMEMBERED. */
+function remember(map: Map<string, number>, key: string, value: number): void {
+  map.delete(key);
+  map.set(key, value);
+  if (map.size <= MOST_REMEMBERED) return;
+  for (const oldest of map.keys()) {
+    map.delete(oldest);
+    return;
+  }
+}
