@@ -7,7 +7,7 @@ import { descendantsNamed } from './cpu-time.ts';
 import type { Target } from './load.ts';
 import { raisePriorityOf } from './priority.ts';
 import type { Profilable } from './profile.ts';
-import { DATA_FILE, DATA_FILE_BYTES, FILES, fileName } from './workloads.ts';
+import { DATA_FILE, DATA_FILE_BYTES, fileName, MOST_FILES } from './workloads.ts';
 
 /** A server that is measured. */
 export interface Contestant {
@@ -77,6 +77,6 @@ export async function startSmbd(extra: string[], fill: (directory: string) => vo
 
 /** The files that the workloads of rates use. */
 export function fillForRates(directory: string): void {
-  for (let i = 0; i < FILES; i++) writeFileSync(join(directory, fileName(i)), 'x', { mode: 0o666 });
+  for (let i = 0; i < MOST_FILES; i++) writeFileSync(join(directory, fileName(i)), 'x', { mode: 0o666 });
   writeFileSync(join(directory, DATA_FILE), randomBytes(DATA_FILE_BYTES), { mode: 0o666 });
 }

@@ -68,13 +68,14 @@ const ECHO = encodeEchoRequest();
 /** Opens existing files in turn and closes them. The CREATE bodies are encoded once; only the CreateGuid changes. */
 function openAndClose(link: Link, workload: Workload): Issue {
   const options: OpenOptions = { access: 'readwrite', persistent: workload.persistent, durable: workload.persistent };
-  const bodies = Array.from({ length: FILES }, (_, i) => openingBody(link, fileName(i), options));
+  const files = workload.files ?? FILES;
+  const bodies = Array.from({ length: files }, (_, i) => openingBody(link, fileName(i), options));
   const guids = bodies.map(({ guid, body }) => body.indexOf(guid));
   let next = 0;
   let serial = 0;
   const close = closeRequest({ persistent: 0n, volatile: 0n });
   return async () => {
-    const index = next++ % FILES;
+    const index = next++ % files;
     const { body } = bodies[index] as (typeof bodies)[number];
     const guidAt = guids[index] as number;
     // The body is copied before send returns.

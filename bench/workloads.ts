@@ -8,6 +8,8 @@ export interface Workload {
   inFlight: number;
   /** Of one READ or WRITE. */
   bytes: number;
+  /** How many files are opened in turn. */
+  files?: number;
   /** Ask for persistent handles. */
   persistent: boolean;
   /** At least so many a second, or MB/s for what is measured in bytes; undefined: no aim set. */
@@ -17,6 +19,8 @@ export interface Workload {
 }
 
 const KIB = 1024;
+/** More than a file server remembers the opens of (fileserver/handles/kept-opens.ts). */
+export const MOST_FILES = 10_000;
 
 export const WORKLOADS: readonly Workload[] = [
   {
@@ -36,6 +40,15 @@ export const WORKLOADS: readonly Workload[] = [
     bytes: 0,
     persistent: false,
     target: 4000,
+  },
+  {
+    name: 'open-close-many',
+    title: 'open + close of so many files that a server remembers none, 64 in flight',
+    kind: 'open-close',
+    files: MOST_FILES,
+    inFlight: 64,
+    bytes: 0,
+    persistent: false,
   },
   {
     name: 'read-4k',
