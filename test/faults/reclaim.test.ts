@@ -25,7 +25,7 @@ beforeAll(async () => {
     NODE_OPTIONS: `--import=${join(import.meta.dirname, 'dies-marking.ts')}`,
     HOLDFAST_TEST_DIES_MARKING: DIES_MARKING,
   });
-}, 60_000);
+}, 240_000); // on a machine that is busy with other things it may start anew
 afterAll(async () => {
   await stage?.stop();
   rmSync(own, { recursive: true });
