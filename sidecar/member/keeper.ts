@@ -4,12 +4,22 @@ import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { passwordRules } from '../../common/store-access.ts';
 import { delay } from '../../common/time.ts';
-import { asked, primaryAt, roleAt } from './local.ts';
-import { choosePrimary, type Primary, primaryOf, redisFile, type Settings, sentinelFile } from './member-files.ts';
-import type { Membership } from './members.ts';
+import { asked, followedBy, primaryAt, roleAt } from './local.ts';
+import {
+  agreedPrimary,
+  choosePrimary,
+  type Primary,
+  primaryOf,
+  redisFile,
+  type Settings,
+  sentinelFile,
+} from './member-files.ts';
+import { type Membership, quorumOf } from './members.ts';
 
 /** How often the mounted Secret is looked at: it is swapped as a whole, which inotify does not always tell. */
 const LOOK_EVERY_MS = 2000;
+/** A replica that follows nobody, so many looks in a row, is led to the primary: Sentinels have done so by then where they can. */
+const LOST_LOOKS = 3;
 export const REDIS_FILE = 'redis.conf';
 export const SENTINEL_FILE = 'sentinel.conf';
 
@@ -27,11 +37,13 @@ export interface KeeperOptions {
 
 /**
  * Looks after one member of an embedded store: writes the files that Redis and Sentinel start with, and has both take new passwords
- * while they run. Both write into their files what they learn (who the primary is, for whom a Sentinel voted); that is kept.
+ * while they run. A replica that its Sentinels do not know follows the primary that they name. Both write into their files what they learn (who the primary is, for whom a Sentinel voted); that is kept.
  */
 export class Keeper {
   readonly #options: KeeperOptions;
   #isReady = false;
+  /** Looks in a row at which this Redis had lost its primary, which is none any more. */
+  #lostLooks = 0;
   /** What both took last. */
   #taken: Pick<Settings, 'password' | 'accepted'> = { password: '', accepted: [] };
 
@@ -64,11 +76,15 @@ export class Keeper {
     this.#isReady = true;
   }
 
-  /** Passes on new passwords until the signal is aborted. */
+  /** Passes on new passwords, and leads a lost replica to its primary, until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
+    const { log } = this.#options;
     while (!signal.aborted) {
       await this.#passOn().catch((error: unknown) =>
-        this.#options.log.warn({ reason: reasonOf(error) }, 'the new password cannot be passed on yet; trying again'),
+        log.warn({ reason: reasonOf(error) }, 'the new password cannot be passed on yet; trying again'),
+      );
+      await this.#follow().catch((error: unknown) =>
+        log.warn({ reason: reasonOf(error) }, 'cannot look whether the primary is followed; trying again'),
       );
       await delay(LOOK_EVERY_MS, signal).catch(() => undefined);
     }
@@ -102,6 +118,49 @@ export class Keeper {
     }
     this.#taken = settings;
     log.info({ accepted: settings.accepted.length }, 'the store takes its new password');
+  }
+
+  /**
+   * A failover leads the replicas that the Sentinels know to the new primary, and they learn of one up to ten seconds after it has come. One
+   * that they did not know yet goes on calling the old primary for good, and the new one grants nothing without a replica.
+   */
+  async #follow(): Promise<void> {
+    const { membership, log } = this.#options;
+    const { members, name } = membership;
+    if (members.length < 2) return;
+    const { accepted } = this.#settings();
+    const local = { host: '127.0.0.1', port: this.#self().port };
+    const followed = await followedBy(local, accepted);
+    const named = followed && !followed.isConnected ? await this.#named(name, accepted) : undefined;
+    const isLost =
+      named !== undefined && (named.host !== followed?.primary.host || named.port !== followed?.primary.port);
+    this.#lostLooks = isLost && !this.#isSelf(named) ? this.#lostLooks + 1 : 0;
+    if (named === undefined || this.#lostLooks < LOST_LOOKS) return;
+    this.#lostLooks = 0;
+    await asked(local, accepted, async (redis) => {
+      await redis.call('REPLICAOF', named.host, String(named.port));
+      await redis.call('CONFIG', 'REWRITE');
+    });
+    log.warn(
+      { primary: `${named.host}:${named.port}` },
+      'the Sentinels have forgotten this replica: it follows the primary now',
+    );
+  }
+
+  async #named(name: string, passwords: readonly string[]): Promise<Primary | undefined> {
+    const { members } = this.#options.membership;
+    const told = await Promise.all(
+      members.map(({ host, sentinelPort }) => primaryAt({ host, port: sentinelPort }, name, passwords)),
+    );
+    return agreedPrimary(
+      told.flatMap((primary) => primary ?? []),
+      quorumOf(members.length),
+    );
+  }
+
+  #isSelf({ host, port }: Primary): boolean {
+    const self = this.#self();
+    return self.host === host && self.port === port;
   }
 
   async #primary(settings: Settings): Promise<Primary> {

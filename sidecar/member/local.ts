@@ -53,3 +53,15 @@ export function primaryAt(sentinel: Address, name: string, passwords: readonly s
 export function roleAt(redis: Address, passwords: readonly string[]): Promise<string | undefined> {
   return asked(redis, passwords, async (connection) => String(((await connection.call('ROLE')) as unknown[])[0]));
 }
+
+/** Whose replica a Redis is, and whether it has it; undefined: it is none, or does not answer. */
+export function followedBy(
+  redis: Address,
+  passwords: readonly string[],
+): Promise<{ primary: Address; isConnected: boolean } | undefined> {
+  return asked(redis, passwords, async (connection) => {
+    const [role, host, port, link] = (await connection.call('ROLE')) as unknown[];
+    if (role !== 'slave') return undefined;
+    return { primary: { host: String(host), port: Number(port) }, isConnected: link === 'connected' };
+  });
+}

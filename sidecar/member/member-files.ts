@@ -95,6 +95,13 @@ export function choosePrimary(told: readonly Primary[], remembered: Primary | un
   return best ?? { host: first.host, port: first.port, configEpoch: 0 };
 }
 
+/** The primary that at least so many Sentinels name, each of the same failover; undefined: they do not agree. */
+export function agreedPrimary(told: readonly Primary[], quorum: number): Primary | undefined {
+  const isSame = (one: Primary, other: Primary) =>
+    one.host === other.host && one.port === other.port && one.configEpoch === other.configEpoch;
+  return told.find((one) => told.filter((other) => isSame(one, other)).length >= quorum);
+}
+
 function file(lines: string[]): string {
   return `${lines.filter((line) => line !== '').join('\n')}\n`;
 }

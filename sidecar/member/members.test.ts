@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { defaultUser } from '../../common/store-access.ts';
-import { choosePrimary, primaryOf, redisFile, sentinelFile } from './member-files.ts';
+import { agreedPrimary, choosePrimary, primaryOf, redisFile, sentinelFile } from './member-files.ts';
 import { type Membership, ordinalOf, parseMembers, quorumOf } from './members.ts';
 
 const members = parseMembers('r-0.m:6379/26379,r-1.m:6379/26379,r-2.m:6379/26379');
@@ -88,4 +88,11 @@ describe('who is the primary when a member starts', () => {
     expect(choosePrimary([], undefined, at(0))).toEqual(at(0));
     expect(primaryOf('')).toBeUndefined();
   });
+});
+
+test('a primary counts for a lost replica when more than half of the Sentinels name it, after the same failover', () => {
+  expect(agreedPrimary([at(2, 7), at(0, 3), at(2, 7)], 2)).toEqual(at(2, 7));
+  expect(agreedPrimary([at(2, 7), at(0, 3)], 2)).toBeUndefined();
+  expect(agreedPrimary([at(2, 7), at(2, 3)], 2)).toBeUndefined();
+  expect(agreedPrimary([at(2, 7)], 2)).toBeUndefined();
 });

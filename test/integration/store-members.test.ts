@@ -213,6 +213,22 @@ describe('an embedded store of three', () => {
     expect([await lost.role(), await next.role()]).toEqual(['slave', 'master']);
   }, 120_000);
 
+  test('a replica that no Sentinel knows follows the primary that they name', async () => {
+    await settled();
+    const now = await primary();
+    const stray = members.find((member) => member !== now) as Member;
+    const nobody = await freePort();
+    await asked({ host: HOST, port: stray.port }, passwords, (redis) => redis.call('REPLICAOF', HOST, nobody));
+    // What they know of replicas they have from the primary.
+    for (const { sentinelPort } of members) {
+      await asked({ host: HOST, port: sentinelPort }, passwords, (redis) => redis.call('SENTINEL', 'RESET', '*'));
+    }
+    expect(await online(now)).toBe(1);
+    await until(async () => (await online(now)) === 2, 60_000);
+    await settled();
+    expect(await primary()).toBe(now);
+  }, 120_000);
+
   long(
     'a member whose volume is lost comes back empty as a replica, though it is the first',
     async () => {
