@@ -264,6 +264,15 @@ describe('opens that are kept after their CLOSE', () => {
     expect(table.closed).not.toContain(second.openId);
   });
 
+  test('an open whose answer comes with a fence is not had', async () => {
+    await close(await open());
+    const request = { record: ask(), truncates: false, drop: undefined, guidAgain: false };
+    const asked = kept.handles.open(request);
+    kept.forget();
+    expect((await asked).outcome).toBe(Outcome.FENCED);
+    expect(kept.records([])).toEqual([]);
+  });
+
   test('after a fence nothing is kept from before', async () => {
     const second = await parked();
     kept.forget();

@@ -52,6 +52,8 @@ export class KeptOpens {
   /** Until when files are contended, monotonic ms. */
   readonly #contended = new Map<string, number>();
   #isLeaving = false;
+  /** Counts the identities of this server: what was asked for under one before is none of this one's. */
+  #life = 0;
   #sweep: NodeJS.Timeout | undefined;
   #timesReused = 0;
 
@@ -133,6 +135,7 @@ export class KeptOpens {
 
   /** This server was fenced: nothing is open under its identity any more. */
   forget(): void {
+    this.#life++;
     clearInterval(this.#sweep);
     this.#sweep = undefined;
     this.#byId.clear();
@@ -165,7 +168,9 @@ export class KeptOpens {
   ): ReturnType<Handles['open']> {
     // Of no session: it outlives the one that it is asked for by.
     const record: OpenRecord = { ...asked, oplock: OplockLevel.OPLOCK_BATCH, kept: true, sessionId: 0n };
+    const life = this.#life;
     const { outcome, value } = await this.#inner.open({ ...request, record }, waiter);
+    if (life !== this.#life) return { outcome: Outcome.FENCED, value: undefined };
     const granted = value?.record;
     if (outcome !== Outcome.GRANTED || !granted) return { outcome, value };
     const mayStay = granted.oplock === OplockLevel.OPLOCK_BATCH;

@@ -153,8 +153,10 @@ export class Handoff {
     }
   }
 
+  /** What a file server keeps for itself goes nowhere. */
   #holdsOpens(): boolean {
-    return this.#members().some((member) => !member.over && member.opens.size > 0);
+    const holds = (member: Member) => [...member.opens.values()].some(({ record }) => !record.kept);
+    return this.#members().some((member) => !member.over && holds(member));
   }
 
   /** Those that were prepared while everything left have nothing to do any more: what they wanted has been done. */
