@@ -622,10 +622,7 @@ export interface DropSession {
 export interface StopAccepting {
 }
 
-/**
- * Take no new request of these sessions, let those in flight finish, make the data stable.
- * Somebody wants spans of this: where to send them, and what they are part of. Whoever is asked on its behalf is given this too.
- */
+/** Somebody wants spans of this: where to send them, and what they are part of. Whoever is asked on its behalf is given this too. */
 export interface Trace {
   /** base URL of an OpenTelemetry collector (OTLP over HTTP) */
   endpoint: string;
@@ -635,6 +632,7 @@ export interface Trace {
   parentSpanId: string;
 }
 
+/** Take no new request of these sessions, let those in flight finish, make the data stable. */
 export interface Quiesce {
   /** empty: all */
   sessionIds: bigint[];
