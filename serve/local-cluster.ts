@@ -1,6 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { accessSync, constants, mkdirSync, realpathSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +9,7 @@ import { HoldfastError } from '../common/errors.ts';
 import type { Logger } from '../common/logging.ts';
 import { delay } from '../common/time.ts';
 import { SIDECAR_IDENTITY } from '../common/tls.ts';
+import { FreePorts, freePortAt } from './free-ports.ts';
 import { SupervisedProcess } from './supervised-process.ts';
 
 const HOST = '127.0.0.1';
@@ -44,12 +44,16 @@ export interface LocalClusterOptions {
 export class LocalCluster {
   readonly #options: LocalClusterOptions;
   readonly #log: Logger;
+  /** For what clients do not see. */
+  readonly #ports: FreePorts;
   readonly #redis: SupervisedProcess[] = [];
   readonly #sidecars: SupervisedProcess[] = [];
   readonly #fileServers: { process: SupervisedProcess; port: number; metricsPort: number }[] = [];
 
   constructor(options: LocalClusterOptions, log: Logger) {
     this.#options = options;
+    const own = Array.from({ length: options.servers }, (_, i) => options.port + i);
+    this.#ports = new FreePorts(own, () => freePortAt(HOST));
     this.#log = log;
   }
 
@@ -74,7 +78,7 @@ export class LocalCluster {
     const { port, servers } = this.#options;
     for (let i = 0; i < servers; i++) await assertPortFree(port + i);
     if (redisServer) {
-      const redisPort = await freePort();
+      const redisPort = await this.#ports.next();
       this.#startRedis(redisServer, redisPort);
       const durability = { mode: this.#options.durability };
       await this.#writeShared({ mode: 'Standalone', addresses: [`${HOST}:${redisPort}`], durability });
@@ -162,9 +166,9 @@ export class LocalCluster {
   async #startServer(index: number, port: number): Promise<void> {
     const runDirectory = this.#path(`run-${index}`);
     mkdirSync(runDirectory, { recursive: true, mode: 0o700 });
-    const peerPort = await freePort();
-    const sidecarMetricsPort = await freePort();
-    const metricsPort = await freePort();
+    const peerPort = await this.#ports.next();
+    const sidecarMetricsPort = await this.#ports.next();
+    const metricsPort = await this.#ports.next();
     const shared = ['--config', this.#path('config.json'), '--run-dir', runDirectory];
     const { store } = this.#options;
     const passwordFile = store ? store.passwordFile : this.#path('store-password');
@@ -256,17 +260,6 @@ function findProgram(name: string): string | undefined {
     }
   }
   return undefined;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, HOST, resolve);
-  });
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 async function assertPortFree(port: number): Promise<void> {
