@@ -9,7 +9,7 @@ import { type Health, serveMetrics } from '../common/metrics.ts';
 import { delay } from '../common/time.ts';
 import type { RpcAccounts } from '../smb/rpc/server.ts';
 import { domainSid } from '../smb/security/sid.ts';
-import { KeptOpens } from './handles/kept-opens.ts';
+import { KeptOpens, type RemoveFile } from './handles/kept-opens.ts';
 import { lockForLife } from './handles/lock-file.ts';
 import { HandlesStream } from './handles/stream.ts';
 import { handlesOn } from './handles.ts';
@@ -88,7 +88,7 @@ export class FileServer {
       log.warn({ reason: reasonOf(error) }, 'traces could not be sent'),
     );
     this.#stream = this.#makeStream();
-    this.#kept = new KeptOpens(handlesOn(this.#stream));
+    this.#kept = new KeptOpens(handlesOn(this.#stream), (file) => this.#removeKept(file));
     this.#others = new ServersBySidecar(this.#kept.handles);
     this.#metrics = new Metrics({
       connections: () => this.#server.connections.size,
@@ -148,6 +148,7 @@ export class FileServer {
       registered: (hello, resumed) => {
         this.#server.useEpoch(hello.identity.epoch);
         this.#clock.renew(hello.deadlineNs);
+        this.#kept.isLeaving = hello.draining || this.#isStopping;
         if (hello.draining) this.#server.stopAccepting();
         else if (!resumed && !this.#isStopping) this.#server.startAccepting();
         this.#others.attached();
@@ -160,6 +161,11 @@ export class FileServer {
         await this.#server.fenced();
       },
     });
+  }
+
+  async #removeKept({ fileId, share, path }: Parameters<RemoveFile>[0]): Promise<void> {
+    if (!(await this.#server.services.opens.removeFile(fileId, share, path))) return;
+    await this.#kept.handles.fileGone({ fileId, ahead: false });
   }
 
   #makeServices(): Services {
@@ -240,7 +246,9 @@ export class FileServer {
     this.#log.info('stopping');
     clearInterval(this.#configTimer);
     this.#users.close();
+    const closed = this.#kept.leave();
     await this.#server.close(CLOSE_TIMEOUT_MS);
+    await Promise.race([closed, delay(CLOSE_TIMEOUT_MS)]);
     this.#stream.stop();
     await Promise.race([this.#traces.flush(), delay(TRACES_SENT_MS)]);
     await this.#metricsServer?.close();

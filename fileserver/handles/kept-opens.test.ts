@@ -10,6 +10,7 @@ import {
   OpenReply,
   OplockLevel,
   Outcome,
+  type UpdateOpen,
 } from '../../proto/generated/handles.ts';
 import type { Handles } from '../handles.ts';
 import type { SidecarCommands } from './commands.ts';
@@ -24,7 +25,10 @@ class Table {
   readonly opened: OpenRecord[] = [];
   readonly closed: bigint[] = [];
   readonly acknowledged: BreakAck[] = [];
+  readonly updated: UpdateOpen[] = [];
   oplocks = true;
+  isAway = false;
+  removes = false;
   #next = 1n;
 
   readonly handles = {
@@ -38,7 +42,9 @@ class Table {
     },
     close: async ({ openId }: Close) => {
       this.closed.push(openId);
-      return { outcome: Outcome.GRANTED, value: CloseReply.create() };
+      if (this.isAway) return { outcome: Outcome.STORE_UNAVAILABLE, value: undefined };
+      const close = this.removes ? { remove: true, share: 'share', path: 'now' } : {};
+      return { outcome: Outcome.GRANTED, value: CloseReply.create(close) };
     },
     breakAck: async (ack: BreakAck) => {
       this.acknowledged.push(ack);
@@ -46,7 +52,10 @@ class Table {
     },
     lock: async () => GRANTED,
     setDeletePending: async () => GRANTED,
-    updateOpen: async () => GRANTED,
+    updateOpen: async (request: UpdateOpen) => {
+      this.updated.push(request);
+      return GRANTED;
+    },
     beginRename: async () => GRANTED,
     gone: () => {},
   } as unknown as Handles;
@@ -57,11 +66,13 @@ describe('opens that are kept after their CLOSE', () => {
   let kept: KeptOpens;
   let commands: SidecarCommands;
   const passedOn: unknown[] = [];
+  const removed: unknown[] = [];
 
   beforeEach(() => {
     jest.useFakeTimers();
     table = new Table();
-    kept = new KeptOpens(table.handles);
+    removed.length = 0;
+    kept = new KeptOpens(table.handles, async (file) => void removed.push(file));
     passedOn.length = 0;
     const pass = async (command: unknown) => passedOn.push(command) > 0;
     commands = kept.commandsFor({
@@ -185,6 +196,74 @@ describe('opens that are kept after their CLOSE', () => {
     expect(passedOn).toHaveLength(1);
   });
 
+  test('a break that comes with the answer to the open, or before it, is of that open', async () => {
+    await close(await open());
+    const opened = open();
+    const told = commands.break(Break.create({ fileId, openId: 2n, ackRequired: true }));
+    const second = await opened;
+    await told;
+    expect(second.openId).toBe(2n);
+    expect(table.acknowledged).toMatchObject([{ openId: 2n, level: OplockLevel.OPLOCK_NONE }]);
+    await close(second);
+    expect(table.closed).toContain(2n);
+  });
+
+  test('a file that others have open is not asked to be kept again soon', async () => {
+    table.oplocks = false;
+    await parked();
+    expect(table.opened[1]).toMatchObject({ kept: true });
+    await close(await open());
+    expect(table.opened[2]).toMatchObject({ oplock: OplockLevel.OPLOCK_NONE, kept: undefined });
+  });
+
+  test('what the store could not be told is told again, and not had meanwhile', async () => {
+    const second = await parked();
+    table.isAway = true;
+    jest.advanceTimersByTime(7000);
+    const times = () => table.closed.filter((openId) => openId === second.openId).length;
+    await Promise.resolve();
+    expect(times()).toBe(1);
+    expect((await open()).openId).not.toBe(second.openId);
+    table.isAway = false;
+    await jest.advanceTimersByTimeAsync(3000);
+    expect(times()).toBe(2);
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(times()).toBe(2);
+  });
+
+  test('who wants the file while the store could not be told has it told again', async () => {
+    const second = await parked();
+    table.isAway = true;
+    await jest.advanceTimersByTimeAsync(6000);
+    table.isAway = false;
+    const before = table.closed.length;
+    expect(await broken(second)).toBe(true);
+    expect(table.closed.slice(before)).toEqual([second.openId]);
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(table.closed).toHaveLength(before + 1);
+  });
+
+  test('a file that is to be deleted with its last open goes with one that no client closes', async () => {
+    await close(await open());
+    const second = await open();
+    table.removes = true;
+    kept.handles.gone(second.openId);
+    await jest.advanceTimersByTimeAsync(1);
+    expect(removed).toEqual([{ fileId, share: 'share', path: 'now' }]);
+  });
+
+  test('a resilient open is one of its session: the sidecar is told of which, and goes with it', async () => {
+    await close(await open());
+    const second = await open();
+    await kept.handles.updateOpen({ fileId, openId: second.openId, resilientTimeoutMs: 1000 });
+    expect(table.updated).toMatchObject([{ resilientTimeoutMs: 1000, sessionId: SESSION }]);
+    expect(kept.records([second])).toMatchObject([
+      { sessionId: SESSION, oplock: OplockLevel.OPLOCK_BATCH, kept: undefined },
+    ]);
+    kept.handles.gone(second.openId);
+    expect(table.closed).not.toContain(second.openId);
+  });
+
   test('without the oplock nothing is kept', async () => {
     table.oplocks = false;
     const second = await parked();
@@ -256,6 +335,27 @@ describe('opens that are kept after their CLOSE', () => {
     expect(table.closed).toContain(second.openId);
   });
 
+  test('an open that its client has when the sidecar ends it is not kept at its CLOSE', async () => {
+    await close(await open());
+    const second = await open();
+    await commands.dropOpen({ fileId, openId: second.openId });
+    await close(second);
+    expect(table.closed).toContain(second.openId);
+    expect(kept.parked).toBe(0);
+  });
+
+  test('an open that is about to be had is among what the sidecar hears of', async () => {
+    await close(await open());
+    const second = await open();
+    expect(kept.records([])).toMatchObject([{ openId: second.openId, kept: true, sessionId: 0n }]);
+  });
+
+  test('a server that ends tells of all that no client has', async () => {
+    const second = await parked();
+    await kept.leave();
+    expect(table.closed).toContain(second.openId);
+  });
+
   test('what the sidecar has ended is not had again', async () => {
     const second = await parked();
     await commands.release({ openIds: [second.openId], sessionIds: [] });
@@ -277,6 +377,6 @@ describe('opens that are kept after their CLOSE', () => {
     const second = await parked();
     kept.forget();
     expect((await open()).openId).not.toBe(second.openId);
-    expect(kept.records([])).toEqual([]);
+    expect(kept.records([]).map(({ openId }) => openId)).not.toContain(second.openId);
   });
 });

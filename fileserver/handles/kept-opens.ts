@@ -27,7 +27,14 @@ interface Kept {
   mayStay: boolean;
   /** When its client closed it, monotonic ms; undefined while one has it. */
   parkedMs: number | undefined;
+  /** The session that has it, or had it last. */
+  sessionId: bigint;
+  /** It waits for that session's client, as any resilient open: the server may not keep it any more. */
+  isResilient: boolean;
 }
+
+/** Unlinks a file whose last open ended here without a client's CLOSE. Never rejects. */
+export type RemoveFile = (file: { fileId: Buffer; share: string; path: string }) => Promise<void>;
 
 /**
  * Opens of files that are opened the same way over and over. Such an open is asked for with a batch oplock that is this server's own: its client
@@ -45,8 +52,14 @@ export class KeptOpens {
   readonly #byFile = new Map<string, Kept>();
   /** Those that no client has; who was parked first comes first. */
   readonly #parked = new Set<Kept>();
-  /** Their CLOSE is on the way. */
-  readonly #ending = new Set<bigint>();
+  /** Their CLOSE is on the way; or it failed, and is tried again with the next sweep. */
+  readonly #ending = new Map<bigint, Kept>();
+  readonly #failed = new Set<Kept>();
+  readonly #removeFile: RemoveFile;
+  /** Opens that are asked for now. */
+  #asking = 0;
+  /** Breaks, and whether they are to be acknowledged, of opens that are not known here: the answer to one asked for may be behind. */
+  readonly #early = new Map<bigint, boolean>();
   /** When something was opened in a way, monotonic ms. */
   readonly #opened = new Map<string, number>();
   /** Until when files are contended, monotonic ms. */
@@ -57,8 +70,9 @@ export class KeptOpens {
   #sweep: NodeJS.Timeout | undefined;
   #timesReused = 0;
 
-  constructor(inner: Handles) {
+  constructor(inner: Handles, removeFile: RemoveFile) {
     this.#inner = inner;
+    this.#removeFile = removeFile;
     const spoiling =
       <A extends { openId: bigint }, R extends unknown[], T>(ask: (request: A, ...rest: R) => T) =>
       (request: A, ...rest: R): T => {
@@ -72,7 +86,11 @@ export class KeptOpens {
       close: (request) => this.#close(request),
       gone: (openId) => this.#gone(openId),
       lock: spoiling(inner.lock),
-      updateOpen: spoiling(inner.updateOpen),
+      updateOpen: spoiling((request) => this.#update(request)),
+      disconnect: (request) => {
+        this.#ended(request.openId, true);
+        return inner.disconnect(request);
+      },
       setDeletePending: spoiling(inner.setDeletePending),
       beginRename: spoiling(inner.beginRename),
     };
@@ -99,8 +117,7 @@ export class KeptOpens {
         (wanted.lease ? undefined : this.#break(wanted.openId, wanted.ackRequired)) ?? commands.break(wanted),
       dropSession: (command) => commands.dropSession(command),
       stopAccepting: () => {
-        this.#isLeaving = true;
-        this.letGo();
+        void this.leave();
         return commands.stopAccepting();
       },
       quiesce: (command) => commands.quiesce(command),
@@ -123,14 +140,29 @@ export class KeptOpens {
 
   /** All that the table holds for this server. @param opens what clients have open, and wait for */
   records(opens: readonly OpenRecord[]): OpenRecord[] {
-    const records = opens.map((record) => this.#byId.get(record.openId)?.record ?? record);
-    for (const { record } of this.#parked) records.push(record);
+    const known = new Set<bigint>();
+    const records = opens.map((record) => {
+      const kept = this.#byId.get(record.openId);
+      if (!kept) return record;
+      known.add(record.openId);
+      const { oplock, clientGuid } = kept.record;
+      if (kept.isResilient) return { ...record, oplock, clientGuid };
+      return { ...record, oplock, clientGuid, kept: true, sessionId: 0n };
+    });
+    // Parked ones, and those that are about to be had.
+    for (const [openId, { record }] of this.#byId) if (!known.has(openId)) records.push(record);
     return records;
   }
 
-  /** Closes what no client has. */
-  letGo(): void {
-    for (const kept of [...this.#parked]) void this.#end(kept);
+  /** The server is on its way out, or it is not any more. */
+  set isLeaving(isLeaving: boolean) {
+    this.#isLeaving = isLeaving;
+  }
+
+  /** Keeps nothing any more. Resolves when the table was told of all that no client has. */
+  async leave(): Promise<void> {
+    this.#isLeaving = true;
+    await Promise.all([...this.#parked].map((kept) => this.#end(kept)));
   }
 
   /** This server was fenced: nothing is open under its identity any more. */
@@ -141,7 +173,8 @@ export class KeptOpens {
     this.#byId.clear();
     this.#byFile.clear();
     this.#parked.clear();
-    this.#isLeaving = false;
+    this.#ending.clear();
+    this.#failed.clear();
   }
 
   #open: Handles['open'] = (request, waiter) => {
@@ -152,7 +185,7 @@ export class KeptOpens {
     if (kept && kept.parkedMs !== undefined) {
       if (asked.kept === true && isSame(kept.record, asked)) return Promise.resolve(this.#reuse(kept, asked));
       // Ahead of what is asked for now, in the same frame.
-      if ((asked.access & ~ATTRIBUTES_ONLY) !== 0) void this.#end(kept);
+      if ((asked.access & ~ATTRIBUTES_ONLY) !== 0 || asked.oplock !== OplockLevel.OPLOCK_NONE) void this.#end(kept);
     }
     if (asked.kept !== true) return this.#inner.open(request, waiter);
     asked.kept = undefined;
@@ -169,14 +202,27 @@ export class KeptOpens {
     // Of no session: it outlives the one that it is asked for by.
     const record: OpenRecord = { ...asked, oplock: OplockLevel.OPLOCK_BATCH, kept: true, sessionId: 0n };
     const life = this.#life;
+    this.#asking++;
     const { outcome, value } = await this.#inner.open({ ...request, record }, waiter);
+    const ackRequired = this.#early.get(value?.record?.openId ?? 0n);
+    if (--this.#asking === 0) this.#early.clear();
     if (life !== this.#life) return { outcome: Outcome.FENCED, value: undefined };
     const granted = value?.record;
     if (outcome !== Outcome.GRANTED || !granted) return { outcome, value };
     const mayStay = granted.oplock === OplockLevel.OPLOCK_BATCH;
-    const kept: Kept = { record: granted, state: value.fileState, mayStay, parkedMs: undefined };
+    const { sessionId } = asked;
+    const kept: Kept = {
+      record: granted,
+      state: value.fileState,
+      mayStay,
+      parkedMs: undefined,
+      sessionId,
+      isResilient: false,
+    };
     this.#byId.set(granted.openId, kept);
     if (mayStay) this.#byFile.set(file, kept);
+    else this.#isContended(file); // somebody has it open
+    if (ackRequired !== undefined) void this.#giveUp(kept, ackRequired);
     return { outcome, value: { ...value, record: asClient(granted, asked) } };
   }
 
@@ -184,6 +230,7 @@ export class KeptOpens {
     this.#timesReused++;
     this.#parked.delete(kept);
     kept.parkedMs = undefined;
+    kept.sessionId = asked.sessionId;
     const record = asClient(kept.record, asked);
     return { outcome: Outcome.GRANTED, value: { record, fileState: kept.state, replayed: false, renamingTo: '' } };
   }
@@ -206,10 +253,10 @@ export class KeptOpens {
   #close: Handles['close'] = (request) => {
     const kept = this.#byId.get(request.openId);
     if (!kept) return this.#inner.close(request);
-    if (!kept.mayStay || this.#isLeaving) return this.#end(kept);
+    if (!kept.mayStay || this.#isLeaving) return this.#end(kept, true);
     kept.parkedMs = performance.now();
     this.#parked.add(kept);
-    this.#sweep ??= setInterval(() => this.#endOld(), KEEP_MS / 5).unref();
+    this.#startSweep();
     if (this.#parked.size > MOST_PARKED) {
       for (const oldest of this.#parked) {
         void this.#end(oldest);
@@ -219,59 +266,106 @@ export class KeptOpens {
     return Promise.resolve({ outcome: Outcome.GRANTED, value: CloseReply.create() });
   };
 
+  #startSweep(): void {
+    this.#sweep ??= setInterval(() => this.#endOld(), KEEP_MS / 5).unref();
+  }
+
   #endOld(): void {
+    for (const kept of this.#failed) void this.#closeInTable(kept);
     const beforeMs = performance.now() - KEEP_MS;
     for (const kept of this.#parked) {
       if ((kept.parkedMs ?? 0) > beforeMs) return;
       void this.#end(kept);
     }
+    if (this.#failed.size > 0) return;
     clearInterval(this.#sweep);
     this.#sweep = undefined;
   }
 
-  /** Closes it in the table. */
-  async #end(kept: Kept): Promise<Decision<CloseReply>> {
+  /** A client's CLOSE, or nobody's: then a file that was to be deleted with its last open is removed here. */
+  async #end(kept: Kept, byClient = false): Promise<Decision<CloseReply>> {
+    this.#ended(kept.record.openId, true);
+    this.#ending.set(kept.record.openId, kept);
+    const decision = await this.#closeInTable(kept);
+    if (!byClient && decision.value?.remove) await this.#remove(kept.record, decision.value);
+    return decision;
+  }
+
+  async #closeInTable(kept: Kept): Promise<Decision<CloseReply>> {
     const { fileId, openId } = kept.record;
-    this.#ended(openId, true);
-    this.#ending.add(openId);
-    try {
-      return await this.#inner.close({ fileId, openId });
-    } finally {
-      this.#ending.delete(openId);
-    }
+    const life = this.#life;
+    this.#failed.delete(kept);
+    const decision = await this.#inner.close({ fileId, openId });
+    if (life !== this.#life) return decision;
+    if (decision.outcome === Outcome.STORE_UNAVAILABLE) {
+      // Others would wait for it as long as this server lives.
+      this.#failed.add(kept);
+      this.#startSweep();
+    } else this.#ending.delete(openId);
+    return decision;
+  }
+
+  async #remove(record: OpenRecord, { share, path }: CloseReply): Promise<void> {
+    const { fileId } = record;
+    await this.#removeFile({ fileId, share: share || record.share, path: path || record.path });
   }
 
   /** The table does not hold it any more. @param always also where a client has it, as far as that knows */
   #ended(openId: bigint, always = false): void {
     const kept = this.#byId.get(openId);
-    if (!kept || (!always && kept.parkedMs === undefined)) return;
-    this.#byId.delete(openId);
-    this.#parked.delete(kept);
+    if (!kept) return;
+    kept.mayStay = false;
     const file = keyOf(kept.record.fileId);
     if (this.#byFile.get(file) === kept) this.#byFile.delete(file);
+    if (!always && kept.parkedMs === undefined) return;
+    this.#byId.delete(openId);
+    this.#parked.delete(kept);
   }
 
   /** Its client lost it with the session: what is of no session is nobody else's to close. */
   #gone(openId: bigint): void {
     const kept = this.#byId.get(openId);
-    if (kept) void this.#end(kept);
-    else this.#inner.gone(openId);
+    if (!kept) this.#inner.gone(openId);
+    else if (kept.isResilient) this.#ended(openId, true);
+    else if (kept.parkedMs === undefined) void this.#end(kept);
   }
 
-  /** Somebody else wants the file. Undefined: the oplock is a client's. */
+  /** A resilient open is its session's, and goes with it. */
+  #update(request: Parameters<Handles['updateOpen']>[0]): ReturnType<Handles['updateOpen']> {
+    const kept = this.#byId.get(request.openId);
+    if (!kept || request.resilientTimeoutMs === undefined) return this.#inner.updateOpen(request);
+    return this.#inner.updateOpen({ ...request, sessionId: kept.sessionId }).then((decision) => {
+      if (decision.outcome === Outcome.GRANTED) kept.isResilient = true;
+      return decision;
+    });
+  }
+
+  /** Somebody else wants the file. Undefined: the oplock is a client's, as far as is known. */
   #break(openId: bigint, ackRequired: boolean): Promise<boolean> | undefined {
     const kept = this.#byId.get(openId);
-    if (!kept) return this.#ending.has(openId) ? Promise.resolve(true) : undefined;
+    if (kept) return this.#giveUp(kept, ackRequired);
+    const ending = this.#ending.get(openId);
+    if (ending && this.#failed.has(ending)) return this.#closeInTable(ending).then(() => true);
+    if (ending) return Promise.resolve(true);
+    if (this.#asking > 0) remember(this.#early, openId, ackRequired);
+    return undefined;
+  }
+
+  #giveUp(kept: Kept, ackRequired: boolean): Promise<boolean> {
     kept.mayStay = false;
     const file = keyOf(kept.record.fileId);
-    remember(this.#contended, file, performance.now() + CONTENDED_MS);
+    this.#isContended(file);
     if (kept.parkedMs !== undefined) return this.#end(kept).then(() => true);
     if (this.#byFile.get(file) === kept) this.#byFile.delete(file);
     kept.record.oplock = OplockLevel.OPLOCK_NONE;
     if (!ackRequired) return Promise.resolve(true);
-    const { fileId, clientGuid } = kept.record;
+    const { fileId, openId, clientGuid } = kept.record;
     const level = OplockLevel.OPLOCK_NONE;
     return this.#inner.breakAck({ fileId, openId, level, lease: undefined, clientGuid }).then(() => true);
+  }
+
+  #isContended(file: string): void {
+    remember(this.#contended, file, performance.now() + CONTENDED_MS);
   }
 
   #takeState(state: FileState): void {
@@ -300,7 +394,7 @@ function isSame(one: OpenRecord, other: OpenRecord): boolean {
 }
 
 /** Makes `key` the newest of at most MOST_REMEMBERED. */
-function remember(map: Map<string, number>, key: string, value: number): void {
+function remember<K, V>(map: Map<K, V>, key: K, value: V): void {
   map.delete(key);
   map.set(key, value);
   if (map.size <= MOST_REMEMBERED) return;

@@ -442,7 +442,11 @@ export interface UpdateOpen {
     | Buffer
     | undefined;
   /** Set: the open is resilient from now on, and waits so long for its client (MS-SMB2 3.3.5.15.9). */
-  resilientTimeoutMs?: number | undefined;
+  resilientTimeoutMs?:
+    | number
+    | undefined;
+  /** with it, of an open that was kept: the session whose it is from now on */
+  sessionId?: bigint | undefined;
 }
 
 export interface SetDeletePending {
@@ -3668,7 +3672,13 @@ export const Reclaim: MessageFns<Reclaim> = {
 };
 
 function createBaseUpdateOpen(): UpdateOpen {
-  return { fileId: Buffer.alloc(0), openId: 0n, attachment: undefined, resilientTimeoutMs: undefined };
+  return {
+    fileId: Buffer.alloc(0),
+    openId: 0n,
+    attachment: undefined,
+    resilientTimeoutMs: undefined,
+    sessionId: undefined,
+  };
 }
 
 export const UpdateOpen: MessageFns<UpdateOpen> = {
@@ -3687,6 +3697,12 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
     }
     if (message.resilientTimeoutMs !== undefined) {
       writer.uint32(32).uint32(message.resilientTimeoutMs);
+    }
+    if (message.sessionId !== undefined) {
+      if (BigInt.asUintN(64, message.sessionId) !== message.sessionId) {
+        throw new globalThis.Error("value provided for field message.sessionId of type fixed64 too large");
+      }
+      writer.uint32(41).fixed64(message.sessionId);
     }
     return writer;
   },
@@ -3736,6 +3752,14 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
             message.resilientTimeoutMs = reader.uint32();
             continue;
           }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.sessionId = reader.fixed64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3757,6 +3781,9 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.attachment = object.attachment ?? undefined;
     message.resilientTimeoutMs = object.resilientTimeoutMs ?? undefined;
+    message.sessionId = (object.sessionId !== undefined && object.sessionId !== null)
+      ? BigInt(object.sessionId)
+      : undefined;
     return message;
   },
 };

@@ -245,9 +245,9 @@ export class HandlesService {
         return { outcome };
       }
       case 'updateOpen': {
-        const { fileId, openId, attachment, resilientTimeoutMs } = body.value;
+        const { fileId, openId, attachment, resilientTimeoutMs, sessionId } = body.value;
         if (resilientTimeoutMs)
-          return { outcome: await opens.makeResilient(member, fileId, openId, resilientTimeoutMs) };
+          return { outcome: await opens.makeResilient(member, fileId, openId, resilientTimeoutMs, sessionId) };
         if (!attachment || attachment.length > MAX_ATTACHMENT_BYTES) return { outcome: Outcome.INVALID };
         const { outcome } = await components.table.change(
           member.identity,

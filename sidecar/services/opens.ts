@@ -106,10 +106,20 @@ export class Opens {
   }
 
   /** The open waits for its client whatever it caches (MS-SMB2 3.3.5.15.9). */
-  async makeResilient(member: Member, fileId: Uint8Array, openId: bigint, timeoutMs: number): Promise<number> {
+  async makeResilient(
+    member: Member,
+    fileId: Uint8Array,
+    openId: bigint,
+    timeoutMs: number,
+    sessionId: bigint | undefined,
+  ): Promise<number> {
     const outcome = await this.#is.table.resilient(member.identity, fileId, openId, timeoutMs);
     const record = member.opens.get(openId)?.record;
     if (record && outcome === Outcome.GRANTED) {
+      if (record.kept && sessionId !== undefined) {
+        record.kept = undefined;
+        record.sessionId = sessionId;
+      }
       if (record.durability !== Durability.PERSISTENT) record.durability = Durability.RESILIENT;
       record.timeoutMs = timeoutMs;
     }

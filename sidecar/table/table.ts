@@ -162,6 +162,7 @@ export class Table {
       flag(isDirectory),
       flag(how.again),
       flag(how.guidAgain),
+      flag(record.kept === true),
     ];
     const read = (answer: Answer) => readGrant(answer, me, record, alone);
     const options: Partial<RunOptions> = {};

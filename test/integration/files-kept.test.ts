@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Client } from '../../client/index.ts';
-import { CreateOptions, FileAccess, OplockLevel } from '../../smb/constants.ts';
+import { CreateOptions, FileAccess, LeaseState, OplockLevel } from '../../smb/constants.ts';
+import { CreateContextName, decodeRqLs, encodeRqLs } from '../../smb/wire/create-contexts.ts';
 import { eventually } from '../cluster/shell.ts';
 import { RawClient, type RawCreate, type RawOpen, SHARE_ALL } from '../faults/raw-client.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
@@ -182,6 +183,43 @@ describe('an open that its server keeps after the CLOSE', () => {
       await directory.rename(`moved-${server}`);
       await directory.close();
       expect(readFileSync(join(serving.directory, `moved-${server}/beneath`), 'utf8')).toBe('data');
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test('keeps nobody waiting who opens its file at the same moment, here or at the other server', async () => {
+    const rounds = 40;
+    for (let i = 0; i < rounds; i++) put(`hot-${i}`);
+    const [one, two, three] = [await clientAt(0), await clientAt(0), await clientAt(1)];
+    const how = { access: READ, shareAccess: SHARE_ALL };
+    const startedMs = performance.now();
+    for (let i = 0; i < rounds; i++) {
+      // Known from before, so that whoever is first now is granted it to keep.
+      await one.closeFile(await open(one, `hot-${i}`, how));
+      await three.closeFile(await open(three, `hot-${i}`, how));
+      const all = [one, two, three];
+      const opened = await Promise.all(all.map((client) => open(client, `hot-${i}`, how)));
+      await Promise.all(opened.map((each, at) => (all[at] as RawClient).closeFile(each)));
+    }
+    // A break that was lost takes 5 s, or 35 s.
+    expect(performance.now() - startedMs).toBeLessThan(rounds * 500);
+    await open(await clientAt(1), 'hot-0', { access: READ, shareAccess: NOBODY_ELSE });
+  }, 120_000);
+
+  test(
+    'caches nothing where somebody else has the file open: who asks for handle caching gets it',
+    async () => {
+      put('leased');
+      const [one, two, three] = [await clientAt(0), await clientAt(0), await clientAt(1)];
+      const how = { access: READ, shareAccess: SHARE_ALL };
+      await open(one, 'leased', how);
+      await open(two, 'leased', how); // the second time: it is asked for to be kept
+      const leaseState = LeaseState.READ_CACHING | LeaseState.HANDLE_CACHING;
+      const data = encodeRqLs({ version: 1, leaseKey: Buffer.alloc(16, 7), leaseState, flags: 0 });
+      const contexts = [{ name: CreateContextName.REQUEST_LEASE, data }];
+      const leased = await open(three, 'leased', { ...how, oplock: OplockLevel.LEASE, contexts });
+      const granted = leased.createContexts.find(({ name }) => name === CreateContextName.REQUEST_LEASE);
+      expect(decodeRqLs(granted?.data ?? Buffer.alloc(0)).leaseState).toBe(leaseState);
     },
     TEST_TIMEOUT_MS,
   );

@@ -8,7 +8,7 @@
 --      4 the open (fields of O_; what is not decided yet as it would be then) 5 end of m (M_DELETE_PENDING to M_RENAMING) 6 c 7 h, or ''
 --      8 createGuid and clientGuid, or '' 9 reads are cached then (1: they are)
 --      and what is asked for: 10 durability 11 oplock (4: a lease) 12 lease state 13 lease epoch 14 lease version 15 parent lease key
---      16 truncates 17 is directory 18 it has waited already 19 the CreateGuid may be that of another open
+--      16 truncates 17 is directory 18 it has waited already 19 the CreateGuid may be that of another open 20 a batch oplock or none
 -- Returns {outcome, oplock granted, delete pending, file state, notices of breaks, owners to push the file state to, lease, durability};
 -- the rest of the record is as it was asked for. BREAKING: {BREAKING, -, -, -, notices, breaks to wait for}.
 -- {GRANTED, version of the file state} alone: nobody else has it open
@@ -124,6 +124,7 @@ if asked == LEASE then
   state = holder[H_STATE]
 elseif asked > 0 and ARGV[17] == '0' then
   state = grantable(file, nil, asked == 1 and 1 or asked == 2 and 5 or 7, false)
+  if ARGV[20] == '1' and state ~= 7 then state = 0 end
   if state > 0 then
     caching_changes(file)
     holder = { state, -1, 0, 0, 0, '', {}, 0, 0 }
