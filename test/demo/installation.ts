@@ -32,13 +32,9 @@ export interface Migration {
 /**
  * Installs the operator with the chart, or upgrades it.
  * @param image name of the image, or undefined for the chart's own default
- * @param chart another than this repository's
+ * @param chart another than this repository's, which may not know what this one was given before
  */
-export async function installOperator(
-  cluster: Kubernetes,
-  image: string | undefined,
-  chart = join(ROOT, 'charts/holdfast'),
-): Promise<void> {
+export async function installOperator(cluster: Kubernetes, image: string | undefined, chart?: string): Promise<void> {
   const values = image
     ? [
         '--set',
@@ -48,7 +44,8 @@ export async function installOperator(
       ]
     : [];
   await cluster.helm([
-    ...['upgrade', '--install', 'holdfast', chart, '-n', SYSTEM_NAMESPACE, '--create-namespace'],
+    ...['upgrade', '--install', 'holdfast', chart ?? join(ROOT, 'charts/holdfast')],
+    ...['-n', SYSTEM_NAMESPACE, '--create-namespace', ...(chart ? ['--reset-values'] : [])],
     ...['--wait', '--timeout', '3m', ...values],
   ]);
 }
