@@ -18,6 +18,8 @@ import { type Membership, quorumOf } from './members.ts';
 
 /** How often the mounted Secret is looked at: it is swapped as a whole, which inotify does not always tell. */
 const LOOK_EVERY_MS = 2000;
+/** How often a Sentinel asks the primary for its replicas, ms: it promotes none that it has not heard of, and would ask every 10 s. */
+const REPLICAS_EVERY_MS = 1000;
 /** A replica that follows nobody, so many looks in a row, is led to the primary: Sentinels have done so by then where they can. */
 const LOST_LOOKS = 3;
 export const REDIS_FILE = 'redis.conf';
@@ -83,9 +85,11 @@ export class Keeper {
       await this.#passOn().catch((error: unknown) =>
         log.warn({ reason: reasonOf(error) }, 'the new password cannot be passed on yet; trying again'),
       );
-      await this.#follow().catch((error: unknown) =>
-        log.warn({ reason: reasonOf(error) }, 'cannot look whether the primary is followed; trying again'),
-      );
+      await this.#lookOften()
+        .then(() => this.#follow())
+        .catch((error: unknown) =>
+          log.warn({ reason: reasonOf(error) }, 'cannot look whether the primary is followed; trying again'),
+        );
       await delay(LOOK_EVERY_MS, signal).catch(() => undefined);
     }
   }
@@ -120,8 +124,17 @@ export class Keeper {
     log.info({ accepted: settings.accepted.length }, 'the store takes its new password');
   }
 
+  /** A Sentinel that starts has forgotten it. */
+  async #lookOften(): Promise<void> {
+    const { sentinelPort } = this.#self();
+    if (sentinelPort === 0) return;
+    await asked({ host: '127.0.0.1', port: sentinelPort }, this.#settings().accepted, (sentinel) =>
+      sentinel.call('SENTINEL', 'DEBUG', 'INFO-PERIOD', String(REPLICAS_EVERY_MS)),
+    );
+  }
+
   /**
-   * A failover leads the replicas that the Sentinels know to the new primary, and they learn of one up to ten seconds after it has come. One
+   * A failover leads the replicas that the Sentinels know to the new primary, and they learn of one a second after it has come. One
    * that they did not know yet goes on calling the old primary for good, and the new one grants nothing without a replica.
    */
   async #follow(): Promise<void> {

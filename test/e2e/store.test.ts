@@ -1,6 +1,7 @@
 // Three Redis on the three-node cluster: the node of the primary is lost.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { roleAt } from '../../sidecar/member/local.ts';
+import { PRIMARY_NAME } from '../../operator/resources/redis.ts';
+import { asked, roleAt } from '../../sidecar/member/local.ts';
 import { eventually } from '../cluster/shell.ts';
 import { installOperator } from '../demo/installation.ts';
 import { HeldFiles } from './held.ts';
@@ -8,6 +9,7 @@ import { TestNamespace } from './namespace.ts';
 
 const MINUTES = 60_000;
 const REDIS_PORT = 6379;
+const SENTINEL_PORT = 26379;
 
 describe('an embedded store of three', () => {
   let namespace: TestNamespace;
@@ -42,6 +44,22 @@ describe('an embedded store of three', () => {
     });
   }
 
+  /** Each Sentinel knows of both replicas and of both others: a second or two after the store was set up. */
+  async function settled(): Promise<void> {
+    const passwords = [await password()];
+    await eventually('the Sentinels know all members', 2 * MINUTES, async () => {
+      for (const { status } of await namespace.pods('three', 'redis')) {
+        const host = (status as { podIP?: string }).podIP ?? '';
+        const flat = await asked({ host, port: SENTINEL_PORT }, passwords, (sentinel) =>
+          sentinel.call('SENTINEL', 'MASTER', PRIMARY_NAME),
+        );
+        const field = (name: string) => (flat as string[] | undefined)?.[(flat as string[]).indexOf(name) + 1];
+        if (field('num-slaves') !== '2' || field('num-other-sentinels') !== '2') return undefined;
+      }
+      return true;
+    });
+  }
+
   test(
     'survives the node of its primary: another member takes over, and who holds files elsewhere goes on',
     async () => {
@@ -55,6 +73,7 @@ describe('an embedded store of three', () => {
       await namespace.becomes('three', 'Available', 'True', 3 * MINUTES);
       const held = await HeldFiles.open(await namespace.addresses('three', 3));
 
+      await settled();
       const before = await primary();
       lost = before.node;
       await kubernetes.node('cut', before.node);

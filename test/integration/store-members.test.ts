@@ -201,6 +201,18 @@ describe('an embedded store of three', () => {
     ).toBeUndefined();
   });
 
+  test('is asked for its replicas every second by each Sentinel, which promotes none that it has not heard of', async () => {
+    for (const { sentinelPort } of members) {
+      await until(async () => {
+        const told = await asked({ host: HOST, port: sentinelPort }, passwords, (sentinel) =>
+          sentinel.call('SENTINEL', 'DEBUG'),
+        );
+        const flat = (told as string[] | undefined) ?? [];
+        return flat[flat.findIndex((name) => /^info-period$/i.test(name)) + 1] === '1000';
+      }, 30_000);
+    }
+  }, 60_000);
+
   test('loses the node of its primary: another takes over before a lease ends, nothing is lost, and the old one comes back as a replica', async () => {
     const lost = await primary();
     await heldThrough('node', async () => {
