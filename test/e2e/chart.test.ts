@@ -41,6 +41,7 @@ describe('the chart on the three-node cluster', () => {
   }, 5 * MINUTES);
 
   afterAll(async () => {
+    await HeldFiles.abandon();
     rmSync(folder, { recursive: true, force: true });
     await namespace?.remove();
   }, 5 * MINUTES);

@@ -17,6 +17,8 @@ export interface Outcome {
 
 /** Files that a client of this machine holds open and writes, while something happens to their servers. Embedded clusters only. */
 export class HeldFiles {
+  /** Of a test that failed: nobody has ended them. */
+  static readonly #left = new Set<HeldFiles>();
   readonly #client: Client;
   readonly #writer: Writer;
   readonly #stop = new AbortController();
@@ -34,8 +36,19 @@ export class HeldFiles {
     const name = `held-${randomBytes(4).toString('hex')}`;
     const plan = { writer: name, folder: name, share: SHARE, handles: 4, blockBytes: 4096, slots: 256 };
     const held = new HeldFiles(client, await Writer.open(client, plan));
+    HeldFiles.#left.add(held);
     await held.goesOn();
     return held;
+  }
+
+  /** Lets go of what a test that failed has left, which would keep its process from ending. */
+  static async abandon(): Promise<void> {
+    for (const held of HeldFiles.#left) {
+      held.#stop.abort();
+      held.#running.catch(() => {});
+      await held.#client.close().catch(() => {});
+    }
+    HeldFiles.#left.clear();
   }
 
   /** Resolves when a good number of writes have been acknowledged after this call. */
@@ -51,6 +64,7 @@ export class HeldFiles {
 
   /** Ends, and reads every acknowledged block back. */
   async finish(): Promise<Outcome> {
+    HeldFiles.#left.delete(this);
     this.#stop.abort();
     await this.#running;
     const report = this.#writer.report();

@@ -21,6 +21,7 @@ describe('an embedded store of three', () => {
   }, 5 * MINUTES);
 
   afterAll(async () => {
+    await HeldFiles.abandon();
     if (lost !== '') await namespace.kubernetes.node('join', lost);
     await namespace?.remove();
   }, 10 * MINUTES);
