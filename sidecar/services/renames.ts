@@ -176,9 +176,11 @@ export class Renames {
 
 function opensBeneath(member: Member, { share, path, exceptOpenId }: Beneath): OpenRecord[] {
   const prefix = `${path}/`;
-  return [...member.opens.values()]
-    .map(({ record }) => record)
-    .filter((record) => record.share === share && record.path.startsWith(prefix) && record.openId !== exceptOpenId);
+  const found: OpenRecord[] = [];
+  for (const { record } of member.opens.values()) {
+    if (record.share === share && record.path.startsWith(prefix) && record.openId !== exceptOpenId) found.push(record);
+  }
+  return found;
 }
 
 /** Its file server closes it, unless a client has it just now. */
