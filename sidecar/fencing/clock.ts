@@ -160,13 +160,15 @@ export class Clock {
   async #refresh(): Promise<void> {
     this.#isRefreshing = true;
     try {
-      for (const [identity, shard] of [...this.#kept.places()]) {
-        const waiting = new Set<bigint>();
-        for await (const page of this.#table.owned(shard, identity)) {
-          for (const { openId } of page) waiting.add(openId);
+      for (const identity of this.#kept.owners) {
+        for (const shard of this.#kept.shardsOf(identity)) {
+          const waiting = new Set<bigint>();
+          for await (const page of this.#table.owned(shard, identity)) {
+            for (const { openId } of page) waiting.add(openId);
+          }
+          await this.#table.confirm(shard);
+          this.#kept.retain(identity, shard, waiting);
         }
-        await this.#table.confirm(shard);
-        this.#kept.retain(identity, shard, waiting);
       }
       await this.onRefresh();
     } catch (error) {

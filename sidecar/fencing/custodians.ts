@@ -58,7 +58,7 @@ export class Custodians {
   /** This sidecar ends: what it alone may remember goes to a peer, if there is one. */
   async passOnAll(timeoutMs: number): Promise<void> {
     const untilMs = monotonicMs() + timeoutMs;
-    for (const [owner, opens] of [...this.#orphans.all]) await this.#pass(owner, [...opens.values()], untilMs);
+    for (const owner of this.#orphans.owners) await this.#pass(owner, this.#orphans.of(owner), untilMs);
   }
 
   /** A peer passes on what it kept. */

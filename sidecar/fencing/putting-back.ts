@@ -46,13 +46,13 @@ export class PuttingBack {
    */
   async orphans(life: Life, stale: ReadonlySet<number>): Promise<void> {
     const { orphans, registry, table, log } = this.#is;
-    for (const [owner, opens] of [...orphans.all]) {
+    for (const owner of orphans.owners) {
       const server = parseIdentity(owner); // undefined: nobody
       if (server) {
         await registry.restore(server, { state: 'fenced', reconciled: '' }, life.tag);
         await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
       }
-      const records = [...opens.values()].filter((record) => stale.has(shardOfOpen(record)));
+      const records = orphans.shardsOf(owner).flatMap((shard) => (stale.has(shard) ? orphans.of(owner, shard) : []));
       await inSlices(records, RESTORING_AT_ONCE, (record) => table.restore(server, record, 0, 0n, true));
       log.info({ server: owner, opens: records.length }, 'put back what waits for its clients');
     }

@@ -1,5 +1,6 @@
 import type { AskedSpan } from '../../common/asked-traces.ts';
 import { reasonOf } from '../../common/errors.ts';
+import { inSlices } from '../../common/slices.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { type TraceRequest, traceIdOf } from '../../common/tracing.ts';
 import { MigrationProgress } from '../../proto/generated/control.ts';
@@ -8,6 +9,7 @@ import { PEER_CALL_TIMEOUT_MS, RECORD_BATCH, TRANSFER_BATCH } from '../constants
 import type { Components } from '../services/components.ts';
 import type { Endings } from '../services/endings.ts';
 import type { Member } from '../services/member.ts';
+import { PeerFencedError } from '../services/peers.ts';
 import { Internal, shardOfOpen } from '../table/table.ts';
 import { Assignment, pickTargets, type Target } from './targets.ts';
 
@@ -21,6 +23,12 @@ const PREPARE_TIMEOUT_MS = 6000;
 const STORE_AWAY_MS = 30_000;
 /** Sessions on the move at once: few, so that each client's pause is short. */
 const SESSIONS_AT_ONCE = 4;
+/** Batches of one session that the store is asked to move at once. */
+const BATCHES_AT_ONCE = 64;
+/** So many sessions' targets may still be on their way to know what is theirs when the next sessions move: what waits to be told takes memory. */
+const TELLING_AT_ONCE = 4;
+/** A target that so often does not answer is told nothing more. */
+const TELLING_TRIES = 3;
 /** So many sessions of a migration have a span of their own: thousands tell nobody more. */
 const SESSIONS_TRACED = 64;
 const RETRY_MS = 100;
@@ -51,6 +59,9 @@ export class Migration {
   /** Durable opens; undefined: all. */
   readonly #maxOpens: number | undefined;
   #targets: Target[] = [];
+  /** Targets that are being told what is theirs now. */
+  readonly #telling = new Set<Promise<void>>();
+  readonly #silent = new Set<Target>();
   #prepared = false;
   #cancelled = false;
   #sessionsTraced = 0;
@@ -112,7 +123,9 @@ export class Migration {
         const durable = group.opens.filter(isDurable);
         total += durable.length;
         const target = this.#assignment.targetOf(group.sessionId, this.#targets);
-        if (target) byTarget.set(target, [...(byTarget.get(target) ?? []), ...durable]);
+        const opens = target && byTarget.get(target);
+        if (opens) for (const open of durable) opens.push(open);
+        else if (target) byTarget.set(target, durable);
       }
       await Promise.all([...byTarget].map(([target, opens]) => this.#prepareTarget(member, target, opens, trace)));
     }
@@ -137,6 +150,7 @@ export class Migration {
         leaving = this.#leaving;
         for (const member of members()) await this.#leave(member, span.request);
       } while (leaving !== this.#leaving); // one who leaves has joined meanwhile: nothing may come back any more
+      await Promise.all(this.#telling); // this pod may end as soon as it is said to be done
       this.#settle();
       this.progress.message = this.#summary();
       this.progress.phase = this.#cancelled ? 'Cancelled' : 'Done';
@@ -184,6 +198,7 @@ export class Migration {
       for (let i = 0; i < todo.length && !this.#cancelled; i += SESSIONS_AT_ONCE) {
         const some = todo.slice(i, i + SESSIONS_AT_ONCE);
         await Promise.all(some.map((group) => this.#moveTraced(member, group, following, trace)));
+        while (this.#telling.size > TELLING_AT_ONCE) await Promise.race(this.#telling);
       }
       await delay(ROUND_MS);
     }
@@ -242,9 +257,7 @@ export class Migration {
     }
     this.#say('Transferring');
     // What the session has open is known for certain only now.
-    const opens = [...member.opens.values()]
-      .map((open) => open.record)
-      .filter((record) => belongs(member, record, sessionId));
+    const opens = opensOf(member, sessionId);
     const movable = opens.filter((record) => isDurable(record) && !unfinished.has(record.openId));
     const moved = await this.#handOver(member, sessionId, movable, trace);
     span.event('transferred', { opens: moved.length });
@@ -314,33 +327,33 @@ export class Migration {
    */
   async #handOver(member: Member, sessionId: bigint, opens: OpenRecord[], trace?: TraceRequest): Promise<OpenRecord[]> {
     const target = this.#isOver() ? undefined : this.#assignment.targetOf(sessionId, this.#targets);
-    const batches = inBatches(opens);
     const gone: OpenRecord[] = [];
     const transferred: OpenRecord[] = [];
     const released: OpenRecord[] = [];
-    await Promise.all(
-      batches.map(async (batch) => {
-        const { outcomes, to } = await this.#handOverBatch(member, batch, target);
-        batch.forEach((record, i) => {
-          const outcome = outcomes[i];
-          if (outcome === Outcome.GRANTED) {
-            if (to) {
-              transferred.push({
-                ...record,
-                owner: { serverId: to.serverId, epoch: BigInt(to.epoch) },
-                ownershipVersion: record.ownershipVersion + 1n,
-              });
-            } else released.push(record);
-            this.#count(to ? 'moved' : 'released');
-          } else if (outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
-            this.#count('expired');
-          } else return;
-          gone.push(record);
-          member.remove(record.openId);
-        });
-      }),
-    );
-    if (target && transferred.length > 0) void this.#tellTarget(member, target, transferred, trace);
+    await inSlices(inBatches(opens), BATCHES_AT_ONCE, async (batch) => {
+      const { outcomes, to } = await this.#handOverBatch(member, batch, target);
+      batch.forEach((record, i) => {
+        const outcome = outcomes[i];
+        if (outcome === Outcome.GRANTED) {
+          if (to) {
+            transferred.push({
+              ...record,
+              owner: { serverId: to.serverId, epoch: BigInt(to.epoch) },
+              ownershipVersion: record.ownershipVersion + 1n,
+            });
+          } else released.push(record);
+          this.#count(to ? 'moved' : 'released');
+        } else if (outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
+          this.#count('expired');
+        } else return;
+        gone.push(record);
+        member.remove(record.openId);
+      });
+    });
+    if (target && transferred.length > 0) {
+      const telling = this.#tellTarget(member, target, transferred, trace).finally(() => this.#telling.delete(telling));
+      this.#telling.add(telling);
+    }
     if (released.length > 0) void this.#is.custodians.passOnReleased(released);
     return gone;
   }
@@ -380,6 +393,7 @@ export class Migration {
     }
   }
 
+  /** Never rejects: a target that does not know what is its own reads it from the table when clients come. */
   async #tellTarget(
     member: Member,
     target: Target,
@@ -387,14 +401,18 @@ export class Migration {
     trace: TraceRequest | undefined,
   ): Promise<void> {
     const { serverId } = target;
+    const source = sourceOf(member);
     for (const batch of chunks(opens, RECORD_BATCH)) {
-      const source = sourceOf(member);
       const request = { migrationId: this.id, source, targetServerId: serverId, opens: batch, trace };
-      try {
-        await this.#is.peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
-      } catch (error) {
-        // It reads them from the table when their clients come.
-        this.#is.log.info({ reason: reasonOf(error), target: target.identity }, 'the target was not told');
+      for (let tries = 1; !this.#silent.has(target); tries++) {
+        try {
+          await this.#is.peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
+          break;
+        } catch (error) {
+          this.#is.log.info({ reason: reasonOf(error), target: target.identity, tries }, 'the target was not told');
+          if (error instanceof PeerFencedError || tries === TELLING_TRIES) this.#silent.add(target);
+          else await delay(RETRY_MS);
+        }
       }
     }
   }
@@ -509,10 +527,16 @@ function isDurable(record: OpenRecord): boolean {
   return record.durability !== Durability.NOT_DURABLE;
 }
 
-/** Whether an open moves with that session; 0n: its session is not here any more. */
-function belongs(member: Member, record: OpenRecord, sessionId: bigint): boolean {
-  if (sessionId !== 0n) return record.sessionId === sessionId && record.state === OpenState.ACTIVE;
-  return record.state !== OpenState.ACTIVE || !member.sessions.has(record.sessionId);
+/** The opens that move with that session; 0n: those whose session is not here any more. */
+function opensOf(member: Member, sessionId: bigint): OpenRecord[] {
+  const candidates = sessionId === 0n ? member.opens.values() : member.opensOf(sessionId);
+  const records: OpenRecord[] = [];
+  for (const { record } of candidates) {
+    const isActive = record.state === OpenState.ACTIVE;
+    const belongs = sessionId === 0n ? !isActive || !member.sessions.has(record.sessionId) : isActive;
+    if (belongs) records.push(record);
+  }
+  return records;
 }
 
 /** A session always (its connection has to end); opens without one if they wait for a client and their last change has returned. */
@@ -536,7 +560,9 @@ function inBatches(opens: OpenRecord[]): OpenRecord[][] {
   const byShard = new Map<number, OpenRecord[]>();
   for (const open of opens) {
     const shard = shardOfOpen(open);
-    byShard.set(shard, [...(byShard.get(shard) ?? []), open]);
+    const others = byShard.get(shard);
+    if (others) others.push(open);
+    else byShard.set(shard, [open]);
   }
   return [...byShard.values()].flatMap((list) => chunks(list, TRANSFER_BATCH));
 }

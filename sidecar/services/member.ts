@@ -22,7 +22,7 @@ export interface OwnSession {
 
 interface OwnFile {
   state: FileState;
-  opens: number;
+  opens: OwnOpen[];
 }
 
 /** States that came before the open they matter to was answered are kept so long, ms. */
@@ -37,6 +37,8 @@ export class Member {
   readonly lockPath: string;
   readonly opens = new Map<bigint, OwnOpen>();
   readonly sessions = new Map<bigint, OwnSession>();
+  /** Opens by session: a handoff looks at one session after the other. */
+  readonly #bySession = new Map<bigint, Set<OwnOpen>>();
   readonly #files = new Map<string, OwnFile>();
   readonly #early = new Map<string, FileState>();
   /** Leases by ClientGuid and key: the opens of one have one lease in common. */
@@ -119,14 +121,13 @@ export class Member {
     const known = this.opens.get(record.openId);
     const open: OwnOpen = { record, fileHex, operation, turn: known?.turn ?? Promise.resolve() };
     this.opens.set(record.openId, open);
-    if (known) this.#leaveLease(known.record);
+    if (known) this.#leave(known);
+    this.#joinSession(open);
     if (record.lease) this.#joinLease(record, record.lease);
-    if (!known) {
-      const file = this.#files.get(fileHex);
-      if (file) file.opens++;
-      else this.#files.set(fileHex, { state: this.#early.get(fileHex) ?? emptyState(record.fileId), opens: 1 });
-      this.#early.delete(fileHex);
-    }
+    const file = this.#files.get(fileHex);
+    if (file) file.opens.push(open);
+    else this.#files.set(fileHex, { state: this.#early.get(fileHex) ?? emptyState(record.fileId), opens: [open] });
+    this.#early.delete(fileHex);
     return open;
   }
 
@@ -135,10 +136,49 @@ export class Member {
     if (!open) return undefined;
     this.opens.delete(openId);
     this.unfinished.forget(openId);
-    this.#leaveLease(open.record);
-    const file = this.#files.get(open.fileHex);
-    if (file && --file.opens === 0) this.#files.delete(open.fileHex);
+    this.#leave(open);
+    if (this.#files.get(open.fileHex)?.opens.length === 0) this.#files.delete(open.fileHex);
     return open;
+  }
+
+  /** Opens that a session made or got back, also those that wait for their client since; in no order. 0n: those that have none. */
+  opensOf(sessionId: bigint): Iterable<OwnOpen> {
+    return this.#bySession.get(sessionId) ?? [];
+  }
+
+  /** An open becomes another session's. */
+  giveTo(sessionId: bigint, open: OwnOpen): void {
+    this.#leaveSession(open);
+    open.record.sessionId = sessionId;
+    this.#joinSession(open);
+  }
+
+  /** Opens of one file, those that wait for their client too. */
+  opensOfFile(fileHex: string): readonly OwnOpen[] {
+    return this.#files.get(fileHex)?.opens ?? [];
+  }
+
+  /** What an open has in common with others. Its file's state stays for whoever comes next. */
+  #leave(open: OwnOpen): void {
+    this.#leaveSession(open);
+    this.#leaveLease(open.record);
+    const opens = this.#files.get(open.fileHex)?.opens;
+    const at = opens?.indexOf(open) ?? -1;
+    if (at >= 0) opens?.splice(at, 1);
+  }
+
+  #joinSession(open: OwnOpen): void {
+    const { sessionId } = open.record;
+    const opens = this.#bySession.get(sessionId);
+    if (opens) opens.add(open);
+    else this.#bySession.set(sessionId, new Set([open]));
+  }
+
+  #leaveSession(open: OwnOpen): void {
+    const { sessionId } = open.record;
+    const opens = this.#bySession.get(sessionId);
+    opens?.delete(open);
+    if (opens?.size === 0) this.#bySession.delete(sessionId);
   }
 
   #joinLease(record: OpenRecord, lease: Lease): void {

@@ -114,11 +114,12 @@ export class Opens {
     sessionId: bigint | undefined,
   ): Promise<number> {
     const outcome = await this.#is.table.resilient(member.identity, fileId, openId, timeoutMs);
-    const record = member.opens.get(openId)?.record;
-    if (record && outcome === Outcome.GRANTED) {
+    const open = member.opens.get(openId);
+    if (open && outcome === Outcome.GRANTED) {
+      const { record } = open;
       if (record.kept && sessionId !== undefined) {
         record.kept = undefined;
-        record.sessionId = sessionId;
+        member.giveTo(sessionId, open);
       }
       if (record.durability !== Durability.PERSISTENT) record.durability = Durability.RESILIENT;
       record.timeoutMs = timeoutMs;

@@ -68,8 +68,8 @@ export class Renames {
       const open = member.opens.get(request.openId);
       if (open) {
         const from = open.record.path;
-        for (const other of member.opens.values()) {
-          if (other.fileHex === open.fileHex && other.record.path === from) other.record.path = request.to;
+        for (const { record } of member.opensOfFile(open.fileHex)) {
+          if (record.path === from) record.path = request.to;
         }
       }
     }
