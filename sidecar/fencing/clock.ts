@@ -14,6 +14,8 @@ import type { Orphans } from './orphans.ts';
 
 const DUE_AT_ONCE = 200;
 const EXPIRING_AT_ONCE = 32;
+/** Clients that come back for what a fenced server had ask the store at the same time, and must not wait behind all of its orphans. */
+const SHARDS_AT_ONCE = 4;
 /** How soon a custodian forgets orphans that their clients have got back elsewhere, and an owner what ended unheard. */
 const REFRESH_MS = 5000;
 
@@ -99,11 +101,12 @@ export class Clock {
     this.takeOver();
     const member = this.#cluster.anyMember();
     if (!member) return; // whoever raises a tick finds the entry
-    for (let shard = 0; shard < SHARDS; shard++) {
+    const shards = Array.from({ length: SHARDS }, (_, shard) => shard);
+    void inSlices(shards, SHARDS_AT_ONCE, (shard) =>
       this.#server(member, shard, Buffer.from(`server:${identity}`), identity).catch((error: unknown) =>
         this.#log.info({ err: error, server: identity }, 'orphans are seen to later'),
-      );
-    }
+      ),
+    );
   }
 
   #round(): void {
