@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { parseDurationMs } from '../common/time.ts';
+import { busy } from './busy.ts';
 import { connect } from './connect.ts';
 import { handles } from './handles.ts';
 import { pause } from './pause.ts';
@@ -9,7 +10,14 @@ import type { BenchOptions } from './report.ts';
 import { smb } from './smb.ts';
 import { updateDocument } from './tables.ts';
 
-const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = { rates, smb, handles, pause, connect };
+const BENCHMARKS: Record<string, (options: BenchOptions) => Promise<void>> = {
+  rates,
+  smb,
+  handles,
+  pause,
+  connect,
+  busy,
+};
 
 await new Command('bench')
   .description(
@@ -17,7 +25,7 @@ await new Command('bench')
       'Prints a table, and writes bench/results/NAME.json. docs/performance.md says what the figures mean.',
   )
   .argument('[names...]', 'which to run', Object.keys(BENCHMARKS))
-  .option('--rounds <n>', 'how often each thing is measured', wholeNumber)
+  .option('--rounds <n>', 'how often each thing is measured (busy: minutes)', wholeNumber)
   .option('--seconds <s>', 'how long one round of a rate lasts', Number, 3)
   .option('--servers <n>', 'file servers, where a benchmark has several', wholeNumber, 3)
   .option('--clients <n>', 'load processes side by side, where the client is the limit', wholeNumber, 1)
@@ -29,7 +37,7 @@ await new Command('bench')
   .option('--held <n>', 'opens that the full table of handles holds', wholeNumber, 1_000_000)
   .option('--moved <n>', 'handles that one server gives to others, for handles', wholeNumber, 100_000)
   .option('--short', 'smb, handles: each work for a moment only, to see that it runs; no results are written', false)
-  .option('--lease-duration <duration>', 'of the handle state, for pause', duration, 2000)
+  .option('--lease-duration <duration>', 'of the handle state, for pause and busy', duration, 2000)
   .option('--priority <nice>', 'scheduling priority, for a machine that others use too (as root: -10)', Number)
   .addOption(
     new Option(

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { BusyResult } from './busy.ts';
 import { type HandlesResult, judged } from './handles.ts';
 import { type Machine, machineText } from './machine.ts';
 import { figure } from './report.ts';
@@ -119,6 +120,30 @@ const TABLES: Record<string, (results: Record<string, unknown>[]) => string[][]>
       figure(row.pauseMs.max),
       `${row.aim.share === 1 ? 'max' : `p${row.aim.share * 100}`} < ${figure(row.aim.ms)}: ${row.met ? 'met' : '**missed**'}`,
       [row.medianMs.noticed, row.medianMs.connected, row.medianMs.reclaimed].map(figure).join(', '),
+      String(row.callerErrors),
+      String(row.lostBlocks),
+    ]),
+  ],
+  busy: (results) => [
+    [
+      'minutes',
+      'lease duration ms',
+      'busy programs',
+      'load',
+      'writes',
+      'longest pause ms',
+      'fencings',
+      'errors',
+      'blocks lost',
+    ],
+    ...(results as unknown as BusyResult[]).map((row) => [
+      String(row.minutes),
+      figure(row.leaseDurationMs),
+      String(row.busyProcesses),
+      figure(row.load),
+      figure(row.writes),
+      figure(row.longestPauseMs),
+      `${row.fencings}, 0: ${row.fencings === 0 ? 'met' : '**missed**'}`,
       String(row.callerErrors),
       String(row.lostBlocks),
     ]),

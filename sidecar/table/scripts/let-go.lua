@@ -11,6 +11,8 @@ local to = ARGV[3]
 if to ~= '-' and standing(to) ~= 'valid' then return { INVALID } end
 local shard = string.gsub(KEYS[2], ':fence$', '')
 local answers = {}
+-- Entries that leave the caller's set, and scores and entries for "due": one call each for all opens.
+local entries, due = {}, {}
 for i = 1, (#ARGV - 3) / 2 do
   local id, version = ARGV[2 + i * 2], tonumber(ARGV[3 + i * 2])
   local key = KEYS[2 + i]
@@ -27,7 +29,7 @@ for i = 1, (#ARGV - 3) / 2 do
     local h = holder_of(file, id, open)
     if h then hold(h, open, -1) end
     count(file.counts, open, -1)
-    redis.call('SREM', shard .. ':own:' .. self, entry)
+    entries[#entries + 1] = entry
     local was_waiting = open[O_STATE] ~= ACTIVE
     open[O_OWNER] = to
     open[O_VERSION] = version + 1
@@ -37,11 +39,17 @@ for i = 1, (#ARGV - 3) / 2 do
       hold(h, open, 1)
       abandon(h)
     end
-    save(file, h and 'ch' or 'c')
-    save_open(file, id, open)
-    redis.call('SADD', shard .. ':own:' .. to, entry)
-    if not was_waiting then redis.call('ZADD', shard .. ':due', due_at(open[O_TIMEOUT]), entry) end
+    save(file, h and 'ch' or 'c', { 'o:' .. id, pack(open) })
+    if not was_waiting then
+      due[#due + 1] = due_at(open[O_TIMEOUT])
+      due[#due + 1] = entry
+    end
     answers[i] = GRANTED
   end
 end
+if #entries > 0 then
+  redis.call('SREM', shard .. ':own:' .. self, unpack(entries))
+  redis.call('SADD', shard .. ':own:' .. to, unpack(entries))
+end
+if #due > 0 then redis.call('ZADD', shard .. ':due', unpack(due)) end
 return { GRANTED, answers }
