@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { MigrateRequest, MigrationProgress, StatusReply } from '../../proto/generated/control.ts';
 import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
 import { TRANSFER_BATCH } from '../../sidecar/constants.ts';
@@ -258,6 +258,35 @@ describe('a migration that the operator drives', () => {
     expect((await three.reclaim(record)).outcome).toBe(Outcome.GRANTED);
     expect(two.got('dropOpen')).toMatchObject([{ openId: record.openId }]);
   }, 20_000);
+
+  describe('a target that is told what is its own', () => {
+    const told = () => {
+      const { handoff, components } = cluster.pod(1).sidecar as Sidecar;
+      const [member] = components.cluster.members.values();
+      return { calls: jest.spyOn(handoff.custody, 'transferred'), opens: member?.opens };
+    };
+    const lost = () => {
+      throw new Error('the answer is lost');
+    };
+
+    test('hears it again where the answer was lost, before the handoff is said to be done', async () => {
+      const records = await openMany(one, [603n, 604n], 2);
+      const { calls, opens } = told();
+      calls.mockImplementationOnce(lost);
+      await migrate(cluster.pod(0), { targetPods: ['pod-1'] });
+      expect([...(opens?.keys() ?? [])].sort()).toEqual(records.map(({ openId }) => openId).sort());
+    }, 20_000);
+
+    test('and does not answer holds nobody up: it finds it in the table', async () => {
+      const records = await openMany(one, [605n, 606n], 2);
+      const { calls } = told();
+      calls.mockImplementation(lost);
+      const progress = await migrate(cluster.pod(0), { targetPods: ['pod-1'] });
+      expect(progress.at(-1)).toMatchObject({ phase: 'Done', moved: 4n });
+      expect(calls.mock.calls.length).toBeLessThanOrEqual(6);
+      for (const record of records) expect((await two.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    }, 20_000);
+  });
 
   test('word of a transfer that comes when its client has been there already, and closed it, brings nothing back for long', async () => {
     const [closed, waits] = (await openMany(one, [602n], 2)) as [OpenRecord, OpenRecord];
