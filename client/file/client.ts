@@ -7,7 +7,7 @@ import { Status } from '../../smb/status.ts';
 import { CREDIT_SIZE } from '../../smb/wire/header.ts';
 import { decodeQueryDirectoryResponse, encodeQueryDirectoryRequest } from '../../smb/wire/query-directory.ts';
 import { addressText, parseAddresses, type ServerAddress } from '../connect/address.ts';
-import { SmbError } from '../errors.ts';
+import { isConnectionLoss, SmbError } from '../errors.ts';
 import type { LivenessOptions } from '../session/liveness.ts';
 import type { NegotiateOffer } from '../session/negotiate.ts';
 import { LIST_BUFFER_BYTES, MAX_IO_BYTES, OPERATION_TIMEOUT_MS } from './constants.ts';
@@ -185,7 +185,15 @@ export class Client extends EventEmitter<FailoverEvents> {
   async shares(options: OperationOptions = {}): Promise<ShareInfo[]> {
     const limit = AbortSignal.timeout(OPERATION_TIMEOUT_MS);
     const signal = options.signal ? AbortSignal.any([options.signal, limit]) : limit;
-    return listShares(await this.#failover.linked(signal), signal);
+    for (;;) {
+      const link = await this.#failover.linked(signal);
+      try {
+        return await listShares(link, signal);
+      } catch (error) {
+        // Asking changes nothing: whatever server the client goes on with is asked anew.
+        if (!isConnectionLoss(error) || this.#failover.link === link) throw error;
+      }
+    }
   }
 
   /** Logs off. Opens that are left end with the session. */

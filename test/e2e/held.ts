@@ -13,6 +13,8 @@ export interface Outcome {
   lost: number;
   torn: number;
   verified: number;
+  /** The longest time without an acknowledgement. */
+  longestPauseMs: number;
 }
 
 /** Files that a client of this machine holds open and writes, while something happens to their servers. Embedded clusters only. */
@@ -51,6 +53,11 @@ export class HeldFiles {
     HeldFiles.#left.clear();
   }
 
+  /** The server that has them open, as an address. */
+  get server(): string {
+    return this.#client.address ?? '';
+  }
+
   /** Resolves when a good number of writes have been acknowledged after this call. */
   async goesOn(): Promise<void> {
     const goal = this.#writer.progress.ackedBlocks + 100;
@@ -71,6 +78,7 @@ export class HeldFiles {
     await this.#writer.close();
     const { lost, torn, verified } = await verifyBlocks(report, fromClient(this.#client));
     await this.#client.close();
-    return { errors: report.handles.flatMap((handle) => handle.errors), lost, torn, verified };
+    const errors = report.handles.flatMap((handle) => handle.errors);
+    return { errors, lost, torn, verified, longestPauseMs: report.maxPauseMs };
   }
 }

@@ -1,11 +1,16 @@
-import { beforeAll, describe, expect, test } from '@jest/globals';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Kubernetes } from '../cluster/kubernetes.ts';
-import { eventually } from '../cluster/shell.ts';
+import { eventually, run } from '../cluster/shell.ts';
 import { installOperator } from '../demo/installation.ts';
+import { HeldFiles } from './held.ts';
 import { TestNamespace } from './namespace.ts';
 
 const NAMESPACE = 'holdfast-e2e';
 const MINUTES = 60_000;
+const NODE = join(import.meta.dirname, '../cluster/node.sh');
+/** Lease duration, writeSettle and a second: what it may cost where nobody can prove that the pod is dead. */
+const TAKEN_OVER_WITHIN_MS = 7000;
 
 describe('the operator on the three-node cluster', () => {
   let namespace: TestNamespace;
@@ -16,6 +21,8 @@ describe('the operator on the three-node cluster', () => {
     kubernetes = namespace.kubernetes;
     await installOperator(kubernetes, process.env.IMAGE || undefined);
   }, 5 * MINUTES);
+
+  afterAll(() => HeldFiles.abandon());
 
   test(
     'a cluster whose Secret is missing says so, and mends itself when it comes',
@@ -40,6 +47,36 @@ describe('the operator on the three-node cluster', () => {
       await kubernetes.kubectl(['delete', 'fileservercluster', 'no-claim', '-n', NAMESPACE]);
     },
     3 * MINUTES,
+  );
+
+  test(
+    'a pod whose processes all die at once costs its clients no more than a pause',
+    async () => {
+      if (!kubernetes.embedded) {
+        process.stderr.write('left out: processes of a cluster that is not our own are left alone\n');
+        return;
+      }
+      await kubernetes.apply(namespace.cluster('killed', { replicas: 2 }));
+      await namespace.becomes('killed', 'Available', 'True', 3 * MINUTES);
+      const held = await HeldFiles.open(await namespace.addresses('killed', 2));
+      const [host] = held.server.split(':');
+      const victim = (await namespace.pods('killed')).find(
+        ({ status }) => (status as { podIP?: string }).podIP === host,
+      );
+      const containers = ['sidecar', 'fileserver'];
+      const pids = await Promise.all(
+        containers.map((container) => run(NODE, ['pid', victim?.metadata.name ?? '', container, NAMESPACE])),
+      );
+      for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
+      await held.goesOn();
+      const { longestPauseMs, verified, ...outcome } = await held.finish();
+      process.stdout.write(`a killed pod's clients waited ${Math.round(longestPauseMs)} ms\n`);
+      expect(outcome).toEqual({ errors: [], lost: 0, torn: 0 });
+      expect(verified).toBeGreaterThan(0);
+      expect(longestPauseMs).toBeLessThan(TAKEN_OVER_WITHIN_MS);
+      await kubernetes.kubectl(['delete', 'fileservercluster', 'killed', '-n', NAMESPACE]);
+    },
+    8 * MINUTES,
   );
 
   test(

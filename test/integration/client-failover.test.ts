@@ -134,6 +134,17 @@ describe('writing through', () => {
   });
 });
 
+test('shares are listed though the server that was asked says nothing any more', async () => {
+  await using client = await connect();
+  const stopped = `fileserver-${serverOf(client)}`;
+  serving.signal(stopped, 'SIGSTOP');
+  try {
+    expect((await client.shares()).map(({ name }) => name)).toContain('share');
+  } finally {
+    serving.signal(stopped, 'SIGCONT');
+  }
+});
+
 describe('handles through kill -9 of the file server', () => {
   test('keep their locks', async () => {
     await using client = await connect();
