@@ -147,7 +147,7 @@ async function held({ seconds, rounds, held: count }: Scale): Promise<HandlesRes
 
 async function moving({ moved: count }: Scale): Promise<HandlesResult[]> {
   const { moved, fenced } = await moveAndFence(count);
-  const memoryDetail = `${figure(moved.moreMemoryMib)} MiB more in the sidecar that gives them away, at its highest`;
+  const memoryDetail = `${figure(moved.moreMemoryMib)} MiB more in the sidecar that gives them away, at its highest; CPU us a handle: ${partsText(moved.cpuUsPerHandle)}`;
   return [
     {
       what: `${figure(moved.handles)} handles moved to two other servers`,
@@ -173,8 +173,16 @@ function usedMemory({ redis }: TestCluster): number {
 
 function cpuText(all: readonly StreamRound[]): string {
   const parts = Object.keys(all[0]?.cpuUsPerPair ?? {});
-  return parts
-    .map((part) => `${part} ${figure(median(all.map(({ cpuUsPerPair }) => cpuUsPerPair[part] ?? 0)))}`)
+  return partsText(
+    Object.fromEntries(
+      parts.map((part) => [part, median(all.map(({ cpuUsPerPair }) => cpuUsPerPair[part] ?? 0))] as const),
+    ),
+  );
+}
+
+function partsText(us: Record<string, number>): string {
+  return Object.entries(us)
+    .map(([part, value]) => `${part} ${figure(value)}`)
     .join(', ');
 }
 

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import type { TestFileServer } from '../../sidecar/testing/file-server.ts';
+import { cpuTimeUs } from '../cpu-time.ts';
 import { asClientsAsk } from './requests.ts';
 import { StreamLoad } from './stream-load.ts';
 
@@ -16,6 +17,8 @@ export interface Moved {
   seconds: number;
   /** What the sidecar that gave them away needed more at its highest than before, MiB. */
   moreMemoryMib: number;
+  /** CPU time by process, microseconds a handle. */
+  cpuUsPerHandle: Record<string, number>;
 }
 
 export interface Fenced {
@@ -36,17 +39,29 @@ export async function moveAndFence(handles: number): Promise<{ moved: Moved; fen
     const records = await openMany(one.server, handles);
     resetPeak(one.sidecar.pid);
     const beforeKib = memoryKib(one.sidecar.pid, 'VmRSS');
+    const parts: Record<string, number[]> = {
+      'file servers': [process.pid],
+      source: [one.sidecar.pid],
+      targets: [two.sidecar.pid, three.sidecar.pid],
+      redis: [cluster.redis.pid],
+    };
+    const cpuUs = () => Object.values(parts).map((pids) => pids.reduce((sum, pid) => sum + cpuTimeUs(pid), 0));
+    const cpuBefore = cpuUs();
     const beganMs = performance.now();
     const drained = await one.server.drain(DRAIN_TIMEOUT_MS);
     const seconds = (performance.now() - beganMs) / 1000;
     if (Number(drained.moved) !== handles)
       throw new Error(`${drained.moved} of ${handles} handles moved: ${drained.message}`);
+    const cpuAfter = cpuUs();
+    const cpuUsPerHandle = Object.fromEntries(
+      Object.keys(parts).map((part, i) => [part, ((cpuAfter[i] ?? 0) - (cpuBefore[i] ?? 0)) / handles]),
+    );
     const moreMemoryMib = (memoryKib(one.sidecar.pid, 'VmHWM') - beforeKib) / 1024;
     const back = await reclaimed(two.server, records);
     const few = two.server.records.size;
     two.server.kill();
     fenced.push({ handles: few, ms: await untilReclaimed(three.server, back) });
-    return { moved: { handles, seconds, moreMemoryMib }, fenced };
+    return { moved: { handles, seconds, moreMemoryMib, cpuUsPerHandle }, fenced };
   } finally {
     for (const pod of pods) await pod.stop();
     await cluster.stop();

@@ -523,9 +523,9 @@ end
 
 --[[ section due ]]
 -- When an open that begins to wait now has waited long enough. ARGV times are milliseconds, a tick is a second; one is added
--- because the present tick is partly over: late, never early.
-local function due_at(timeout_ms)
-  return tick() + math.ceil(timeout_ms / 1000) + 1
+-- because the present tick is partly over: late, never early. `now` is the shard's tick where it is known.
+local function due_at(timeout_ms, now)
+  return (now or tick()) + math.ceil(timeout_ms / 1000) + 1
 end
 
 --[[ section names ]]

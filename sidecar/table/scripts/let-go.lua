@@ -5,7 +5,7 @@
 -- KEYS 1 store 2 fence 3.. one file key an open (the same file may stand there several times); own and due are derived from fence
 -- ARGV 1 serverId 2 epoch 3 new owner ('-': nobody), then per open: openId, version expected
 -- Returns {outcome, {per open: GRANTED, NOT_FOUND or STALE}}
-local no = refused()
+local no, now = refused()
 if no then return { no } end
 local to = ARGV[3]
 if to ~= '-' and standing(to) ~= 'valid' then return { INVALID } end
@@ -41,7 +41,7 @@ for i = 1, (#ARGV - 3) / 2 do
     end
     save(file, h and 'ch' or 'c', { 'o:' .. id, pack(open) })
     if not was_waiting then
-      due[#due + 1] = due_at(open[O_TIMEOUT])
+      due[#due + 1] = due_at(open[O_TIMEOUT], now)
       due[#due + 1] = entry
     end
     answers[i] = GRANTED
