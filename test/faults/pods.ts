@@ -13,6 +13,7 @@ import { KeptProcess } from './kept-process.ts';
 import type { Network, PodNetwork, Wire } from './network.ts';
 import { RawClient, type RawOptions } from './raw-client.ts';
 import { SHARE, SOON_MS } from './stage.ts';
+import { whyNot } from './why-not.ts';
 
 export type Part = 'fileserver' | 'sidecar';
 export const WRITE_SETTLE_MS = 200;
@@ -134,7 +135,7 @@ export class Pods {
     try {
       await pods.#prepare();
       for (let i = 0; i < count; i++) await pods.add({ isNewStore: true, waits: false });
-      await Promise.all(pods.list.map((pod) => pod.ready()));
+      await Promise.all(pods.list.map((pod) => pods.#serves(pod)));
       return pods;
     } catch (error) {
       await pods.stop();
@@ -196,7 +197,7 @@ export class Pods {
     ]);
     const pod = new Pod(name, network, { fileserver, sidecar });
     this.list.push(pod);
-    if (waits) await pod.ready();
+    if (waits) await this.#serves(pod);
     return pod;
   }
 
@@ -225,7 +226,8 @@ export class Pods {
   /** A command to the store, and what it printed. */
   redis(...command: string[]): Promise<string> {
     const where = ['-h', this.#network.own('store'), '-p', String(this.#storePort)];
-    return run('redis-cli', [...where, ...command], { env: { ...process.env, REDISCLI_AUTH: this.#password } });
+    const env = { ...process.env, REDISCLI_AUTH: this.#password };
+    return run('redis-cli', [...where, ...command], { env, timeoutMs: SOON_MS });
   }
 
   /** What the store knows of servers. */
@@ -268,7 +270,7 @@ export class Pods {
     this.store.signal('SIGCONT');
     for (const pod of this.list) pod.resume();
     await Promise.all(this.list.map((pod) => pod.mend()));
-    await Promise.all(this.list.map((pod) => pod.ready()));
+    await Promise.all(this.list.map((pod) => this.#serves(pod)));
   }
 
   /** Ends everything, whatever state the test left it in. */
@@ -280,6 +282,18 @@ export class Pods {
     await Promise.all(this.list.map((pod) => pod.end('SIGKILL')));
     await this.#store?.end('SIGKILL');
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Waits until a pod serves. What it throws where it does not tells why. */
+  async #serves(pod: Pod): Promise<void> {
+    try {
+      await pod.ready();
+    } catch (error) {
+      const processes = [pod.parts.fileserver, pod.parts.sidecar, this.store];
+      const store = { redis: this.redis.bind(this), servers: this.servers.bind(this) };
+      const why = await whyNot({ name: pod.name, network: pod.network, processes, log: this.log, ...store });
+      throw new Error(`${(error as Error).message}\n${why}`, { cause: error });
+    }
   }
 
   /** The newest log lines, from `since` (an index that the log had). */
