@@ -27,8 +27,8 @@ afterEach(async () => {
 
 const FILE_ID: FileId = { persistent: 77n, volatile: 1n };
 
-function created(fileId: FileId = FILE_ID, persistent = true): Buffer {
-  const data = encodeDH2QResponse({ timeoutMs: 60_000, flags: persistent ? 2 : 0 });
+function created(fileId: FileId = FILE_ID, persistent = true, timeoutMs = 60_000): Buffer {
+  const data = encodeDH2QResponse({ timeoutMs, flags: persistent ? 2 : 0 });
   return encodeCreateResponse({
     oplockLevel: 0,
     flags: 0,
@@ -138,6 +138,38 @@ describe('failover', () => {
       data: Buffer.from('data'),
     });
     expect([...second.connections][0]?.previousSessionId).not.toBe(0n);
+  });
+
+  test('goes on to another server where one has no room for a handle', async () => {
+    const first = await start({ [Command.WRITE]: diesOnce(handler(Command.WRITE)) });
+    const full = await start({ [Command.CREATE]: () => ({ status: Status.INSUFFICIENT_RESOURCES }) });
+    const client = await connect([first, full]);
+    const file = await client.open('a.txt', { access: 'readwrite' });
+    const ended = once(client, 'failoverEnded');
+
+    await file.write(0, Buffer.from('data'));
+
+    expect(await ended).toMatchObject({ from: first.address, to: first.address, reclaimed: 1, lost: 0 });
+    expect(full.requestsOf(Command.CREATE)).toHaveLength(1);
+  });
+
+  test('loses a handle that no server has room for until its time is over', async () => {
+    let opened = false;
+    const server = await start({
+      [Command.CREATE]: () => {
+        if (opened) return { status: Status.INSUFFICIENT_RESOURCES };
+        opened = true;
+        return { body: created(FILE_ID, true, 300) };
+      },
+      [Command.WRITE]: diesOnce(handler(Command.WRITE)),
+    });
+    const client = await connect([server]);
+    const file = await client.open('a.txt', { access: 'readwrite' });
+
+    await expect(file.write(0, Buffer.from('data'))).rejects.toMatchObject({ code: 'HANDLE_LOST' });
+
+    // Once was not enough.
+    expect(server.requestsOf(Command.CREATE).length).toBeGreaterThan(2);
   });
 
   test('replays an unanswered CREATE with the same CreateGuid and the replay flag', async () => {

@@ -55,6 +55,7 @@ export class Failover extends EventEmitter<FailoverEvents> {
   #running: Running | undefined;
   #previousSessionId = 0n;
   #refusals = 0;
+  #untilRoom = new Backoff();
   channelSequence = 0;
 
   constructor(options: LinkOptions) {
@@ -185,6 +186,7 @@ export class Failover extends EventEmitter<FailoverEvents> {
     const running = this.#running;
     if (!running || this.#link !== link) return;
     this.#running = undefined;
+    this.#untilRoom = new Backoff();
     this.emit('failoverEnded', {
       from: running.from,
       to: addressText(link.connection.address),
@@ -204,9 +206,10 @@ export class Failover extends EventEmitter<FailoverEvents> {
   }
 
   #cutOff(open: Open): void {
+    // Where it was not got back in between its server counts from the first time.
+    if (open.link) open.cutOffAtMs = performance.now();
     open.link = undefined;
     open.reclaiming = undefined;
-    open.cutOffAtMs = performance.now();
     if (open.durability === 'none' && open.closeSent) this.remove(open);
     else if (open.durability === 'none') this.#lose(open, 'the server keeps no handle of a connection that is gone');
   }
@@ -245,6 +248,14 @@ export class Failover extends EventEmitter<FailoverEvents> {
         // Its CLOSE was carried out before the connection was lost.
         if (open.closeSent && status === Status.OBJECT_NAME_NOT_FOUND) return this.remove(open);
         const waitedMs = performance.now() - open.cutOffAtMs;
+        if (status === Status.INSUFFICIENT_RESOURCES && waitedMs <= open.timeoutMs) {
+          // This server has no room for it (docs/limits.md): another may have, or this one later.
+          await this.#untilRoom.wait(this.#closing.signal);
+          return this.abandon(
+            link,
+            new SmbError('CONNECTION_LOST', `reclaiming ${open.path}: no room there`, { status }),
+          );
+        }
         if (reactionTo(status) !== 'retry' || waitedMs > open.timeoutMs) {
           return this.#lose(open, `reclaiming it was answered ${statusName(status)}`, status);
         }
