@@ -88,9 +88,9 @@ export class Handoff implements SidecarCommands {
     return true;
   }
 
-  async warmUp({ opens }: WarmUp): Promise<boolean> {
-    await this.#server.services.opens.warmUp(opens);
-    return true;
+  /** Says no where there is no room for so many (docs/limits.md): they go to another server then. */
+  warmUp({ opens }: WarmUp): Promise<boolean> {
+    return this.#server.services.opens.warmUp(opens, this.#server.accounts.limits.opens);
   }
 
   removeFile({ fileId, share, path }: RemoveFile): Promise<boolean> {

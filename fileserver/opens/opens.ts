@@ -385,16 +385,20 @@ export class Opens implements OpenTable {
     finished(open.record.openId);
   }
 
-  async warmUp(records: readonly OpenRecord[]): Promise<void> {
-    for (const record of records) {
+  /** @returns false: with these there would be more than `most` */
+  async warmUp(records: readonly OpenRecord[], most: number): Promise<boolean> {
+    const coming = records.filter(({ openId }) => !this.#byPersistent.has(openId) && !this.warm.has(openId));
+    if (this.size + this.warm.size + coming.length > most) return false;
+    for (const record of coming) {
       const share = this.#shares.find(record.share);
-      if (!share || this.#byPersistent.has(record.openId)) continue;
+      if (!share) continue;
       try {
         await this.warm.open(record, await this.folderOf(share));
       } catch (error) {
         this.#log.debug({ openId: String(record.openId), reason: reasonOf(error) }, 'not opened ahead');
       }
     }
+    return true;
   }
 
   async removeFile(fileId: Buffer, shareName: string, path: string): Promise<boolean> {

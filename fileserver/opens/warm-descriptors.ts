@@ -22,6 +22,14 @@ interface Warm {
 export class WarmDescriptors {
   readonly #warm = new Map<bigint, Warm>();
 
+  get size(): number {
+    return this.#warm.size;
+  }
+
+  has(openId: bigint): boolean {
+    return this.#warm.has(openId);
+  }
+
   /** Throws PosixError. */
   async open(record: OpenRecord, folder: Folder): Promise<void> {
     if (this.#warm.size >= MOST || this.#warm.has(record.openId)) return;

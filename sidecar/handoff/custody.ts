@@ -38,7 +38,12 @@ export class Custody {
     held.complete = !request.more;
     this.#prune();
     try {
-      await member.stream.ask({ $case: 'warmUp', value: { opens: request.opens, trace } }, WARM_UP_TIMEOUT_MS);
+      const value = { opens: request.opens, trace };
+      const { ok } = await member.stream.ask({ $case: 'warmUp', value }, WARM_UP_TIMEOUT_MS);
+      if (!ok) {
+        this.#held.delete(key);
+        return { ok: false, reason: 'that server has no room for so many opens' };
+      }
     } catch (error) {
       this.#is.log.info({ err: error, migration: request.migrationId }, 'names are not looked up ahead of time');
     }

@@ -75,6 +75,14 @@ describe('a drain without an operator', () => {
     expect(told).toContain('holdfast_handoff_steps_total{step="transfer",result="ok"} 3');
   }, 20_000);
 
+  test('leaves out a target that has no room: the other takes what that would have had', async () => {
+    const records = await openMany(one, [121n, 122n], 3);
+    two.onCommand = (command) => command.$case !== 'warmUp';
+    expect(await one.drain(10_000)).toMatchObject({ moved: 6n, released: 0n, left: 0n });
+    for (const record of records) expect((await three.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    expect(two.got('dropOpen')).toHaveLength(0);
+  }, 20_000);
+
   test('waits for a store that is away when it begins', async () => {
     await openMany(one, [111n], 3);
     await cluster.redis.kill();
