@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { inSlices } from './slices.ts';
+import { chunks, inSlices } from './slices.ts';
 
 test('a slice begins when the one before is done, and what came of each stands in order', async () => {
   let running = 0;
@@ -25,4 +25,9 @@ test('no slice begins after one has failed', async () => {
   });
   await expect(failing).rejects.toThrow('the second');
   expect(begun).toEqual([1, 2]);
+});
+
+test('a list in pieces', () => {
+  expect(chunks([1, 2, 3, 4, 5], 2)).toEqual([[1, 2], [3, 4], [5]]);
+  expect(chunks([], 2)).toEqual([]);
 });

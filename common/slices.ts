@@ -9,3 +9,10 @@ export async function inSlices<T, R>(items: readonly T[], atOnce: number, work: 
   }
   return results;
 }
+
+/** A list in pieces of at most so many items, in their order. */
+export function chunks<T>(list: readonly T[], size: number): T[][] {
+  const result: T[][] = [];
+  for (let i = 0; i < list.length; i += size) result.push(list.slice(i, i + size));
+  return result;
+}

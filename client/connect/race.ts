@@ -1,3 +1,4 @@
+import { chunks } from '../../common/slices.ts';
 import { delay } from '../../common/time.ts';
 import { abortedError, SmbError } from '../errors.ts';
 import { ATTEMPT_TIMEOUT_MS, ROUND_BACKOFF_MAX_MS, ROUND_BACKOFF_MIN_MS, WAVE_MS, WAVE_SIZE } from './constants.ts';
@@ -137,7 +138,5 @@ function wavesOf<C>(candidates: readonly C[], size: number, random: () => number
     others[i] = others[j] as C;
     others[j] = swapped;
   }
-  const waves: C[][] = [[first]];
-  for (let i = 0; i < others.length; i += size) waves.push(others.slice(i, i + size));
-  return waves;
+  return [[first], ...chunks(others, size)];
 }

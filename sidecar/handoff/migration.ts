@@ -1,17 +1,17 @@
 import type { AskedSpan } from '../../common/asked-traces.ts';
 import { reasonOf } from '../../common/errors.ts';
-import { inSlices } from '../../common/slices.ts';
+import { chunks, inSlices } from '../../common/slices.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { type TraceRequest, traceIdOf } from '../../common/tracing.ts';
 import { MigrationProgress } from '../../proto/generated/control.ts';
 import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
-import { PEER_CALL_TIMEOUT_MS, RECORD_BATCH, TRANSFER_BATCH } from '../constants.ts';
+import { RECORD_BATCH, TRANSFER_BATCH } from '../constants.ts';
 import type { Components } from '../services/components.ts';
 import type { Endings } from '../services/endings.ts';
 import type { Member } from '../services/member.ts';
-import { PeerFencedError } from '../services/peers.ts';
 import { Internal, shardOfOpen } from '../table/table.ts';
 import { Assignment, pickTargets, type Target } from './targets.ts';
+import { Telling } from './telling.ts';
 
 /** In-flight requests of one session get so long; an open whose change takes longer is left behind and follows when it returned. */
 const QUIESCE_MS = 1000;
@@ -25,10 +25,6 @@ const STORE_AWAY_MS = 30_000;
 const SESSIONS_AT_ONCE = 4;
 /** Batches of one session that the store is asked to move at once. */
 const BATCHES_AT_ONCE = 64;
-/** So many sessions' targets may still be on their way to know what is theirs when the next sessions move: what waits to be told takes memory. */
-const TELLING_AT_ONCE = 4;
-/** A target that so often does not answer is told nothing more. */
-const TELLING_TRIES = 3;
 /** So many sessions of a migration have a span of their own: thousands tell nobody more. */
 const SESSIONS_TRACED = 64;
 const RETRY_MS = 100;
@@ -59,9 +55,7 @@ export class Migration {
   /** Durable opens; undefined: all. */
   readonly #maxOpens: number | undefined;
   #targets: Target[] = [];
-  /** Targets that are being told what is theirs now. */
-  readonly #telling = new Set<Promise<void>>();
-  readonly #silent = new Set<Target>();
+  readonly #telling: Telling;
   #prepared = false;
   #cancelled = false;
   #sessionsTraced = 0;
@@ -85,6 +79,7 @@ export class Migration {
     this.#leaving = request.leaving;
     this.#maxOpens = request.maxOpens === undefined ? undefined : Number(request.maxOpens);
     this.#timeoutMs = request.timeoutMs;
+    this.#telling = new Telling(components, request.migrationId);
     this.progress = MigrationProgress.create({ phase: 'Preparing' });
   }
 
@@ -150,7 +145,7 @@ export class Migration {
         leaving = this.#leaving;
         for (const member of members()) await this.#leave(member, span.request);
       } while (leaving !== this.#leaving); // one who leaves has joined meanwhile: nothing may come back any more
-      await Promise.all(this.#telling); // this pod may end as soon as it is said to be done
+      await this.#telling.ended(); // this pod may end as soon as it is said to be done
       this.#settle();
       this.progress.message = this.#summary();
       this.progress.phase = this.#cancelled ? 'Cancelled' : 'Done';
@@ -195,10 +190,10 @@ export class Migration {
       last = this.#isOver() || !this.#leaving; // who does not leave may have clients back at once: one round is what was asked for
       const todo = this.#share(groups(member).filter((group) => isMovable(member, group)));
       if (todo.length === 0) break;
-      for (let i = 0; i < todo.length && !this.#cancelled; i += SESSIONS_AT_ONCE) {
-        const some = todo.slice(i, i + SESSIONS_AT_ONCE);
+      for (const some of chunks(todo, SESSIONS_AT_ONCE)) {
+        if (this.#cancelled) break;
         await Promise.all(some.map((group) => this.#moveTraced(member, group, following, trace)));
-        while (this.#telling.size > TELLING_AT_ONCE) await Promise.race(this.#telling);
+        await this.#telling.room();
       }
       await delay(ROUND_MS);
     }
@@ -350,10 +345,7 @@ export class Migration {
         member.remove(record.openId);
       });
     });
-    if (target && transferred.length > 0) {
-      const telling = this.#tellTarget(member, target, transferred, trace).finally(() => this.#telling.delete(telling));
-      this.#telling.add(telling);
-    }
+    if (target && transferred.length > 0) this.#telling.begin(sourceOf(member), target, transferred, trace);
     if (released.length > 0) void this.#is.custodians.passOnReleased(released);
     return gone;
   }
@@ -389,30 +381,6 @@ export class Migration {
         log.warn({ err: error, migration: this.id }, 'the outcome of a transfer is not known yet');
         if (member.over) return { outcomes: [], to };
         await delay(RETRY_MS);
-      }
-    }
-  }
-
-  /** Never rejects: a target that does not know what is its own reads it from the table when clients come. */
-  async #tellTarget(
-    member: Member,
-    target: Target,
-    opens: OpenRecord[],
-    trace: TraceRequest | undefined,
-  ): Promise<void> {
-    const { serverId } = target;
-    const source = sourceOf(member);
-    for (const batch of chunks(opens, RECORD_BATCH)) {
-      const request = { migrationId: this.id, source, targetServerId: serverId, opens: batch, trace };
-      for (let tries = 1; !this.#silent.has(target); tries++) {
-        try {
-          await this.#is.peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
-          break;
-        } catch (error) {
-          this.#is.log.info({ reason: reasonOf(error), target: target.identity, tries }, 'the target was not told');
-          if (error instanceof PeerFencedError || tries === TELLING_TRIES) this.#silent.add(target);
-          else await delay(RETRY_MS);
-        }
       }
     }
   }
@@ -565,12 +533,6 @@ function inBatches(opens: OpenRecord[]): OpenRecord[][] {
     else byShard.set(shard, [open]);
   }
   return [...byShard.values()].flatMap((list) => chunks(list, TRANSFER_BATCH));
-}
-
-function chunks<T>(list: T[], size: number): T[][] {
-  const result: T[][] = [];
-  for (let i = 0; i < list.length; i += size) result.push(list.slice(i, i + size));
-  return result;
 }
 
 function sourceOf(member: Member) {
