@@ -1,5 +1,5 @@
 import { HoldfastError } from '../../common/errors.ts';
-import { Command, Dialect } from '../../smb/constants.ts';
+import { Channel, Command, Dialect } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
 import type { OpenFile } from '../opens/open-file.ts';
@@ -21,6 +21,11 @@ export function openOf(request: Request, fromBody: FileId): OpenFile | undefined
     verifyChannelSequence(request, open);
   }
   return open;
+}
+
+/** A READ or WRITE whose data would travel by RDMA, which no connection here does (MS-SMB2 3.3.5.12, .13); 2.x knows no channels. */
+export function wantsRdma(request: Request, channel: number): boolean {
+  return channel !== Channel.NONE && request.connection.dialect >= Dialect.SMB_3_0;
 }
 
 /** MS-SMB2 3.3.5.2.10: what comes from before a failover changes nothing any more; reading is harmless. */

@@ -9,7 +9,7 @@ import {
 import type { OpenFile } from '../opens/open-file.ts';
 import { allocateRoomy, REPLY_ROOM, type Reply, type Request, roomyReply, statusReply } from '../session/request.ts';
 import { Errno, PosixError } from '../volume/posix.ts';
-import { onVolume, openOf } from './open-of.ts';
+import { onVolume, openOf, wantsRdma } from './open-of.ts';
 
 /** Bytes of a READ response before its data, counted from the body's start. */
 const FIXED_SIZE = READ_RESPONSE_DATA_OFFSET - HEADER_SIZE;
@@ -28,6 +28,7 @@ export const read = onVolume((request: Request): Reply | Promise<Reply> => {
   if (open.isDirectory) return statusReply(Status.INVALID_DEVICE_REQUEST);
   if (!open.isReadable) return statusReply(Status.ACCESS_DENIED);
   if (length > request.connection.maxReadSize || !request.paysFor(length)) return statusReply(Status.INVALID_PARAMETER);
+  if (wantsRdma(request, wanted.channel)) return statusReply(Status.INVALID_PARAMETER);
   if (open.file.isLocked(offset, length, false, open.record.openId)) return statusReply(Status.FILE_LOCK_CONFLICT);
   const into = allocateRoomy(FIXED_SIZE + length);
   const { posix } = open.folder;

@@ -14,7 +14,7 @@ export const setInfo = onVolume((request: Request): Reply | Promise<Reply> => {
   const open = openOf(request, wanted.fileId);
   if (open === undefined) return statusReply(Status.FILE_CLOSED);
   const { input } = wanted;
-  if (input.length > request.connection.maxTransactSize || !request.paysFor(input.length)) {
+  if (input.length === 0 || input.length > request.connection.maxTransactSize || !request.paysFor(input.length)) {
     return statusReply(Status.INVALID_PARAMETER);
   }
   return change(request, open, wanted);

@@ -13,7 +13,7 @@ import { type Reply, type Request, reply, StatusError, statusReply } from '../se
 import { checked, PosixError } from '../volume/posix.ts';
 import { statOf } from '../volume/volume.ts';
 import { changeStatusOf } from './change-status.ts';
-import { onVolume, openOf } from './open-of.ts';
+import { onVolume, openOf, wantsRdma } from './open-of.ts';
 
 /** No file system holds a byte beyond it. */
 const MAXIMUM_OFFSET = Number.MAX_SAFE_INTEGER;
@@ -27,6 +27,7 @@ export const write = onVolume((request: Request): Reply | Promise<Reply> => {
   if (data.length > request.connection.maxWriteSize || !request.paysFor(data.length)) {
     return statusReply(Status.INVALID_PARAMETER);
   }
+  if (wantsRdma(request, wanted.channel)) return statusReply(Status.INVALID_PARAMETER);
   if (open.isDirectory) return statusReply(Status.INVALID_DEVICE_REQUEST);
   if (!open.may(Access.writeData) && !open.may(Access.appendData)) return statusReply(Status.ACCESS_DENIED);
   if (data.length > 0 && offset > MAXIMUM_OFFSET - data.length) return statusReply(Status.DISK_FULL);

@@ -434,7 +434,7 @@ export class ServerConnection implements CallHost {
     });
   }
 
-  /** Header, sequence number and order of NEGOTIATE: what ends the connection if it is wrong (3.3.5.2.2, 3.3.5.2.3). */
+  /** Header, sequence number and order of NEGOTIATE: what ends the connection if it is wrong (3.3.5.2.2, 3.3.5.2.3, 3.3.5.2.6). */
   #admit(
     message: Buffer,
     chain: Chain | undefined,
@@ -445,6 +445,11 @@ export class ServerConnection implements CallHost {
     const call = new Call(this, message, header, chain, sealedBy, arrivedMs);
     if ((header.flags & Flags.SERVER_TO_REDIR) !== 0) {
       this.close('a response, sent to a server');
+      return undefined;
+    }
+    // 3.3.5.2.6; within a compound it is answered, as Windows does.
+    if (header.command > Command.SERVER_TO_CLIENT_NOTIFICATION && !chain) {
+      this.close(`command ${header.command} is none of SMB2`);
       return undefined;
     }
     if (header.command === Command.CANCEL) {

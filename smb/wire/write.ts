@@ -30,6 +30,8 @@ const REQUEST_FIXED_END = variablePartAt(REQUEST_SIZE);
 
 /** Where encodeWriteRequest and writeWriteRequestFixed put the data, counted from the SMB2 header. */
 export const WRITE_REQUEST_DATA_OFFSET = 112;
+/** Data that begins farther from the header is refused (3.3.5.13). */
+const MAX_DATA_OFFSET = 0x100;
 /** Size of a WRITE response's body, in bytes. */
 export const WRITE_RESPONSE_BODY_SIZE = 16;
 
@@ -38,6 +40,7 @@ export function decodeWriteRequest(message: Buffer): WriteRequest {
   const dataOffset = message.readUInt16LE(HEADER_SIZE + 2);
   const dataLength = message.readUInt32LE(HEADER_SIZE + 4);
   const channelInfoLength = message.readUInt16LE(HEADER_SIZE + 42);
+  if (dataLength > 0 && dataOffset > MAX_DATA_OFFSET) throw reader.error(`data begins at ${dataOffset}`);
   return {
     offset: readPosition(message, HEADER_SIZE + 8, dataLength),
     fileId: {

@@ -14,8 +14,10 @@ import {
   decodeDH2C,
   decodeDH2QRequest,
   decodeDHnC,
+  decodeDHnQRequest,
   decodeMxAcRequest,
   decodeRqLs,
+  decodeTWrp,
   findCreateContext,
   type LeaseContext,
   CreateContextName as Name,
@@ -51,14 +53,19 @@ export function wishesOf(create: CreateRequest, dialect: number): Wishes {
   const find = (name: string) => findCreateContext(create.createContexts, name);
   const extendedAttributes = find(Name.EA_BUFFER);
   const descriptor = find(Name.SD_BUFFER);
-  // There are no snapshots: no file existed at that time.
-  if (find(Name.TIMEWARP_TOKEN)) throw new StatusError(Status.OBJECT_NAME_NOT_FOUND);
+  const snapshot = find(Name.TIMEWARP_TOKEN);
+  if (snapshot) {
+    decodeTWrp(snapshot);
+    // There are no snapshots: no file existed at that time.
+    throw new StatusError(Status.OBJECT_NAME_NOT_FOUND);
+  }
   const is3 = dialect >= Dialect.SMB_3_0;
   const v1 = find(Name.DURABLE_HANDLE_REQUEST);
   const v2 = is3 ? find(Name.DURABLE_HANDLE_REQUEST_V2) : undefined;
   const reconnectV1 = find(Name.DURABLE_HANDLE_RECONNECT);
   const reconnectV2 = is3 ? find(Name.DURABLE_HANDLE_RECONNECT_V2) : undefined;
   checkTogether({ v1, v2, reconnectV1, reconnectV2 });
+  if (v1) decodeDHnQRequest(v1);
   const lease = find(Name.REQUEST_LEASE);
   // A reconnect names its lease whatever the level that it asks for (3.3.5.9.7, 3.3.5.9.12).
   const isReconnect = reconnectV1 !== undefined || reconnectV2 !== undefined;

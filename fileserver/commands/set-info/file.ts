@@ -49,6 +49,9 @@ function of<T>(
     input.length < codec.minimumSize ? Status.INFO_LENGTH_MISMATCH : change(request, open, codec.decode(input));
 }
 
+/** A name of its own, from the share's root on (MS-FSCC 2.4.42.2, MS-FSA 2.1.5.15.12). */
+const namesTarget = (rootDirectory: bigint, fileName: string): boolean => rootDirectory === 0n && fileName !== '';
+
 /** A stream is renamed beside its file, a file in its directory. */
 function renameOf(request: Request, open: OpenFile, name: string, options: RenameOptions): Promise<number> {
   return open.base ? renameStream(request, open, open.base, name, options) : rename(request, open, name, options);
@@ -57,12 +60,12 @@ function renameOf(request: Request, open: OpenFile, name: string, options: Renam
 const changes: Record<number, Change> = {
   [FileInfoClass.basic]: of(fileBasicInformation, setBasic),
   [FileInfoClass.rename]: of(fileRenameInformation, (request, open, { rootDirectory, fileName, replaceIfExists }) =>
-    rootDirectory === 0n
+    namesTarget(rootDirectory, fileName)
       ? renameOf(request, open, fileName, { replace: replaceIfExists, ignoreReadonly: false })
       : Status.INVALID_PARAMETER,
   ),
   [FileInfoClass.renameEx]: of(fileRenameInformationEx, (request, open, { rootDirectory, fileName, flags }) => {
-    if (rootDirectory !== 0n) return Status.INVALID_PARAMETER;
+    if (!namesTarget(rootDirectory, fileName)) return Status.INVALID_PARAMETER;
     if ((flags & RenameFlag.posixSemantics) !== 0) return Status.NOT_SUPPORTED;
     return renameOf(request, open, fileName, {
       replace: (flags & RenameFlag.replaceIfExists) !== 0,
@@ -70,7 +73,7 @@ const changes: Record<number, Change> = {
     });
   }),
   [FileInfoClass.link]: of(fileLinkInformation, (request, open, { rootDirectory, fileName, replaceIfExists }) =>
-    rootDirectory === 0n
+    namesTarget(rootDirectory, fileName)
       ? link(request, open, fileName, { replace: replaceIfExists, ignoreReadonly: false })
       : Status.INVALID_PARAMETER,
   ),
