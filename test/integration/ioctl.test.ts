@@ -140,6 +140,25 @@ describe.each([
     TEST_TIMEOUT_MS,
   );
 
+  test('a file has an id that it keeps, and no snapshots', async () => {
+    const [file, again, other] = [await openRaw('with id'), await openRaw('with id'), await openRaw('with another')];
+    const idOf = async (open: RawOpen, control: number) => {
+      const { status, output } = await open.ioctl(control, NOTHING, 64);
+      expect([status, output.length]).toEqual([Status.SUCCESS, 64]);
+      return output.subarray(0, 16).toString('hex');
+    };
+    const id = await idOf(file, Fsctl.CREATE_OR_GET_OBJECT_ID);
+    expect(await idOf(again, Fsctl.GET_OBJECT_ID)).toBe(id);
+    expect(await idOf(other, Fsctl.GET_OBJECT_ID)).not.toBe(id);
+
+    // NumberOfSnapShots, NumberOfSnapShotsReturned, SnapShotArraySize (MS-SMB2 2.2.32.2).
+    const { status, output } = await file.ioctl(Fsctl.SRV_ENUMERATE_SNAPSHOTS, NOTHING, 16);
+    expect([status, output.toString('hex')]).toEqual([Status.SUCCESS, '00000000000000000200000000000000']);
+    const little = await file.ioctl(Fsctl.SRV_ENUMERATE_SNAPSHOTS, NOTHING, 8);
+    expect(little.status).toBe(Status.INVALID_PARAMETER);
+    for (const open of [file, again, other]) await open.close();
+  });
+
   test('what the file system does not know is refused', async () => {
     const file = await openRaw('plain');
     expect((await file.ioctl(Fsctl.GET_REPARSE_POINT, NOTHING)).status).toBe(Status.NOT_A_REPARSE_POINT);
