@@ -108,6 +108,11 @@ describe("Samba's smbclient, on file server, sidecar and Redis", () => {
     TEST_TIMEOUT_MS,
   );
 
+  test('a client that would also speak SMB1 comes to SMB3', async () => {
+    const flags = ['-m', 'SMB3_11', '--option=client min protocol=NT1'];
+    expect((await onShare('mkdir from-smb1; rmdir from-smb1', ...flags)).code).toBe(0);
+  });
+
   test('dialects below the least that is allowed are refused', async () => {
     expect((await onShare('ls', '-m', 'SMB2_10')).output).toContain('NT_STATUS_NOT_SUPPORTED');
     const smb1 = await onShare('ls', '-m', 'NT1', '--option=client min protocol=NT1');
