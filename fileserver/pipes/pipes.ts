@@ -14,7 +14,7 @@ import { Status } from '../../smb/status.ts';
 import { decodeCloseRequest, encodeCloseResponse } from '../../smb/wire/close.ts';
 import { decodeCreateRequest, encodeCreateResponse } from '../../smb/wire/create.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
-import { encodeFlushResponse } from '../../smb/wire/flush.ts';
+import { decodeFlushRequest, encodeFlushResponse } from '../../smb/wire/flush.ts';
 import type { IoctlRequest } from '../../smb/wire/ioctl.ts';
 import { encodeOutputBuffer } from '../../smb/wire/output-buffer.ts';
 import { decodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
@@ -68,7 +68,7 @@ export class Pipes implements PipeService {
       case Command.CLOSE:
         return this.#close(request);
       case Command.FLUSH:
-        return reply(encodeFlushResponse());
+        return this.#flush(request);
       case Command.QUERY_INFO:
         return this.#queryInfo(request);
       default:
@@ -162,6 +162,12 @@ export class Pipes implements PipeService {
     return status === Status.SUCCESS ? reply(encodeWriteResponse({ count: data.length })) : statusReply(status);
   }
 
+  /** What was written has been taken already. */
+  #flush(request: Request): Reply {
+    const { fileId } = decodeFlushRequest(request.message);
+    return this.#find(request, fileId) ? reply(encodeFlushResponse()) : statusReply(Status.FILE_CLOSED);
+  }
+
   #close(request: Request): Reply {
     const { fileId } = decodeCloseRequest(request.message);
     const pipe = this.#find(request, fileId);
@@ -188,8 +194,8 @@ export class Pipes implements PipeService {
 
   #wait({ input }: IoctlRequest): Reply {
     // FSCTL_PIPE_WAIT (MS-FSCC 2.3.49): Timeout (8), NameLength (4), TimeoutSpecified (1), padding (1), Name.
-    if (input.length < 14) return statusReply(Status.INVALID_PARAMETER);
-    const name = input.toString('utf16le', 14, Math.min(input.length, 14 + input.readUInt32LE(8))).toLowerCase();
+    if (input.length < 14 || input.readUInt32LE(8) > input.length - 14) return statusReply(Status.INVALID_PARAMETER);
+    const name = input.toString('utf16le', 14, 14 + input.readUInt32LE(8)).toLowerCase();
     return statusReply(NAMES.has(name.replace(/^\\/, '')) ? Status.SUCCESS : Status.OBJECT_NAME_NOT_FOUND);
   }
 }

@@ -489,6 +489,54 @@ describe('a request of a session that is malformed', () => {
   });
 });
 
+describe('a request about a pipe that is malformed', () => {
+  let pipes: RawClient;
+  let pipe: FileId;
+  beforeAll(async () => {
+    pipes = await RawClient.loggedOn(port, USER, PASSWORD);
+    await pipes.treeConnect('IPC$');
+    const { message } = await pipes.request(Command.CREATE, createOf({ name: 'srvsvc' }));
+    pipe = decodeCreateResponse(message).fileId;
+  });
+  afterAll(() => pipes?.end());
+
+  const waitFor = (nameLength: number) =>
+    ioctlOf(Fsctl.PIPE_WAIT, patched(Buffer.alloc(14 + 12), 8, 4, nameLength), { fileId: ALL_ONES_FILE_ID });
+  const no = { persistent: 99n, volatile: 99n };
+  const pipeRows: [keyof typeof Command, string, () => Buffer, string][] = [
+    ['CREATE', 'an unknown name', () => createOf({ name: 'none' }), 'STATUS_OBJECT_NAME_NOT_FOUND'],
+    ['READ', 'a FileId of nothing', () => readOf({ fileId: no }), 'STATUS_FILE_CLOSED'],
+    ['READ', 'more than a read may ask for', () => readOf({ fileId: pipe, length: BEYOND }), invalid],
+    ['WRITE', 'a FileId of nothing', () => writeOf({ fileId: no }), 'STATUS_FILE_CLOSED'],
+    ['WRITE', 'data longer than the message', () => patched(writeOf({ fileId: pipe }), 4, 4, 5), invalid],
+    ['FLUSH', 'a FileId of nothing', () => encodeFlushRequest({ fileId: no }), 'STATUS_FILE_CLOSED'],
+    ['FLUSH', 'another structure', () => patched(encodeFlushRequest({ fileId: pipe }), 0, 2, 22), invalid],
+    ['CLOSE', 'a FileId of nothing', () => closeOf(no), 'STATUS_FILE_CLOSED'],
+    ['QUERY_INFO', 'a FileId of nothing', () => queryOf({ fileId: no }), 'STATUS_FILE_CLOSED'],
+    [
+      'IOCTL',
+      'a FileId of nothing',
+      () => ioctlOf(Fsctl.PIPE_TRANSCEIVE, NOTHING, { fileId: no }),
+      'STATUS_FILE_CLOSED',
+    ],
+    [
+      'IOCTL',
+      'no room for what it peeks at',
+      () => ioctlOf(Fsctl.PIPE_PEEK, NOTHING, { fileId: pipe, maxOutputResponse: 8 }),
+      invalid,
+    ],
+    ['IOCTL', 'half a name to wait for', () => waitFor(13), invalid],
+    ['IOCTL', 'a name to wait for that did not come', () => waitFor(BEYOND), invalid],
+    ['LOCK', 'a pipe', () => lockOf(element(LockFlags.SHARED_LOCK)), 'STATUS_INVALID_DEVICE_REQUEST'],
+  ];
+
+  test.each(pipeRows)('%s with %s', async (command, _what, body, status) => {
+    expect(statusName((await pipes.request(Command[command], body())).header.status)).toBe(status);
+    const query = queryOf({ fileId: pipe, fileInfoClass: FileInfoClass.standard });
+    expect(statusName((await pipes.request(Command.QUERY_INFO, query)).header.status)).toBe('STATUS_SUCCESS');
+  });
+});
+
 describe('a compound', () => {
   /** The statuses of its parts. */
   async function statuses(...messages: Buffer[]): Promise<string[]> {
