@@ -147,6 +147,11 @@ test-limits: build ## a file server at all of its limits at once, in 512 MiB; `m
 	test/cluster/install-packages.sh redis
 	LIMITS=1 $(jest) --runInBand --roots test/integration -- fileserver-limits
 
+.PHONY: test-clients
+test-clients: build ## Samba's tools at two servers, each call at the other: trees, tar, streams, notifications, descriptors, quotas (FILES=5000)
+	test/cluster/install-packages.sh redis clients
+	FILES=$(or $(FILES),5000) $(jest) --runInBand --roots test/integration -- clients-smbclient
+
 .PHONY: test-store
 test-store: build ## an embedded store of three Redis: nodes, volumes and all of them lost; `make test` has a part of it
 	test/cluster/install-packages.sh redis

@@ -10,7 +10,7 @@ const NO_LOG_FLUSH = 2;
 /** Whether volumes can be made here: it takes root and loop devices. */
 export const canMakeVolumes = process.getuid?.() === 0 && existsSync('/dev/loop-control');
 
-/** A small ext4 file system in a file, mounted: one that can be filled, write-protected and broken. */
+/** A small file system in a file, mounted: one that can be filled, write-protected and broken. */
 export class LoopVolume {
   readonly folder: string;
 
@@ -18,13 +18,26 @@ export class LoopVolume {
     this.folder = folder;
   }
 
-  /** @param inodes files and folders that it has room for, a dozen of which are taken */
-  static async make({ mib = 16, inodes = 256 } = {}): Promise<LoopVolume> {
+  /** ext4. @param inodes files and folders that it has room for, a dozen of which are taken */
+  static make({ mib = 16, inodes = 256 } = {}): Promise<LoopVolume> {
+    return LoopVolume.#formatted(mib, 'mkfs.ext4', ['-q', '-F', '-m', '0', '-N', String(inodes)]);
+  }
+
+  /** btrfs, of which all files together may take no more than `quotaMib`: the one quota here that binds root too. */
+  static async withQuota(quotaMib: number): Promise<LoopVolume> {
+    const volume = await LoopVolume.#formatted(256, 'mkfs.btrfs', ['-q', '-f']);
+    await run('btrfs', ['quota', 'enable', volume.path]);
+    await run('btrfs', ['quota', 'rescan', '-w', volume.path]);
+    await run('btrfs', ['qgroup', 'limit', `${quotaMib}M`, volume.path]);
+    return volume;
+  }
+
+  static async #formatted(mib: number, format: string, options: readonly string[]): Promise<LoopVolume> {
     const volume = new LoopVolume(mkdtempSync(join(tmpdir(), 'holdfast-volume-')));
     const { folder, path } = volume;
     mkdirSync(path);
     await run('truncate', ['-s', `${mib}M`, join(folder, 'image')]);
-    await run('mkfs.ext4', ['-q', '-F', '-m', '0', '-N', String(inodes), join(folder, 'image')]);
+    await run(format, [...options, join(folder, 'image')]);
     await run('mount', ['-o', 'loop', join(folder, 'image'), path]);
     return volume;
   }

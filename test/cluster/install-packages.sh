@@ -13,7 +13,7 @@ packages_of() {
     linux-client) echo qemu-system-x86 busybox-static cpio kmod ;;
     conformance) echo btrfs-progs iproute2 iptables mount util-linux ;;
     workloads) echo git rsync sqlite3 gcc libc6-dev ;;
-    volumes) echo bindfs e2fsprogs mount perl-base ;;
+    volumes) echo bindfs btrfs-progs e2fsprogs gcc libc6-dev libfuse3-dev mount perl-base ;;
     metrics) echo prometheus ;;
     model) echo spin gcc libc6-dev ;;
     browser) echo chromium ;;

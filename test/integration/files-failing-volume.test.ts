@@ -1,10 +1,11 @@
-// What clients hear when the volume fails: it is full, write-protected, its disk is gone, its FUSE daemon has died. Needs root.
+// What clients hear when the volume fails: it is full, write-protected, its quota is used up, its disk is gone, its FUSE daemon has died, a file
+// was removed behind its back. Needs root.
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Client, SmbError } from '../../client/index.ts';
 import { CreateDisposition, CreateOptions, FileAccess, Fsctl, InfoType, WriteFlags } from '../../smb/constants.ts';
 import { FileInfoClass } from '../../smb/fscc/constants.ts';
@@ -24,7 +25,7 @@ import {
   decodeResumeKeyResponse,
   encodeCopychunkRequest,
 } from '../../smb/wire/ioctl-payloads.ts';
-import { ended, eventually } from '../cluster/shell.ts';
+import { ended, eventually, run } from '../cluster/shell.ts';
 import { canMakeVolumes, LoopVolume } from '../loop-volume.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
 import { RawOpen, type RawOpenOptions } from './raw-requests.ts';
@@ -39,6 +40,7 @@ const SMALLEST = 1024;
 const full = 'STATUS_DISK_FULL';
 const readOnly = 'STATUS_MEDIA_WRITE_PROTECTED';
 const broken = 'STATUS_UNEXPECTED_IO_ERROR';
+const closed = 'STATUS_FILE_CLOSED';
 const success = 'STATUS_SUCCESS';
 
 const endOfFile = (size: number) => fileEndOfFileInformation.encode({ endOfFile: size });
@@ -214,6 +216,37 @@ onVolumes('a share whose volume', () => {
   );
 
   test(
+    'has a quota that is used up is full',
+    async () => {
+      volume = await LoopVolume.withQuota(8);
+      stage = await serve(volume.path, []);
+      const large = await raw(stage, 'large', created);
+      const taken = await fill(large);
+      expect(taken.length).toBeLessThan(9 * MIB);
+      expect(await statusOf(large.flush())).toBe(success);
+      // Behind it lies what the volume had taken of a write that failed.
+      expect(readFileSync(join(volume.path, 'large')).subarray(0, taken.length).equals(taken)).toBe(true);
+      // It is the quota, and not the volume.
+      const errno = -constants.errno.EDQUOT;
+      expect(() => writeFileSync(join(volume.path, 'another'), Buffer.alloc(MIB))).toThrow(
+        expect.objectContaining({ errno }),
+      );
+
+      await large.close();
+      await stage.client.remove('large');
+      const again = await raw(stage, 'again', created);
+      const given = async () => {
+        // What was removed is given back with the volume's next transaction.
+        await run('btrfs', ['filesystem', 'sync', volume.path]);
+        return (await statusOf(again.write(0, Buffer.alloc(64 * 1024)))) === success ? true : undefined;
+      };
+      await eventually('there is room again', TEST_TIMEOUT_MS, given);
+      await again.close();
+    },
+    2 * TEST_TIMEOUT_MS,
+  );
+
+  test(
     'is mounted read-only lets nothing be changed, and everything be read',
     async () => {
       await begin();
@@ -342,7 +375,7 @@ onVolumes('a share on a FUSE file system', () => {
       await volume.fail();
       expect(await statusOf(open.close())).toBe(broken);
       // It is closed all the same.
-      expect(await statusOf(open.close())).toBe('STATUS_FILE_CLOSED');
+      expect(await statusOf(open.close())).toBe(closed);
     },
     TEST_TIMEOUT_MS,
   );
@@ -365,5 +398,74 @@ onVolumes('a share on a FUSE file system', () => {
       expect(behind()).toBe('WHAT was there');
     },
     TEST_TIMEOUT_MS,
+  );
+});
+
+onVolumes('a share on a mount of a folder in which others work, too', () => {
+  let program: string;
+  let volume: LoopVolume;
+  let mounted: string;
+  let stage: Stage | undefined;
+  let daemon: ReturnType<typeof spawn>;
+  const behind = (name: string) => join(volume.path, name);
+
+  beforeAll(async () => {
+    program = join(mkdtempSync(join(tmpdir(), 'holdfast-program-')), 'stale-mount');
+    const source = join(import.meta.dirname, 'programs/stale-mount.c');
+    await run('gcc', ['-O2', '-Wall', '-Wextra', '-Werror', '-I/usr/include/fuse3', '-o', program, source, '-lfuse3']);
+  }, TEST_TIMEOUT_MS);
+
+  afterAll(() => rmSync(join(program, '..'), { recursive: true, force: true }));
+
+  beforeEach(async () => {
+    volume = await LoopVolume.make();
+    mounted = mkdtempSync(join(tmpdir(), 'holdfast-stale-'));
+    mkdirSync(behind('folder'));
+    for (const name of ['there', 'folder/file']) writeFileSync(behind(name), 'what was there');
+    daemon = spawn(program, [volume.path, mounted], { stdio: 'inherit' });
+    await eventually('it is mounted', TEST_TIMEOUT_MS, () => readdirSync(mounted).includes('there') || undefined);
+    stage = await serve(mounted, []);
+  }, 2 * TEST_TIMEOUT_MS);
+
+  afterEach(async () => {
+    await leave(stage);
+    stage = undefined;
+    await run('umount', ['--lazy', mounted]);
+    daemon.kill('SIGKILL');
+    rmSync(mounted, { recursive: true, force: true });
+    await volume.remove();
+  }, TEST_TIMEOUT_MS);
+
+  test(
+    'whose file was removed there says that the handle is not open any more, and a new file of that name is another',
+    async () => {
+      const { serving, client } = stage as Stage;
+      const open = await raw(stage, 'there', { access: READ_WRITE | Access.delete | Access.writeDac });
+      const folder = await raw(stage, 'folder', { createOptions: CreateOptions.DIRECTORY_FILE });
+      expect((await open.read(0, 100)).data.toString()).toBe('what was there');
+      rmSync(behind('there'));
+      rmSync(behind('folder'), { recursive: true });
+      const { basic, endOfFile: end, rename } = FileInfoClass;
+      expect(statusName((await open.read(0, 100)).status)).toBe(closed);
+      expect(await statusOf(open.write(0, Buffer.from('lost')))).toBe(closed);
+      expect(await statusOf(open.flush())).toBe(closed);
+      expect(await statusOf(open.set(InfoType.FILE, end, endOfFile(5)))).toBe(closed);
+      expect(await statusOf(open.set(InfoType.FILE, basic, readOnlyAttribute))).toBe(closed);
+      expect(await statusOf(open.set(InfoType.SECURITY, 0, largeDescriptor(), SecurityInfo.dacl))).toBe(closed);
+      expect(await statusOf(open.set(InfoType.FILE, rename, renamed('renamed')))).toBe('STATUS_OBJECT_NAME_NOT_FOUND');
+      expect(await statusOf(folder.flush())).toBe(closed);
+      // What could not be flushed is told once more; it is closed all the same, as the new file shows.
+      expect(await statusOf(open.close())).toBe(closed);
+      expect(await statusOf(folder.close())).toBe(success);
+      expect(await statusOf(raw(stage, 'folder\\file'))).toBe('STATUS_OBJECT_PATH_NOT_FOUND');
+
+      const another = await raw(stage, 'there', created);
+      expect(await statusOf(another.write(0, Buffer.from('another')))).toBe(success);
+      expect(await statusOf(another.close())).toBe(success);
+      expect(readFileSync(behind('there'), 'utf8')).toBe('another');
+      expect((await client.list()).map(({ name }) => name).sort()).toEqual(['lost+found', 'there']);
+      expect(await serving.isReady(0)).toBe(true);
+    },
+    2 * TEST_TIMEOUT_MS,
   );
 });
