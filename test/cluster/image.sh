@@ -32,7 +32,7 @@ pause_image() {
 }
 
 base_image() {
-  local archive=$cache/base-$release-1.tar log=$cache/debootstrap.log root container proxy=
+  local archive=$cache/base-$release-2.tar log=$cache/debootstrap.log root container proxy=
   if [ ! -f "$archive" ]; then
     complain "building the base image: a minimal Debian $release (half a minute; log: $log)"
     eval "$(apt-config shell proxy Acquire::http::Proxy)"
@@ -41,9 +41,11 @@ base_image() {
     # shellcheck disable=SC2064
     trap "rm -rf --one-file-system '$root'" EXIT
     debootstrap --variant=minbase "$release" "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} > "$log" 2>&1 || { tail -n 20 "$log" >&2; fail "debootstrap failed; the whole log is in $log"; }
-    # As the official slim image: no documentation, no translations, no caches, no service started by an installation.
-    rm -rf "$root"/usr/share/{doc,man,info,locale,lintian,bug}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/debootstrap
+    # As the official slim image: of documentation licences only, no translations, no caches, no service started by an installation.
+    find "$root/usr/share/doc" -type f ! -name copyright -delete
+    rm -rf "$root"/usr/share/{man,info,locale,lintian,bug}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/* "$root"/debootstrap
     printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$root/etc/dpkg/dpkg.cfg.d/slim"
+    echo 'path-include /usr/share/doc/*/copyright' >> "$root/etc/dpkg/dpkg.cfg.d/slim"
     printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"; chmod 755 "$root/usr/sbin/policy-rc.d"
     : > "$root/etc/resolv.conf"; : > "$root/etc/hostname"
     container=$(store from scratch)
@@ -56,7 +58,7 @@ base_image() {
 
 # lay_out FOLDER: what goes into the image, and nothing else.
 lay_out() {
-  local to=$1 module
+  local to=$1 module script
   compgen -G 'dist/*/main.js' >/dev/null || fail 'there is no compiled code in dist/; run `make build` first'
   rm -rf --one-file-system "$to"
   mkdir -p "$to/app" "$to/node_modules"
@@ -69,7 +71,15 @@ lay_out() {
   done
   [ -x "$to/node_modules/node/bin/node" ] || fail 'node_modules/node/bin/node is missing; run `make build` first'
   find "$to/node_modules" -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.md' -o -name '*.tsbuildinfo' \) -delete
-  rm -rf "$to"/node_modules/koffi/{vendor,doc}
+  rm -rf "$to"/node_modules/koffi/{vendor,doc} "$to"/node_modules/@koromix/koffi-*/musl_*
+  # There is no shell: what starts the parts is Node's. Scripts of modules are there to be read by others, not to be run.
+  { echo '#!/app/node_modules/node/bin/node --enable-source-maps'; cat bin/holdfast.mjs; } > "$to/app/bin/holdfast"
+  rm "$to"/app/bin/{holdfast.mjs,kubectl-holdfast}
+  find "$to/node_modules" -type f -perm /111 ! -path "$to/node_modules/node/bin/node" ! -name '*.node' | while read -r script; do
+    cp "$script" "$script.read" # the module's own has other names, and keeps its mode
+    chmod a-x "$script.read"
+    mv -f "$script.read" "$script"
+  done
 }
 
 project_image() {
@@ -84,6 +94,7 @@ project_image() {
   store bud -q --layers --isolation chroot --format oci --build-arg "BASE=oci-archive:$base" -f Containerfile -t "$name" . > build/image.log 2>&1 || { tail -n 30 build/image.log >&2; fail 'the image was not built; the whole log is in build/image.log'; }
   rm -f "$archive.part"
   store push -q "$name" "oci-archive:$archive.part:$name" >> build/image.log 2>&1 || { tail -n 30 build/image.log >&2; fail 'the image was not written'; }
+  node_modules/node/bin/node test/cluster/image-programs.mjs "$archive.part" || fail 'the image holds what it should not'
   mv "$archive.part" "$archive"
   rm -rf --one-file-system build/image
   store rmi --prune >/dev/null 2>&1 || true # layers that no image uses any more

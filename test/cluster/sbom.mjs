@@ -1,11 +1,13 @@
-// Writes what is in the image as CycloneDX: the modules, as npm tells, and Debian's packages, as the image's own dpkg knows them.
+// Writes what is in the image as CycloneDX: the modules, as npm tells, and Debian's packages, of which the image says for
+// each that a file of it came with it.
 // sbom.mjs IMAGE.tar (an OCI archive) OUTPUT.json
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { openImage, textsOf } from './oci-archive.mjs';
 
-const DPKG_STATUS = 'var/lib/dpkg/status';
+const DPKG_STATUS = /^var\/lib\/dpkg\/status\.d\/[^/]+$/;
 const MAX_BYTES = 512 * 1024 * 1024;
 const [image, output] = process.argv.slice(2);
 if (!image || !output) {
@@ -15,31 +17,9 @@ if (!image || !output) {
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const { name, version } = JSON.parse(readFileSync(`${root}/package.json`, 'utf8'));
 
-const fromArchive = (path) => execFileSync('tar', ['-xOf', image, path], { maxBuffer: MAX_BYTES });
-const blob = (digest) => fromArchive(`blobs/${digest.replace(':', '/')}`);
-
-/** The file as the uppermost layer that has it left it. */
-function fromImage(layers, path) {
-  for (const { digest } of [...layers].reverse()) {
-    const layer = blob(digest);
-    try {
-      // GNU tar finds out by itself how a file is compressed, not what comes through a pipe.
-      const compressed = layer[0] === 0x1f && layer[1] === 0x8b ? ['-z'] : [];
-      return execFileSync('tar', [...compressed, '-xOf', '-', path], {
-        input: layer,
-        maxBuffer: MAX_BYTES,
-        stdio: 'pipe',
-      }).toString();
-    } catch {
-      // not in this layer
-    }
-  }
-  throw new Error(`${image} has no ${path}`);
-}
-
 function debianPackages(status) {
   return status
-    .split('\n\n')
+    .split(/\n\n+/)
     .map((paragraph) =>
       Object.fromEntries([...paragraph.matchAll(/^([A-Z][\w-]*): (.*)$/gm)].map(([, key, value]) => [key, value])),
     )
@@ -50,21 +30,22 @@ function debianPackages(status) {
     });
 }
 
-const index = JSON.parse(fromArchive('index.json').toString());
-const manifest = JSON.parse(blob(index.manifests[0].digest).toString());
+const opened = openImage(image);
 const bom = JSON.parse(
   execFileSync('npm', ['sbom', '--omit', 'dev', '--sbom-format', 'cyclonedx'], {
     cwd: root,
     maxBuffer: MAX_BYTES,
   }).toString(),
 );
-const debian = debianPackages(fromImage(manifest.layers, DPKG_STATUS));
+const statuses = [...opened.files.keys()].filter((path) => DPKG_STATUS.test(path));
+const debian = debianPackages(textsOf(image, opened, statuses).join('\n\n'));
+if (debian.length === 0) throw new Error(`${image} does not say what of Debian is in it`);
 bom.metadata.component = {
   type: 'container',
   'bom-ref': bom.metadata.component['bom-ref'],
   name: `holdfast.dev/${name}`,
   version,
-  hashes: [{ alg: 'SHA-256', content: index.manifests[0].digest.replace('sha256:', '') }],
+  hashes: [{ alg: 'SHA-256', content: opened.digest.replace('sha256:', '') }],
   licenses: [{ license: { id: 'Apache-2.0' } }],
 };
 const modules = bom.components.length;

@@ -19,10 +19,30 @@ export interface WritersPlan {
   image?: string;
 }
 
-/** Runs the writer until somebody touches /report/stop, then leaves /report/done behind. */
-const IN_POD = `/app/bin/holdfast "$@" & writer=$!
-while [ ! -e /report/stop ] && kill -0 $writer; do sleep 0.2; done
-kill -TERM $writer; wait $writer; touch /report/done; sleep 900`;
+/**
+ * Runs the writer until there is a /report/stop, then leaves /report/done behind, and stays for what is asked of the pod afterwards. The
+ * image has no shell.
+ */
+const IN_POD = `
+const { existsSync, writeFileSync } = require('node:fs');
+const writer = require('node:child_process').spawn('holdfast', process.argv.slice(1), { stdio: 'inherit' });
+const look = setInterval(() => existsSync('/report/stop') && writer.kill('SIGTERM'), 200);
+writer.once('close', () => {
+  clearInterval(look);
+  writeFileSync('/report/done', '');
+  setTimeout(() => {}, 900_000);
+});
+process.on('SIGTERM', () => process.exit(0));
+`;
+/** Prints the report of a writer when it is there. */
+const REPORT_OF = `
+const { existsSync, readFileSync } = require('node:fs');
+const look = setInterval(() => {
+  if (!existsSync('/report/done')) return;
+  clearInterval(look);
+  process.stdout.write(readFileSync(process.argv[1], 'utf8'));
+}, 200);
+`;
 
 /** What kubectl says to people whenever it attaches. */
 const KUBECTL_ADVICE = /^(All commands and output from this session|If you don't see a command prompt)/;
@@ -112,7 +132,7 @@ export class Writers {
             name,
             image: this.#plan.image,
             // The writer stops when it is told to; the pod stays until its report was fetched and the blocks were compared.
-            command: ['sh', '-c', IN_POD, 'sh', ...this.#flags(name, '/report')],
+            command: ['node', '-e', IN_POD, '--', ...this.#flags(name, '/report')],
             securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } },
             volumeMounts: [
               { name: 'report', mountPath: '/report' },
@@ -166,7 +186,7 @@ export class Writers {
   async stop(): Promise<{ reports: WriterReport[]; files: string[] }> {
     for (const [name, child] of this.#children) {
       if (this.#cluster.embedded) child.kill('SIGTERM');
-      else await this.#inside(name, ['touch', '/report/stop']);
+      else await this.#inside(name, ['node', '-e', "require('node:fs').writeFileSync('/report/stop', '')"]);
     }
     const files: string[] = [];
     for (const [name, child] of this.#children) {
@@ -185,7 +205,7 @@ export class Writers {
   }
 
   #fetch(pod: string): Promise<string> {
-    return this.#inside(pod, ['sh', '-c', 'until [ -e /report/done ]; do sleep 0.2; done; cat /report/*.json']);
+    return this.#inside(pod, ['node', '-e', REPORT_OF, '--', `/report/${pod}.json`]);
   }
 
   /** Reads every acknowledged block back: from the volume's folder, or over SMB in the writer's pod where that is not on this machine. */
@@ -194,7 +214,7 @@ export class Writers {
       const text = folder
         ? await run(join(ROOT, 'bin/holdfast'), ['verify-blocks', '--report', file, '--dir', folder])
         : await this.#inside(report.writer, [
-            ...['/app/bin/holdfast', 'verify-blocks', '--report', `/report/${report.writer}.json`],
+            ...['holdfast', 'verify-blocks', '--report', `/report/${report.writer}.json`],
             ...['--address', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', '/report/password'],
           ]);
       return JSON.parse(text) as Verdict;

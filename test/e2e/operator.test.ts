@@ -89,6 +89,13 @@ describe('the operator on the three-node cluster', () => {
         const found = await pods();
         return found.length === 2 ? found[0]?.metadata.name : undefined;
       });
+      // What somebody finds who gets into a container: what it runs, and nothing to run beside.
+      const inside = (...command: string[]) =>
+        kubernetes.kubectl(['exec', '-n', NAMESPACE, source, '-c', 'fileserver', '--', ...command]);
+      expect(await inside('node', '-p', 'process.getuid()')).toBe('65532\n');
+      for (const shell of ['sh', '/bin/sh', 'bash', 'busybox']) {
+        await expect(inside(shell, '-c', 'true')).rejects.toThrow(/no such file|not found/);
+      }
       await kubernetes.kubectl(['create', '-f', '-'], {
         input: `
 apiVersion: holdfast.dev/v1alpha1
