@@ -13,6 +13,7 @@ import {
   redisFile,
   type Settings,
   sentinelFile,
+  wasCopy,
 } from './member-files.ts';
 import { type Membership, quorumOf } from './members.ts';
 
@@ -20,6 +21,10 @@ import { type Membership, quorumOf } from './members.ts';
 const LOOK_EVERY_MS = 2000;
 /** How often a Sentinel asks the primary for its replicas, ms: it promotes none that it has not heard of, and would ask every 10 s. */
 const REPLICAS_EVERY_MS = 1000;
+/** How often a new replica is asked whether it has its first copy by now, ms: until then it may not lead, and another cannot. */
+const FIRST_COPY_EVERY_MS = 300;
+/** Redis' own default. */
+const MAY_LEAD = '100';
 /** A replica that follows nobody, so many looks in a row, is led to the primary: Sentinels have done so by then where they can. */
 const LOST_LOOKS = 3;
 export const REDIS_FILE = 'redis.conf';
@@ -46,6 +51,8 @@ export class Keeper {
   #isReady = false;
   /** Looks in a row at which this Redis had lost its primary, which is none any more. */
   #lostLooks = 0;
+  /** Whether no Sentinel may promote this Redis yet: what it has is no copy. */
+  #mayNotLead = false;
   /** What both took last. */
   #taken: Pick<Settings, 'password' | 'accepted'> = { password: '', accepted: [] };
 
@@ -71,15 +78,20 @@ export class Keeper {
       const primary = await this.#primary(settings);
       const before = this.#read(SENTINEL_FILE);
       this.#write(SENTINEL_FILE, sentinelFile(membership, settings, folder, primary, before));
-      this.#write(REDIS_FILE, redisFile(membership, settings, primary));
+      this.#write(REDIS_FILE, redisFile(membership, settings, primary, this.#read(REDIS_FILE)));
       log.info({ primary: `${primary.host}:${primary.port}`, own: membership.own }, 'store member prepared');
       this.#taken = settings;
     }
+    this.#mayNotLead = !wasCopy(this.#read(REDIS_FILE));
     this.#isReady = true;
   }
 
-  /** Passes on new passwords, and leads a lost replica to its primary, until the signal is aborted. */
+  /** Passes on new passwords, leads a lost replica to its primary, and lets a new one lead when it may, until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#lookAfter(signal), this.#awaitFirstCopy(signal)]);
+  }
+
+  async #lookAfter(signal: AbortSignal): Promise<void> {
     const { log } = this.#options;
     while (!signal.aborted) {
       await this.#passOn().catch((error: unknown) =>
@@ -158,6 +170,33 @@ export class Keeper {
       { primary: `${named.host}:${named.port}` },
       'the Sentinels have forgotten this replica: it follows the primary now',
     );
+  }
+
+  /** Lets a Redis that began with nothing be promoted, once it has what the primary has. */
+  async #awaitFirstCopy(signal: AbortSignal): Promise<void> {
+    const { log, membership } = this.#options;
+    while (this.#mayNotLead && !signal.aborted) {
+      const mayLead = await this.#leadWithCopy().catch((error: unknown) =>
+        log.warn({ reason: reasonOf(error) }, 'cannot look for the first copy; trying again'),
+      );
+      if (mayLead) {
+        this.#mayNotLead = false;
+        log.info({ own: membership.own }, 'has its first copy: it may become the primary');
+      } else await delay(FIRST_COPY_EVERY_MS, signal).catch(() => undefined);
+    }
+  }
+
+  /** Whether it may lead now; that stands in its file, for when it starts again. */
+  async #leadWithCopy(): Promise<boolean> {
+    const { accepted } = this.#settings();
+    const local = { host: '127.0.0.1', port: this.#self().port };
+    if (!(await followedBy(local, accepted))?.isConnected) return false;
+    const isLet = await asked(local, accepted, async (redis) => {
+      await redis.config('SET', 'replica-priority', MAY_LEAD);
+      await redis.call('CONFIG', 'REWRITE');
+      return true;
+    });
+    return isLet ?? false;
   }
 
   async #named(name: string, passwords: readonly string[]): Promise<Primary | undefined> {

@@ -8,6 +8,7 @@ import { createLogger } from '../../common/logging.ts';
 import { serveMetrics } from '../../common/metrics.ts';
 import { handOver } from './hand-over.ts';
 import { Keeper } from './keeper.ts';
+import { asked } from './local.ts';
 import { type Membership, ordinalOf, parseMembers } from './members.ts';
 
 interface Flags {
@@ -21,6 +22,9 @@ interface Flags {
 
 /** What a failover that was asked for takes at most; the pod's grace period is longer. */
 const HAND_OVER_MS = 15_000;
+/** As the operator sets both up. */
+const REDIS_PORT = 6379;
+const SENTINEL_PORT = 26379;
 
 const program = new Command('holdfast store').description(
   'Looks after one member of an embedded store: a Redis, and the Sentinel beside it.',
@@ -45,6 +49,15 @@ common(program.command('keep'))
 common(program.command('hand-over'))
   .description('Has another member become the primary, if this one is; before it ends.')
   .action(handOverNow);
+
+program
+  .command('info')
+  .description('Prints what the Redis of this pod says about itself (INFO), or its Sentinel.')
+  .argument('[section]', 'such as memory, replication, persistence; all when left out')
+  .option('--sentinel', 'ask the Sentinel')
+  .option('--port <port>', 'where it listens on this machine (6379, a Sentinel 26379)', Number)
+  .option('--settings-dir <folder>', 'the mounted Secret', '/etc/redis')
+  .action(info);
 
 await program.parseAsync();
 
@@ -75,6 +88,22 @@ async function keep(flags: Flags): Promise<void> {
   } catch (error) {
     log.fatal({ reason: reasonOf(error) }, 'cannot look after the store');
     process.exit(1);
+  }
+}
+
+async function info(
+  section: string | undefined,
+  { sentinel, port, settingsDir }: { sentinel?: true; port?: number; settingsDir: string },
+): Promise<void> {
+  const address = { host: '127.0.0.1', port: port ?? (sentinel ? SENTINEL_PORT : REDIS_PORT) };
+  try {
+    const password = readFileSync(join(settingsDir, 'password'), 'utf8').trimEnd();
+    const answer = await asked(address, [password], (redis) => (section ? redis.info(section) : redis.info()));
+    if (answer === undefined) throw new Error(`nobody at port ${address.port} takes the password of ${settingsDir}`);
+    process.stdout.write(answer);
+  } catch (error) {
+    process.stderr.write(`holdfast store: ${reasonOf(error)}\n`);
+    process.exitCode = 1;
   }
 }
 

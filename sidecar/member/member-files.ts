@@ -19,8 +19,19 @@ export interface Primary extends Address {
   configEpoch: number;
 }
 
-/** Redis' own file of this member. */
-export function redisFile({ members, own }: Membership, settings: Settings, primary: Address): string {
+/** Stands in the file of a replica that no Sentinel may make the primary. */
+const MAY_NOT_LEAD = 'replica-priority 0';
+
+/** Whether what is on a member's volume was ever a copy of a primary's data; without it a member has nothing to lead with. */
+export function wasCopy(redisFile: string): boolean {
+  return redisFile !== '' && !redisFile.split('\n').includes(MAY_NOT_LEAD);
+}
+
+/**
+ * Redis' own file of this member.
+ * @param before the file as Redis left it; empty on a new volume
+ */
+export function redisFile({ members, own }: Membership, settings: Settings, primary: Address, before: string): string {
   const self = members[own];
   if (!self) throw new RangeError(`there is no member ${own}`);
   const isPrimary = primary.host === self.host && primary.port === self.port;
@@ -33,6 +44,8 @@ export function redisFile({ members, own }: Membership, settings: Settings, prim
     `replica-announce-ip ${self.host}`,
     `replica-announce-port ${self.port}`,
     ...(isPrimary ? [] : [`replicaof ${primary.host} ${primary.port}`]),
+    // Sentinel would promote one that is empty, rather than none: the others would then copy that.
+    ...(isPrimary || wasCopy(before) ? [] : [MAY_NOT_LEAD]),
   ]);
 }
 
@@ -59,6 +72,11 @@ export function sentinelFile(
   const isKnown = known !== undefined && known.host === primary.host && known.port === primary.port;
   const notes = before.split('\n').filter((line) => OWN_NOTES.test(line) && (isKnown || !NOTES_OF_PRIMARY.test(line)));
   const about = (what: string, value: string) => `sentinel ${what} ${name} ${value}`;
+  // It would find them out from the primary, within seconds: one that is lost before would leave nobody to promote, for good. The
+  // Sentinels find each other through the replicas as well.
+  const replicas = members
+    .filter(({ host, port }) => host !== primary.host || port !== primary.port)
+    .map(({ host, port }) => about('known-replica', `${host} ${port}`));
   return file([
     `port ${self.sentinelPort}`,
     `dir ${folder}`,
@@ -74,6 +92,7 @@ export function sentinelFile(
     settings.sentinel.trimEnd(),
     ...(isKnown || primary.configEpoch === 0 ? [] : [about('config-epoch', String(primary.configEpoch))]),
     ...notes.filter((line) => !line.startsWith('sentinel myid ')),
+    ...replicas.filter((line) => !notes.includes(line)),
   ]);
 }
 

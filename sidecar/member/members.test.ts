@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { defaultUser } from '../../common/store-access.ts';
-import { agreedPrimary, choosePrimary, primaryOf, redisFile, sentinelFile } from './member-files.ts';
+import { agreedPrimary, choosePrimary, primaryOf, redisFile, sentinelFile, wasCopy } from './member-files.ts';
 import { type Membership, ordinalOf, parseMembers, quorumOf } from './members.ts';
 
 const members = parseMembers('r-0.m:6379/26379,r-1.m:6379/26379,r-2.m:6379/26379');
@@ -35,7 +35,7 @@ describe('members', () => {
 
 describe('the files of a member', () => {
   test('hold hashes of what is let in, and the password only where this member shows it', () => {
-    const redis = redisFile(membership(1), settings, at(0));
+    const redis = redisFile(membership(1), settings, at(0), '');
     expect(redis).toContain(`${defaultUser(['new', 'old'])}\n`);
     expect(redis.match(/\bnew\b/g)).toHaveLength(1);
     expect(redis).toContain('masterauth new\n');
@@ -43,8 +43,27 @@ describe('the files of a member', () => {
   });
 
   test('make one of them the primary and the others its replicas', () => {
-    expect(redisFile(membership(0), settings, at(0))).not.toContain('replicaof');
-    expect(redisFile(membership(0), settings, at(2))).toContain('replicaof r-2.m 6379\n');
+    expect(redisFile(membership(0), settings, at(0), '')).not.toContain('replicaof');
+    expect(redisFile(membership(0), settings, at(2), '')).toContain('replicaof r-2.m 6379\n');
+  });
+
+  test('let nobody lead who has never had a copy, however often it starts', () => {
+    const empty = redisFile(membership(1), settings, at(0), '');
+    expect(empty).toContain('replica-priority 0\n');
+    expect(wasCopy(empty)).toBe(false);
+    expect(redisFile(membership(1), settings, at(0), empty)).toContain('replica-priority 0\n');
+    const copied = empty.replace('replica-priority 0\n', ''); // as Redis writes the file once it may lead
+    expect(redisFile(membership(1), settings, at(0), copied)).not.toContain('replica-priority');
+    expect(redisFile(membership(0), settings, at(0), '')).not.toContain('replica-priority');
+  });
+
+  test('tell a Sentinel of the replicas before it has heard of any', () => {
+    const replicas = (primary: number, before = '') =>
+      sentinelFile(membership(0), settings, '/data/conf', at(primary), before).match(/^sentinel known-replica .*$/gm);
+    const named = (...ordinals: number[]) => ordinals.map((i) => `sentinel known-replica holdfast r-${i}.m 6379`);
+    expect(replicas(0)).toEqual(named(1, 2));
+    expect(replicas(1)).toEqual(named(0, 2));
+    expect(replicas(0, written)?.sort()).toEqual(named(1, 2)); // each once, noted or not
   });
 
   const written = [
@@ -71,7 +90,8 @@ describe('the files of a member', () => {
     const file = sentinelFile(membership(0), settings, '/data/conf', at(1, 6), written);
     expect(file).toContain('sentinel monitor holdfast r-1.m 6379 2\n');
     expect(file).toContain('sentinel config-epoch holdfast 6\n');
-    expect(file).not.toContain('known-replica');
+    expect(file).not.toContain('known-replica holdfast r-1.m');
+    expect(file).not.toContain('known-sentinel');
     for (const kept of ['myid 0123', 'leader-epoch holdfast 5', 'current-epoch 5']) expect(file).toContain(kept);
   });
 });

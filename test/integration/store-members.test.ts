@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { Redis } from 'ioredis';
 import { readSecret } from '../../operator/resources/certificates.ts';
 import { embeddedDurability, PRIMARY_NAME, redisSecret } from '../../operator/resources/redis.ts';
 import type { StorePassword } from '../../operator/resources/store-password.ts';
@@ -27,9 +28,12 @@ class Member {
   readonly sentinelPort: number;
   readonly #ordinal: number;
   readonly #settings: string;
+  readonly #store: readonly Member[];
   #processes: ChildProcess[] = [];
 
-  constructor(root: string, ordinal: number, port: number, sentinelPort: number) {
+  /** @param store all of them, this one too once it is made */
+  constructor(root: string, ordinal: number, port: number, sentinelPort: number, store: readonly Member[]) {
+    this.#store = store;
     this.#ordinal = ordinal;
     this.port = port;
     this.sentinelPort = sentinelPort;
@@ -50,7 +54,7 @@ class Member {
   }
 
   get #about(): string[] {
-    const list = members.map(({ port, sentinelPort }) => `${HOST}:${port}/${sentinelPort}`).join();
+    const list = this.#store.map(({ port, sentinelPort }) => `${HOST}:${port}/${sentinelPort}`).join();
     return ['--name', PRIMARY_NAME, '--members', list, '--pod', `media-redis-${this.#ordinal}`];
   }
 
@@ -143,7 +147,7 @@ async function settled(): Promise<void> {
 }
 
 beforeAll(async () => {
-  for (let i = 0; i < 3; i++) members.push(new Member(root, i, await freePort(), await freePort()));
+  for (let i = 0; i < 3; i++) members.push(new Member(root, i, await freePort(), await freePort(), members));
   for (const member of members) member.mount({ password: 'first', accepted: ['first'] });
   // Sentinels look for new replicas every 10 s: these find all at once.
   await Promise.all(members.map((member) => member.up(false)));
@@ -333,6 +337,40 @@ describe('an embedded store of three', () => {
   }, 180_000);
 });
 
+describe('an embedded store of three that is a second old', () => {
+  test('loses its primary before any Sentinel spoke to it: the one with a copy takes over, not the one without', async () => {
+    const young = mkdtempSync(join(tmpdir(), 'holdfast-young-'));
+    const store: Member[] = [];
+    for (let i = 0; i < 3; i++) store.push(new Member(young, i, await freePort(), await freePort(), store));
+    for (const member of store) member.mount({ password: 'first', accepted: ['first'] });
+    const [first, copy, empty] = store as [Member, Member, Member];
+    const ask = <T>({ port }: Member, what: (redis: Redis) => Promise<T>) =>
+      asked({ host: HOST, port }, passwords, what);
+    const mayLead = (member: Member) =>
+      ask(member, async (redis) => (await redis.config('GET', 'replica-priority')) as string[]);
+    try {
+      await first.up(false);
+      await copy.up(false);
+      await until(async () => (await mayLead(copy))?.[1] === '100', 60_000);
+      await until(async () => (await ask(first, (redis) => redis.call('SET', 'granted', '1'))) === 'OK', 60_000);
+      await until(async () => (await ask(copy, (redis) => redis.call('GET', 'granted'))) === '1', 60_000);
+      await first.kill();
+      // A Sentinel that starts asks the primary who else there is; this one answers nobody any more.
+      await empty.up();
+      await until(async () => (await mayLead(empty))?.[1] === '0', 60_000);
+      copy.watch();
+      await until(async () => (await copy.role()) === 'master', 60_000);
+      await until(async () => (await ask(empty, (redis) => redis.call('GET', 'granted'))) === '1', 60_000);
+      await until(async () => (await mayLead(empty))?.[1] === '100', 60_000);
+      await first.up();
+      await until(async () => (await online(copy)) === 2, 60_000);
+    } finally {
+      await Promise.all(store.map((member) => member.kill()));
+      rmSync(young, { recursive: true, force: true });
+    }
+  }, 240_000);
+});
+
 describe('an embedded store of one', () => {
   test('takes another password from its Secret while it runs, and keeps both files of it out of its volume', async () => {
     const single = fixture();
@@ -360,6 +398,10 @@ describe('an embedded store of one', () => {
     try {
       await until(async () => (await takes('first')) === 'PONG', 30_000);
       expect(await takes('second')).toBeUndefined();
+      const info = ['info', 'memory', '--port', String(port), '--settings-dir', settings];
+      expect(execFileSync(process.execPath, [MAIN, ...info], { encoding: 'utf8' })).toMatch(
+        /^maxmemory_policy:noeviction\r?$/m,
+      );
       mount({ password: 'first', accepted: ['first', 'second'], next: 'second' });
       await until(async () => (await takes('second')) === 'PONG', 30_000);
       mount({ password: 'second', accepted: ['second'] });
