@@ -112,6 +112,8 @@ export class ClusterReconciler {
     let problems: Problem[] = [];
     let refused: string | undefined;
     if (isPaused(cluster)) {
+      // Its nodes are drained all the same, and one that the only Redis may never leave could not be.
+      if (this.#hasStoreBudget(cluster)) await this.#applyStoreBudget(cluster, key);
       this.#parts.reports.refresh(uid, this.#parts.world.pods(key), () => this.#parts.enqueue(key));
       await this.#writeStatus(cluster, key, problems, refused);
       return { requeueAfterMs: LOOK_EVERY_MS };
@@ -156,12 +158,23 @@ export class ClusterReconciler {
 
   /** Everything but the file servers themselves. */
   async #applyFixed(cluster: FileServerCluster, key: string): Promise<void> {
-    const { world } = this.#parts;
     // The objects of the watch are never changed, only replaced: a cluster at rest has its objects built once.
     const desired = this.#fixed.get(cluster) ?? this.#buildFixed(cluster);
     this.#fixed.set(cluster, desired);
     for (const { resource, object, hash } of desired) await this.#applier.ensure(resource, object, hash);
-    if (!hasEmbeddedStore(cluster)) return;
+    if (hasEmbeddedStore(cluster)) await this.#applyStoreBudget(cluster, key);
+  }
+
+  #hasStoreBudget(cluster: FileServerCluster): boolean {
+    if (!hasEmbeddedStore(cluster)) return false;
+    return (
+      this.#parts.world.live(DISRUPTION_BUDGETS, namespaceOf(cluster), namesOf(nameOf(cluster)).redis).object !==
+      undefined
+    );
+  }
+
+  async #applyStoreBudget(cluster: FileServerCluster, key: string): Promise<void> {
+    const { world } = this.#parts;
     // Where Nodes may not be watched, nobody knows when it may go: then always.
     const mayGo = !world.watchesNodes || storeMayBeEvicted(world.redisPods(key), world.pods(key));
     await this.#applier.ensure(DISRUPTION_BUDGETS, redisDisruptionBudget(cluster, mayGo));

@@ -533,6 +533,38 @@ describe('a person', () => {
   }, 60_000);
 });
 
+describe('while the operator is paused', () => {
+  test('the node of the only Redis can be drained: it may go when no file server is left there, and not before', async () => {
+    const servers = await settled();
+    const pause = (value: string | null) =>
+      objects.patch(CLUSTERS, NAMESPACE, 'media', { metadata: { annotations: { 'holdfast.dev/paused': value } } });
+    const mayGo = async () => {
+      const budget = await objects.get<V1PodDisruptionBudget>(DISRUPTION_BUDGETS, NAMESPACE, 'media-redis');
+      return budget.spec?.maxUnavailable;
+    };
+    const { spec } = await objects.get<V1Pod>(PODS, NAMESPACE, 'media-redis-0');
+    const node = spec?.nodeName ?? '';
+    await pause('true');
+    await eventually('it says so', async () => {
+      const cluster = await objects.get<FileServerCluster>(CLUSTERS, NAMESPACE, 'media');
+      return cluster.status?.conditions?.some((c) => c.type === 'Progressing' && c.reason === 'Paused');
+    });
+    await cordon(node);
+    await eventually('Redis may not be evicted', async () => (await mayGo()) === 0, 60_000);
+    // As `kubectl drain` evicts them, one after another.
+    const beside = servers.filter((pod) => pod.spec?.nodeName === node);
+    for (const pod of beside) {
+      expect(await mayGo()).toBe(0);
+      await objects.delete(PODS, NAMESPACE, name(pod));
+    }
+    await eventually('Redis may be evicted', async () => (await mayGo()) === 1, 60_000);
+    await objects.patch(NODES, '', node, { spec: { unschedulable: null } });
+    await eventually('it may not any more', async () => (await mayGo()) === 0, 60_000);
+    await pause(null);
+    await settled();
+  }, 150_000);
+});
+
 describe('load on the API server', () => {
   test('of a migration is bounded, and of a cluster at rest next to nothing', async () => {
     const [source] = await settled();
