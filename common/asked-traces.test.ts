@@ -48,6 +48,21 @@ test('a span is part of that of who asked, and what is asked on its behalf part 
   expect(inner).toMatchObject({ name: 'hand a session over', traceId: TRACE, parentSpanId: outer.spanId });
 });
 
+test('what nobody asked for is a trace of its own, where there is a collector for such', async () => {
+  const { endpoint, bodies } = await collecting();
+  const own = traces();
+  expect(own.begin('drain').request).toBeUndefined();
+  own.collector = endpoint;
+  const span = own.begin('drain');
+  own.start('hand over', span.request).end();
+  span.end({ moved: 1 });
+  await own.flush();
+  const [part, whole] = JSON.parse(bodies[0] ?? '').resourceSpans[0].scopeSpans[0].spans;
+  expect(whole.traceId).toMatch(/^[0-9a-f]{32}$/);
+  expect(whole.parentSpanId).toBeUndefined();
+  expect(part).toMatchObject({ traceId: whole.traceId, parentSpanId: whole.spanId });
+});
+
 test('what failed says so, and fails', async () => {
   const { endpoint, bodies } = await collecting();
   const own = traces();

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { type Span, type TraceRequest, Tracer } from './tracing.ts';
 
 const TRACE_ID = /^[0-9a-f]{32}$/;
@@ -21,6 +22,8 @@ export class AskedTraces {
   readonly #service: string;
   readonly #instance: string;
   readonly #failed: (error: unknown) => void;
+  /** Where spans go of what nobody asks for; undefined: nowhere. */
+  collector: string | undefined;
   /** To the collector that was named last. */
   #to: { endpoint: string; tracer: Tracer } | undefined;
 
@@ -41,12 +44,13 @@ export class AskedTraces {
     const tracer = this.#tracer(request.endpoint);
     if (!tracer) return NOTHING;
     const { traceId, parentSpanId } = request;
-    const span: Span = tracer.start(name, traceId, { traceId, spanId: parentSpanId });
-    return {
-      request: tracer.request(span),
-      event: (event, attributes) => span.event(event, attributes),
-      end: (attributes, failure) => span.end(attributes, failure),
-    };
+    return asked(tracer, tracer.start(name, traceId, { traceId, spanId: parentSpanId }));
+  }
+
+  /** Begins a trace of this process' own, where there is a collector for such. */
+  begin(name: string): AskedSpan {
+    const tracer = this.collector === undefined ? undefined : this.#tracer(this.collector);
+    return tracer ? asked(tracer, tracer.start(name, randomBytes(16).toString('hex'))) : NOTHING;
   }
 
   /** Does something within a span of its own. */
@@ -75,6 +79,14 @@ export class AskedTraces {
     this.#to = { endpoint, tracer };
     return tracer;
   }
+}
+
+function asked(tracer: Tracer, span: Span): AskedSpan {
+  return {
+    request: tracer.request(span),
+    event: (event, attributes) => span.event(event, attributes),
+    end: (attributes, failure) => span.end(attributes, failure),
+  };
 }
 
 function isHttp(endpoint: string): boolean {

@@ -102,6 +102,11 @@ export class Tracer {
     return new Span(name, traceId, parent?.spanId, (span) => this.#add(span));
   }
 
+  /** Base URL of the collector; undefined: nothing is sent. */
+  get endpoint(): string | undefined {
+    return this.#endpoint;
+  }
+
   /** To be sent along with what is asked of another process. @param parent the span that its spans are part of */
   request({ traceId, spanId }: SpanContext): TraceRequest | undefined {
     return this.#endpoint === undefined ? undefined : { endpoint: this.#endpoint, traceId, parentSpanId: spanId };

@@ -127,6 +127,7 @@ async function metricsPage() {
     'With `tracing.endpoint` of the chart set to an OpenTelemetry collector (`http://collector.monitoring:4318`, OTLP over HTTP), the operator sends a trace of each migration: the whole, its steps (prepare, cut routing, move), and what the source said of its progress.',
     'Sidecars and file servers that take part add their spans to it (the first 64 sessions have one each); nothing has to be started anew for that, but their pods must be able to reach the collector.',
     "The trace id is the UID of the HandleMigration without its dashes (`kubectl get hm NAME -o jsonpath='{.metadata.uid}'`). Logs of operator and sidecars have it as `traceId`, whether traces are sent or not.",
+    'The drain of a preStop hook that began before the operator asked for anything is a trace of its own, whose first span is `drain`.',
   );
   return `${parts.join('\n')}\n`;
 }

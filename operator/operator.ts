@@ -40,7 +40,7 @@ export interface OperatorParts {
 /** Everything that acts: what only the leader does. */
 export class Operator {
   readonly #world: World;
-  readonly #sidecars = new Sidecars();
+  readonly #sidecars: Sidecars;
   readonly #driver: MigrationDriver;
   readonly #endings: Endings;
   readonly #clusters: Controller;
@@ -50,6 +50,7 @@ export class Operator {
 
   constructor({ api, mayAct, world, metrics, tracer, image, log }: OperatorParts) {
     this.#world = world;
+    this.#sidecars = new Sidecars(tracer.endpoint);
     const objects = new Objects(api, {
       mayWrite: mayAct,
       onWritten: (resource, object) => world.learn(resource, object),

@@ -48,6 +48,12 @@ export class SidecarError extends HoldfastError {
 export class Sidecars {
   readonly #access = new Map<string, Access>();
   readonly #connections = new Map<string, Connection>();
+  readonly #collector: string | undefined;
+
+  /** @param collector where sidecars send spans of what nobody asks them for; base URL of an OpenTelemetry collector */
+  constructor(collector: string | undefined) {
+    this.#collector = collector;
+  }
 
   /** Tells by which authority a cluster's sidecars know the operator. @param clusterUid UID of the FileServerCluster */
   async trust(clusterUid: string, authority: { certificate: string; key: string }): Promise<void> {
@@ -72,7 +78,7 @@ export class Sidecars {
 
   status(clusterUid: string, podAddress: string, timeoutMs: number): Promise<StatusReply> {
     return this.#unary(clusterUid, podAddress, 'GetStatus', timeoutMs, (client, options, done) =>
-      client.getStatus({}, options.metadata, options.call, done),
+      client.getStatus({ collector: this.#collector }, options.metadata, options.call, done),
     );
   }
 

@@ -27,6 +27,11 @@ export const protobufPackage = "holdfast.control.v1";
 export const protobufFileName = "control.proto";
 
 export interface StatusRequest {
+  /**
+   * Base URL of an OpenTelemetry collector: where spans go of what this sidecar begins itself, the drain of a preStop hook. Left out:
+   * tracing is off, or the operator is older.
+   */
+  collector?: string | undefined;
 }
 
 export interface StatusReply {
@@ -116,11 +121,14 @@ export interface StoreIsNewReply {
 }
 
 function createBaseStatusRequest(): StatusRequest {
-  return {};
+  return { collector: undefined };
 }
 
 export const StatusRequest: MessageFns<StatusRequest> = {
-  encode(_: StatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: StatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.collector !== undefined) {
+      writer.uint32(10).string(message.collector);
+    }
     return writer;
   },
 
@@ -137,6 +145,14 @@ export const StatusRequest: MessageFns<StatusRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.collector = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -152,8 +168,9 @@ export const StatusRequest: MessageFns<StatusRequest> = {
   create(base?: DeepPartial<StatusRequest>): StatusRequest {
     return StatusRequest.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<StatusRequest>): StatusRequest {
+  fromPartial(object: DeepPartial<StatusRequest>): StatusRequest {
     const message = createBaseStatusRequest();
+    message.collector = object.collector ?? undefined;
     return message;
   },
 };

@@ -1,5 +1,6 @@
 import { reasonOf } from '../../common/errors.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
+import type { TraceRequest } from '../../common/tracing.ts';
 import { type MigrateRequest, MigrationProgress } from '../../proto/generated/control.ts';
 import { DrainReply } from '../../proto/generated/handles.ts';
 import type { Components } from '../services/components.ts';
@@ -77,6 +78,19 @@ export class Handoff {
 
   /** The preStop hook: everything leaves, whether or not an operator is there. */
   async drain(timeoutMs: number): Promise<DrainReply> {
+    const span = this.#is.traces.begin('drain');
+    try {
+      const reply = await this.#drain(timeoutMs, span.request);
+      const counts = { moved: Number(reply.moved), released: Number(reply.released), left: Number(reply.left) };
+      span.end(counts, reply.left > 0n ? reply.message : undefined);
+      return reply;
+    } catch (error) {
+      span.end({}, reasonOf(error));
+      throw error;
+    }
+  }
+
+  async #drain(timeoutMs: number, trace: TraceRequest | undefined): Promise<DrainReply> {
     const untilMs = monotonicMs() + timeoutMs;
     const sum = { moved: 0n, released: 0n, left: 0n };
     for (;;) {
@@ -85,6 +99,7 @@ export class Handoff {
         targetPods: [],
         timeoutMs: Math.max(untilMs - monotonicMs(), 1),
         leaving: true,
+        trace,
       };
       const progress = await this.migrate(request, () => {});
       sum.moved += progress.moved;

@@ -50,7 +50,10 @@ export class ControlFace {
   implementation(): ControlServer {
     const { handoff } = this.#is;
     const server: Omit<ControlServer, keyof UntypedServiceImplementation> & UntypedServiceImplementation = {
-      getStatus: this.#unary(async () => this.#status()),
+      getStatus: this.#unary(async ({ collector }) => {
+        this.#is.components.traces.collector = collector;
+        return this.#status();
+      }),
       prepare: this.#unary((request) => handoff.prepare(request)),
       migrate: (call: ServerWritableStream<MigrateRequest, MigrationProgress>) => void this.#migrate(call),
       cancelMigration: this.#unary(async (request) => handoff.cancel(request.migrationId)),

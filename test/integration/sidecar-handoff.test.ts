@@ -1,3 +1,5 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { MigrateRequest, MigrationProgress, StatusReply } from '../../proto/generated/control.ts';
 import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
@@ -40,9 +42,9 @@ function migrate(pod: TestPod, request: Partial<MigrateRequest>): Promise<Migrat
   });
 }
 
-function statusOf(pod: TestPod): Promise<StatusReply> {
+function statusOf(pod: TestPod, collector?: string): Promise<StatusReply> {
   return new Promise((resolve, reject) =>
-    cluster.control(pod).getStatus({}, (error, reply) => (error ? reject(error) : resolve(reply))),
+    cluster.control(pod).getStatus({ collector }, (error, reply) => (error ? reject(error) : resolve(reply))),
   );
 }
 
@@ -64,6 +66,33 @@ describe('a drain without an operator', () => {
     expect(await one.session(999n)).toBe(Outcome.DRAINING);
     expect((await one.drain(1000)).left).toBe(0n);
   }, 30_000);
+
+  test('is a trace of its own, where the operator has said where those go', async () => {
+    type Sent = { name: string; traceId: string; spanId: string; parentSpanId?: string };
+    const spans: Sent[] = [];
+    const collector = createServer(async (request, response) => {
+      let body = '';
+      for await (const chunk of request) body += String(chunk);
+      for (const { scopeSpans } of JSON.parse(body).resourceSpans) spans.push(...scopeSpans[0].spans);
+      response.end('{}');
+    });
+    await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
+    try {
+      await statusOf(cluster.pod(0), `http://127.0.0.1:${(collector.address() as AddressInfo).port}`);
+      await openMany(one, [101n], 2);
+      expect(await one.drain(10_000)).toMatchObject({ moved: 2n, left: 0n });
+      const wanted = ['drain', 'hand over', 'hand a session over', 'take over'];
+      await until(async () => wanted.every((name) => spans.some((span) => span.name === name)), 60_000);
+    } finally {
+      collector.closeAllConnections();
+      collector.close();
+    }
+    const named = (name: string) => spans.find((span) => span.name === name);
+    expect(new Set(spans.map(({ traceId }) => traceId)).size).toBe(1);
+    expect(named('drain')?.parentSpanId).toBeUndefined();
+    expect(named('hand over')?.parentSpanId).toBe(named('drain')?.spanId);
+    expect(named('take over')?.parentSpanId).toBe(named('hand a session over')?.spanId);
+  }, 90_000);
 
   test('goes in batches: no script is given more than it can do quickly', async () => {
     await one.session(105n);
