@@ -50,6 +50,7 @@ import { type KubernetesObject, type Objects, type Resource, splitKey } from '..
 import type { World } from '../world.ts';
 import { Applier } from './applier.ts';
 import type { Newborns } from './newborns.ts';
+import { NameTakenError } from './ownership.ts';
 import { LEAVING_ANNOTATION, type PodFacts } from './pods.ts';
 import { MENDING_MS, type Prerequisites, type Problem } from './prerequisites.ts';
 import type { Reports } from './reports.ts';
@@ -124,15 +125,15 @@ export class ClusterReconciler {
       await this.#beginLeaving(cluster, key, plan);
       problems = await this.#parts.prerequisites.check(cluster);
       await this.#parts.secrets.ensure(cluster);
-      await this.#applyFixed(cluster, key);
+      problems = [...problems, ...(await this.#applyFixed(cluster, key))];
       await this.#applyServers(cluster, key, problems, plan);
       await this.#applySlots(cluster, key);
     } catch (error) {
-      // What the API server refuses for good belongs into the status; everything else is just tried again.
-      if (!(error instanceof ApiError) || ![400, 403, 422].includes(error.status) || isNamespaceEnding(error))
-        throw error;
-      refused = error.message;
-      this.#parts.log.error({ cluster: key, err: error }, 'the API server refused an object');
+      if (error instanceof NameTakenError) problems = [...problems, error.problem];
+      else if (isRefused(error)) {
+        refused = error.message;
+        this.#parts.log.error({ cluster: key, err: error }, 'the API server refused an object');
+      } else throw error;
     }
     const isNewborn = await this.#parts.newborns.tell(uid, this.#parts.world.pods(key));
     await this.#recordMigrations(cluster, key);
@@ -156,13 +157,22 @@ export class ClusterReconciler {
     this.#applier.forget(namespace, name);
   }
 
-  /** Everything but the file servers themselves. */
-  async #applyFixed(cluster: FileServerCluster, key: string): Promise<void> {
+  /** Everything but the file servers themselves. @returns what has the name of one of them and is not ours */
+  async #applyFixed(cluster: FileServerCluster, key: string): Promise<Problem[]> {
     // The objects of the watch are never changed, only replaced: a cluster at rest has its objects built once.
     const desired = this.#fixed.get(cluster) ?? this.#buildFixed(cluster);
     this.#fixed.set(cluster, desired);
-    for (const { resource, object, hash } of desired) await this.#applier.ensure(resource, object, hash);
+    const taken: Problem[] = [];
+    for (const { resource, object, hash } of desired) {
+      try {
+        await this.#applier.ensure(resource, object, hash);
+      } catch (error) {
+        if (!(error instanceof NameTakenError)) throw error;
+        taken.push(error.problem);
+      }
+    }
     if (hasEmbeddedStore(cluster)) await this.#applyStoreBudget(cluster, key);
+    return taken;
   }
 
   #hasStoreBudget(cluster: FileServerCluster): boolean {
@@ -416,4 +426,9 @@ function stable(value: unknown): string {
       ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
       : part,
   );
+}
+
+/** What the API server refuses for good belongs into the status; everything else is just tried again. */
+function isRefused(error: unknown): error is ApiError {
+  return error instanceof ApiError && [400, 403, 422].includes(error.status) && !isNamespaceEnding(error);
 }

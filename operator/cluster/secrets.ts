@@ -10,13 +10,14 @@ import {
   needsCertificate,
   newPassword,
 } from '../resources/certificates.ts';
-import { nameOf, namesOf, namespaceOf } from '../resources/names.ts';
+import { metadataOf, nameOf, namesOf, namespaceOf } from '../resources/names.ts';
 import { hasEmbeddedStore, ROTATE_ANNOTATION, redisSecret, storePasswordOf } from '../resources/redis.ts';
 import { nextPassword, type StorePassword } from '../resources/store-password.ts';
 import { isConflict, isNotFound } from '../runtime/api.ts';
 import type { Objects } from '../runtime/objects.ts';
 import type { Sidecars } from '../sidecars.ts';
 import { type LookAgain, lookAgainMs } from './look-again.ts';
+import { requireOurs } from './ownership.ts';
 
 /**
  * How often the Secrets are looked at (three requests); they are not watched, so that the operator need not be allowed to list all
@@ -59,16 +60,17 @@ export class ClusterSecrets {
     const names = namesOf(nameOf(cluster));
     const namespace = namespaceOf(cluster);
 
-    let authority = authorityOf(await this.#get(namespace, names.authority));
+    const find = (name: string) => this.#find(cluster, name);
+    let authority = authorityOf(await find(names.authority));
     if (!authority) {
       authority = authorityOf(await this.#makeOnce(await authoritySecret(cluster)));
       if (!authority)
         throw new Error(`the Secret ${namespace}/${names.authority} holds no certificate authority: delete it`);
     }
-    if (needsCertificate(await this.#get(namespace, names.certificate), authority)) {
+    if (needsCertificate(await find(names.certificate), authority)) {
       await this.#objects.apply(SECRETS, await certificateSecret(cluster, authority));
     }
-    const isChanging = hasEmbeddedStore(cluster) && (await this.#ensureRedis(cluster, namespace, names.redis));
+    const isChanging = hasEmbeddedStore(cluster) && (await this.#ensureRedis(cluster, names.redis));
     await this.#sidecars.trust(uid, authority);
     this.#seen.set(uid, { generation, wish, isChanging, atMs: monotonicMs() });
   }
@@ -78,13 +80,13 @@ export class ClusterSecrets {
   }
 
   /** @returns whether the password is being changed */
-  async #ensureRedis(cluster: FileServerCluster, namespace: string, name: string): Promise<boolean> {
+  async #ensureRedis(cluster: FileServerCluster, name: string): Promise<boolean> {
     const wish = cluster.metadata.annotations?.[ROTATE_ANNOTATION];
     const fresh = (): StorePassword => {
       const password = newPassword();
       return { password, accepted: [password], madeFor: wish };
     };
-    const secret = (await this.#get(namespace, name)) ?? (await this.#makeOnce(redisSecret(cluster, fresh())));
+    const secret = (await this.#find(cluster, name)) ?? (await this.#makeOnce(redisSecret(cluster, fresh())));
     const now = storePasswordOf(secret) ?? fresh();
     const password = nextPassword(now, wish, Date.now(), newPassword);
     const next = redisSecret(cluster, password);
@@ -92,9 +94,12 @@ export class ClusterSecrets {
     return password.accepted.length > 1;
   }
 
-  async #get(namespace: string, name: string): Promise<V1Secret | undefined> {
+  /** @throws NameTakenError where there is one that is somebody else's */
+  async #find(cluster: FileServerCluster, name: string): Promise<V1Secret | undefined> {
     try {
-      return await this.#objects.get<V1Secret>(SECRETS, namespace, name);
+      const secret = await this.#objects.get<V1Secret>(SECRETS, namespaceOf(cluster), name);
+      requireOurs(SECRETS, secret, { metadata: metadataOf(cluster, name) });
+      return secret;
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;

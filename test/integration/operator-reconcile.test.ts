@@ -228,6 +228,53 @@ describe('the operator, on a real API server', () => {
     });
   });
 
+  test('leaves alone what has a name that a cluster needs, and says so', async () => {
+    const foreign = {
+      metadata: { namespace: NAMESPACE, name: 'shop', labels: { app: 'shop' } },
+      spec: { selector: { app: 'shop' }, ports: [{ port: 80 }] },
+    };
+    const tls = { metadata: { namespace: NAMESPACE, name: 'shop-tls' }, stringData: { 'tls.crt': 'theirs' } };
+    const account = { metadata: { namespace: NAMESPACE, name: 'shop-fileserver' } };
+    const theirs: [Resource, KubernetesObject][] = [
+      [SECRETS, await objects.create(SECRETS, tls as KubernetesObject)],
+      [SERVICES, await objects.create(SERVICES, foreign as KubernetesObject)],
+      [SERVICE_ACCOUNTS, await objects.create(SERVICE_ACCOUNTS, account)],
+    ];
+    await objects.create(CLUSTERS, {
+      metadata: { namespace: NAMESPACE, name: 'shop' },
+      spec: { ...spec(), users: { secretRef: { name: 'nobody' } } }, // without them it makes no ReplicaSet, which other tests count
+    } as KubernetesObject);
+    const says = (...named: string[]) =>
+      eventually(
+        `it names ${named.join(', ')}`,
+        async () => {
+          const degraded = await condition('shop', 'Degraded');
+          return (
+            degraded?.status === 'True' &&
+            named.every((name) => degraded.message.includes(`there is a ${name} that is not this cluster's`))
+          );
+        },
+        60_000,
+      );
+    await says('Secret "shop-tls"');
+    await objects.delete(SECRETS, NAMESPACE, 'shop-tls');
+    await says('Service "shop"', 'ServiceAccount "shop-fileserver"');
+    for (const [resource, { metadata }] of theirs.slice(1)) {
+      const now = await get(resource, metadata?.name ?? '');
+      expect(now.metadata?.resourceVersion).toBe(metadata?.resourceVersion);
+      await objects.delete(resource, NAMESPACE, metadata?.name ?? '');
+    }
+    await eventually(
+      'it goes on when the names are free',
+      async () => {
+        const service = await get<V1Service>(SERVICES, 'shop').catch(() => undefined);
+        return service?.metadata?.ownerReferences?.[0]?.name === 'shop';
+      },
+      60_000,
+    );
+    await objects.delete(CLUSTERS, NAMESPACE, 'shop');
+  }, 200_000);
+
   test('a share is a change of the configuration alone, an image one of the pods', async () => {
     const [before] = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE);
     await objects.patch(CLUSTERS, NAMESPACE, 'media', {
