@@ -25,7 +25,8 @@ import type { Services } from './session/request.ts';
 import { Server } from './session/server.ts';
 import { Accounts, limitsOf, type Usage } from './session/usage.ts';
 import type { Settings } from './settings.ts';
-import { Shares } from './shares.ts';
+import { ShareTroubles } from './share-troubles.ts';
+import { type Share, Shares } from './shares.ts';
 import { Users } from './users.ts';
 
 export interface FileServerOptions {
@@ -62,6 +63,7 @@ export class FileServer {
   readonly #server: Server;
   readonly #metrics: Metrics;
   readonly #traces: AskedTraces;
+  readonly #troubles: ShareTroubles;
   readonly #lockPath: string;
   #configText: string;
   #configTimer: NodeJS.Timeout | undefined;
@@ -87,6 +89,8 @@ export class FileServer {
     this.#traces = new AskedTraces('holdfast-fileserver', `${options.serverName}/${options.worker}`, (error) =>
       log.warn({ reason: reasonOf(error) }, 'traces could not be sent'),
     );
+    const folderOf = (share: Share) => this.#server.services.opens.folderOf(share);
+    this.#troubles = new ShareTroubles(this.#shares, folderOf, log);
     this.#stream = this.#makeStream();
     this.#kept = new KeptOpens(handlesOn(this.#stream), (file) => this.#removeKept(file));
     this.#others = new ServersBySidecar(this.#kept.handles);
@@ -144,6 +148,7 @@ export class FileServer {
         watched: async ({ scopes }) => this.#others.watched(scopes),
         changed: async (command) => this.#others.changed(command),
       },
+      troubles: () => this.#troubles.found,
       records: () => this.#kept.records(this.#server.services.opens.records()),
       registered: (hello, resumed) => {
         this.#server.useEpoch(hello.identity.epoch);
@@ -213,6 +218,7 @@ export class FileServer {
       (names) => void this.#server.endSessionsOf(names),
     );
     this.#configTimer = setInterval(() => this.#readConfigAgain(), CONFIG_POLL_MS);
+    this.#troubles.start();
     const registered = new Promise<void>((resolve) => {
       this.#onRegistered = resolve;
     });
@@ -245,6 +251,7 @@ export class FileServer {
     this.#isStopping = true;
     this.#log.info('stopping');
     clearInterval(this.#configTimer);
+    this.#troubles.stop();
     this.#users.close();
     const closed = this.#kept.leave();
     await this.#server.close(CLOSE_TIMEOUT_MS);
@@ -274,6 +281,7 @@ export class FileServer {
       this.#shares.update(readClusterConfig(this.#options.config));
       this.#configText = text;
       this.#log.info({ shares: this.#shares.all().length - 1 }, 'shares were read again');
+      void this.#troubles.look();
       void this.#server.endTrees(({ share, session }) => !this.#shares.stillGives(share, session.user?.name ?? ''));
     } catch (error) {
       this.#log.error({ err: error }, 'the configuration cannot be read again: what is known stays');

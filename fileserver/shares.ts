@@ -32,12 +32,12 @@ const GENEROSITY: Record<Permission, number> = { Read: 1, Change: 2, Full: 3 };
 export class Shares {
   #byName = new Map<string, Share>();
 
-  constructor(config: ClusterConfig) {
+  constructor(config: Pick<ClusterConfig, 'shares' | 'volumes'>) {
     this.update(config);
   }
 
   /** Takes the shares of a configuration that was read again; tree connects that go on keep the share they have. */
-  update({ shares, volumes }: ClusterConfig): void {
+  update({ shares, volumes }: Pick<ClusterConfig, 'shares' | 'volumes'>): void {
     const byName = new Map<string, Share>([[foldCase(IPC.name), IPC]]);
     for (const config of shares) {
       const volume = volumes.find(({ name }) => name === config.volume);

@@ -41,6 +41,7 @@ describe('the stream to the sidecar', () => {
       log: pino({ level: 'silent' }),
       commands: commands as SidecarCommands & ChangeCommands,
       records: () => records,
+      troubles: () => [],
       registered: ({ identity }, resumed) => registrations.push({ identity, resumed }),
       renewed: () => {},
       fenced: async (reason) => {

@@ -40,6 +40,8 @@ export interface HandlesStreamOptions {
   commands: SidecarCommands & ChangeCommands;
   /** Every open in memory, for a resumed stream. */
   records(): OpenRecord[];
+  /** Shares that cannot be served, and why. */
+  troubles(): string[];
   /** Registered, or resumed: `reply` has the identity and the first deadline. */
   registered(reply: HelloReply & { identity: ServerIdentity }, resumed: boolean): void;
   renewed(deadlineNs: bigint): void;
@@ -219,7 +221,8 @@ export class HandlesStream {
     this.#options.registered(hello, resumed);
     clearInterval(this.#heartbeat);
     this.#heartbeat = setInterval(
-      () => this.#send({ id: this.#nextId++, body: { $case: 'heartbeat', value: {} } }),
+      () =>
+        this.#send({ id: this.#nextId++, body: { $case: 'heartbeat', value: { troubles: this.#options.troubles() } } }),
       Math.max(10, hello.heartbeatIntervalMs),
     );
     for (const [id, { body }] of this.#pending) this.#send({ id: BigInt(id), body });

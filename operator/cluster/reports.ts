@@ -100,7 +100,7 @@ function summary(reports: ReadonlyMap<string, Report>): string {
         reply.storeReachable,
         reply.storeMessage,
         countHandles(reply),
-        reply.servers.map((s) => [s.state, String(s.identity?.epoch)]),
+        reply.servers.map((s) => [s.state, String(s.identity?.epoch), s.troubles]),
       ],
     ]),
   );

@@ -47,6 +47,15 @@ const condition = (result: ReturnType<typeof status>, type: string) => {
 
 const three = [pod('a'), pod('b'), pod('c')];
 
+test('a share that cannot be served is named once, whoever says so', () => {
+  const troubles = ['share "films": the folder /films of volume "data" cannot be shared'];
+  const said = reply({ servers: [{ ...server(7, 5), troubles }] });
+  const result = status(three, { reports: new Map(three.map(({ uid }) => [uid, said])) });
+  expect(condition(result, 'Degraded')).toBe('True ShareUnavailable');
+  expect(result.conditions?.find(({ type }) => type === 'Degraded')?.message).toBe(troubles[0]);
+  expect(condition(result, 'Available')).toBe('True ServersReady');
+});
+
 describe('a healthy cluster', () => {
   const result = status(three, { cluster: cluster({ service: { type: 'ClusterIP', port: 445, perServer: false } }) });
 

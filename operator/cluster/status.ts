@@ -33,6 +33,9 @@ export interface StatusInput {
   now: string;
 }
 
+/** So many shares that cannot be served are named. */
+const MOST_TROUBLES = 5;
+
 /** The status that describes what was seen. */
 export function clusterStatus(input: StatusInput): FileServerClusterStatus {
   const { cluster, pods, migrations, now } = input;
@@ -210,6 +213,12 @@ function degraded(input: StatusInput): NewCondition {
       'NodeNotReady',
       `${lost.map((pod) => `${pod.name} on ${pod.node}`).join(', ')}: the node does not answer; its handles are at other servers`,
     );
+  }
+  const replies = input.pods.filter((pod) => !pod.ended).flatMap((pod) => input.reports.get(pod.uid)?.reply ?? []);
+  const troubles = new Set(replies.flatMap(({ servers }) => servers.flatMap((server) => server.troubles)));
+  if (troubles.size > 0) {
+    const [more, shown] = [troubles.size - MOST_TROUBLES, [...troubles].slice(0, MOST_TROUBLES)];
+    return say('ShareUnavailable', `${shown.join('; ')}${more > 0 ? `; and ${more} more` : ''}`);
   }
   return { type: 'Degraded', status: 'False', reason: 'AsExpected', message: 'nothing is wrong' };
 }

@@ -61,6 +61,8 @@ export interface ServerStatus {
   opensActive: bigint;
   opensDisconnected: bigint;
   opensPersistent: bigint;
+  /** shares that it cannot serve, and why; for people */
+  troubles: string[];
   /** left out: its pod has not left, or its sidecar is older */
   handedOver: HandedOver | undefined;
 }
@@ -295,6 +297,7 @@ function createBaseServerStatus(): ServerStatus {
     opensActive: 0n,
     opensDisconnected: 0n,
     opensPersistent: 0n,
+    troubles: [],
     handedOver: undefined,
   };
 }
@@ -342,6 +345,9 @@ export const ServerStatus: MessageFns<ServerStatus> = {
         throw new globalThis.Error("value provided for field message.opensPersistent of type uint64 too large");
       }
       writer.uint32(80).uint64(message.opensPersistent);
+    }
+    for (const v of message.troubles) {
+      writer.uint32(98).string(v!);
     }
     if (message.handedOver !== undefined) {
       HandedOver.encode(message.handedOver, writer.uint32(90).fork()).join();
@@ -442,6 +448,14 @@ export const ServerStatus: MessageFns<ServerStatus> = {
             message.opensPersistent = reader.uint64() as bigint;
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.troubles.push(reader.string());
+            continue;
+          }
           case 11: {
             if (tag !== 90) {
               break;
@@ -485,6 +499,7 @@ export const ServerStatus: MessageFns<ServerStatus> = {
     message.opensPersistent = (object.opensPersistent !== undefined && object.opensPersistent !== null)
       ? BigInt(object.opensPersistent)
       : 0n;
+    message.troubles = object.troubles?.map((e) => e) || [];
     message.handedOver = (object.handedOver !== undefined && object.handedOver !== null)
       ? HandedOver.fromPartial(object.handedOver)
       : undefined;

@@ -249,6 +249,8 @@ export interface HelloReply {
 }
 
 export interface Heartbeat {
+  /** shares that cannot be served, and why; for people */
+  troubles: string[];
 }
 
 /** What a resuming file server holds; several of these, bounded in size. */
@@ -1943,11 +1945,14 @@ export const HelloReply: MessageFns<HelloReply> = {
 };
 
 function createBaseHeartbeat(): Heartbeat {
-  return {};
+  return { troubles: [] };
 }
 
 export const Heartbeat: MessageFns<Heartbeat> = {
-  encode(_: Heartbeat, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: Heartbeat, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.troubles) {
+      writer.uint32(10).string(v!);
+    }
     return writer;
   },
 
@@ -1964,6 +1969,14 @@ export const Heartbeat: MessageFns<Heartbeat> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.troubles.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1979,8 +1992,9 @@ export const Heartbeat: MessageFns<Heartbeat> = {
   create(base?: DeepPartial<Heartbeat>): Heartbeat {
     return Heartbeat.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<Heartbeat>): Heartbeat {
+  fromPartial(object: DeepPartial<Heartbeat>): Heartbeat {
     const message = createBaseHeartbeat();
+    message.troubles = object.troubles?.map((e) => e) || [];
     return message;
   },
 };

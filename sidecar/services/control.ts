@@ -103,6 +103,7 @@ export class ControlFace {
       });
       if (member.draining) status.state = 'draining';
       status.sessions = BigInt(member.sessions.size);
+      status.troubles = member.troubles;
       for (const { record } of member.opens.values()) {
         if (record.state === OpenState.ACTIVE) status.opensActive++;
         else status.opensDisconnected++;

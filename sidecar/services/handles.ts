@@ -174,6 +174,7 @@ export class HandlesService {
         }
         if (request.body?.$case === 'heartbeat') {
           if (member && !member.over) this.#is.lease.heartbeat(member);
+          if (member) member.troubles = request.body.value.troubles;
           continue;
         }
         const pending = new PendingRequest(stream, request);

@@ -69,6 +69,8 @@ export class Member {
   mayBeExtended = false;
   /** It gives its handles away; no new session. */
   draining = false;
+  /** Shares that it cannot serve, and why, as it said last. */
+  troubles: string[] = [];
   #over = false;
   /** Opens that a resuming file server still has to report. */
   reportsExpected = 0;

@@ -83,7 +83,10 @@ export class TestFileServer {
     this.hello = reply.body.value;
     this.deadlineNs = this.hello.deadlineNs;
     this.fenced = false;
-    this.#beat = setInterval(() => this.send({ $case: 'heartbeat', value: {} }), this.hello.heartbeatIntervalMs);
+    this.#beat = setInterval(
+      () => this.send({ $case: 'heartbeat', value: { troubles: [] } }),
+      this.hello.heartbeatIntervalMs,
+    );
     return this.hello;
   }
 

@@ -1,7 +1,7 @@
 // A cluster as the operator makes it, its containers as processes: what they show of secrets, and the trace of a migration through all of
 // them.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { V1ReplicaSet, V1Secret, V1StatefulSet } from '@kubernetes/client-node';
 import { Client } from '../../client/index.ts';
+import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import { CLAIMS, CLUSTERS, MIGRATIONS, REPLICA_SETS, SECRETS, STATEFUL_SETS } from '../../operator/kinds.ts';
 import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
@@ -114,7 +115,10 @@ async function startCluster(): Promise<void> {
     spec: {
       replicas: 2,
       volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'media' } }],
-      shares: [{ name: 'projects', volume: 'data', continuouslyAvailable: true, access: [{ principal: '*' }] }],
+      shares: [
+        { name: 'projects', volume: 'data', continuouslyAvailable: true, access: [{ principal: '*' }] },
+        { name: 'films', volume: 'data', path: '/films', access: [{ principal: '*' }] },
+      ],
       users: { secretRef: { name: 'users' } },
       migration: { rebalance: false },
     },
@@ -220,6 +224,27 @@ describe('a migration', () => {
     expect(new Set(servers.map(({ name }) => name))).toEqual(new Set(['look names up', 'quiesce', 'release']));
   }, 90_000);
 });
+
+test('a share whose folder is missing is named by the cluster, until it is there', async () => {
+  const degraded = async () =>
+    (await objects.get<FileServerCluster>(CLUSTERS, NAMESPACE, 'media')).status?.conditions?.find(
+      ({ type }) => type === 'Degraded',
+    );
+  const becomes = (reason: string) =>
+    eventually(
+      `Degraded says ${reason}`,
+      async () => {
+        const found = await degraded();
+        return found?.reason === reason && found;
+      },
+      PATIENCE_MS,
+    );
+  const { message } = await becomes('ShareUnavailable');
+  expect(message).toMatch(/share "films": the folder \/films of volume "data" cannot be shared/);
+  expect(message).not.toContain('projects');
+  mkdirSync(join(folder, 'claim-media', 'films'));
+  await becomes('AsExpected');
+}, 90_000);
 
 /** Everything that must not be seen, by what it is. Of a key any line would do. */
 async function secretsInUse(): Promise<Map<string, string>> {
