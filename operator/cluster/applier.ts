@@ -1,6 +1,6 @@
 import { monotonicMs } from '../../common/time.ts';
 import { shortHash } from '../resources/cluster-config.ts';
-import { isNotFound } from '../runtime/api.ts';
+import { isForbidden, isNotFound } from '../runtime/api.ts';
 import type { KubernetesObject, Objects, Resource } from '../runtime/objects.ts';
 import type { World } from '../world.ts';
 import { type LookAgain, lookAgainMs } from './look-again.ts';
@@ -67,7 +67,8 @@ export class Applier {
     try {
       return await this.#objects.get<KubernetesObject>(resource, namespace, name);
     } catch (error) {
-      if (isNotFound(error)) return undefined;
+      // A Role that somebody wrote for an earlier version: nothing is known then, as by that version.
+      if (isNotFound(error) || isForbidden(error)) return undefined;
       throw error;
     }
   }
