@@ -26,7 +26,11 @@ export interface WritersPlan {
 const IN_POD = `
 const { existsSync, writeFileSync } = require('node:fs');
 const writer = require('node:child_process').spawn('holdfast', process.argv.slice(1), { stdio: 'inherit' });
-const look = setInterval(() => existsSync('/report/stop') && writer.kill('SIGTERM'), 200);
+const look = setInterval(() => {
+  if (!existsSync('/report/stop')) return;
+  clearInterval(look); // told once: a second time would end it before its report is written
+  writer.kill('SIGTERM');
+}, 200);
 writer.once('close', () => {
   clearInterval(look);
   writeFileSync('/report/done', '');
