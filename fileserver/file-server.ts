@@ -218,7 +218,6 @@ export class FileServer {
       (names) => void this.#server.endSessionsOf(names),
     );
     this.#configTimer = setInterval(() => this.#readConfigAgain(), CONFIG_POLL_MS);
-    this.#troubles.start();
     const registered = new Promise<void>((resolve) => {
       this.#onRegistered = resolve;
     });
@@ -226,6 +225,7 @@ export class FileServer {
     await registered;
     const port = await this.#server.listen(listen);
     this.#isListening = true;
+    this.#troubles.start();
     this.#log.info({ listen, port, shares: this.#shares.all().length - 1 }, 'serving');
     return port;
   }

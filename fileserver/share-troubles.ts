@@ -28,9 +28,9 @@ export class ShareTroubles {
     return this.#found;
   }
 
+  /** Not at once: what fails to open is not tried again for a moment, and the first client must not meet that. */
   start(): void {
     this.#timer = setInterval(() => void this.look(), LOOK_EVERY_MS);
-    void this.look();
   }
 
   stop(): void {
