@@ -116,7 +116,7 @@ test-conformance: build ## smbtorture, compared with test/conformance/expected.t
 
 .PHONY: test-faults
 test-faults: build ## single faults at processes, networks, stores, clocks and volumes; SCHEDULES=40 random ones too (SEED=n to repeat)
-	test/cluster/install-packages.sh redis clients faults
+	test/cluster/install-packages.sh redis clients faults$(if $(QUICK),, compiler)
 	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults $(call left_out,$(long_faults))$(if $(SCHEDULES)$(SEED)$(QUICK),, --testPathIgnorePatterns schedules.test)
 
 .PHONY: test-linux-client

@@ -15,12 +15,13 @@ packages_of() {
     workloads) echo git rsync sqlite3 gcc libc6-dev ;;
     volumes) echo bindfs btrfs-progs e2fsprogs gcc libc6-dev libfuse3-dev mount perl-base ;;
     metrics) echo prometheus ;;
+    compiler) echo gcc libc6-dev ;;
     model) echo spin gcc libc6-dev ;;
     browser) echo chromium ;;
     *) return 1 ;;
   esac
 }
-groups='redis clients cluster faults linux-client workloads conformance volumes metrics model browser'
+groups='redis clients cluster faults linux-client workloads conformance volumes metrics compiler model browser'
 [ $# -ge 1 ] || { echo "usage: install-packages.sh GROUP..., of: $groups" >&2; exit 2; }
 wanted=()
 for group in "$@"; do

@@ -37,6 +37,7 @@ export interface PodsOptions {
   coherent?: boolean;
   /** Of every file server and sidecar. */
   env?: NodeJS.ProcessEnv;
+  storeEnv?: NodeJS.ProcessEnv;
   /** Two stores side by side in one network need two ports. */
   storePort?: number;
 }
@@ -321,7 +322,12 @@ export class Pods {
       ...['--requirepass', password, '--appendonly', 'yes', '--appendfsync', 'always', '--save', ''],
       ...['--maxmemory-policy', 'noeviction', '--loglevel', 'warning'],
     ];
-    this.#store = new KeptProcess({ name: 'redis', command: ['redis-server', ...settings], log: this.log });
+    this.#store = new KeptProcess({
+      name: 'redis',
+      command: ['redis-server', ...settings],
+      env: this.#options.storeEnv,
+      log: this.log,
+    });
     this.#password = password;
     await eventually('the store answers', SOON_MS, () => this.redis('ping'), POLL_MS);
   }
