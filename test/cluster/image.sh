@@ -70,6 +70,8 @@ lay_out() {
     cp -al "node_modules/$module" "$to/node_modules/$module"
   done
   [ -x "$to/node_modules/node/bin/node" ] || fail 'node_modules/node/bin/node is missing; run `make build` first'
+  # npm's package for this machine, of which bin/node is another name: the same 120 MB once more.
+  rm -rf "$to/node_modules/node/node_modules"
   find "$to/node_modules" -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.md' -o -name '*.tsbuildinfo' \) -delete
   rm -rf "$to"/node_modules/koffi/{vendor,doc} "$to"/node_modules/@koromix/koffi-*/musl_*
   # There is no shell: what starts the parts is Node's. Scripts of modules are there to be read by others, not to be run.
