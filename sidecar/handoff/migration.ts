@@ -419,7 +419,7 @@ export class Migration {
     const { registry, cluster } = this.#is;
     const own = new Set([...cluster.members.values()].map((member) => member.identity.serverId));
     const servers = await this.#patiently('looking for targets', () => registry.list());
-    this.#targets = pickTargets(servers, own, this.#wanted);
+    this.#targets = pickTargets(servers, own, this.#wanted, this.#leaving);
     if (this.#targets.length === 0)
       this.#is.log.warn({ migration: this.id }, 'no server can take the handles: they will be released');
   }

@@ -13,18 +13,28 @@ export interface Target {
 
 /**
  * Who may take the handles: active servers of other pods that are not leaving; of the pods named, in that order, if any of them is there.
+ * Otherwise, for one that leaves, rather those of other nodes: its node may be drained, and its neighbours leave next.
  * @param own server ids of this pod
+ * @param leaving whether this pod goes away
  */
-export function pickTargets(servers: Iterable<ServerRecord>, own: Set<string>, wanted: string[]): Target[] {
-  const able = [...servers]
-    .filter((server) => server.state === 'active' && !server.leaving && !own.has(server.serverId))
-    .map((server) => ({ ...pick(server), identity: identityText(server) }));
-  const named = wanted.flatMap((pod) => able.filter((target) => target.pod === pod));
-  return named.length > 0 ? named : able;
+export function pickTargets(
+  servers: Iterable<ServerRecord>,
+  own: ReadonlySet<string>,
+  wanted: readonly string[],
+  leaving: boolean,
+): Target[] {
+  const all = [...servers];
+  const able = all.filter((server) => server.state === 'active' && !server.leaving && !own.has(server.serverId));
+  const named = wanted.flatMap((pod) => able.filter((server) => server.pod === pod));
+  if (named.length > 0) return named.map(asTarget);
+  const here = new Set(all.flatMap(({ serverId, node }) => (own.has(serverId) && node !== '' ? [node] : [])));
+  const elsewhere = leaving ? able.filter(({ node }) => !here.has(node)) : [];
+  return (elsewhere.length > 0 ? elsewhere : able).map(asTarget);
 }
 
-function pick({ serverId, epoch, address, pod }: ServerRecord) {
-  return { serverId, epoch, address, pod };
+function asTarget(server: ServerRecord): Target {
+  const { serverId, epoch, address, pod } = server;
+  return { serverId, epoch, address, pod, identity: identityText(server) };
 }
 
 /** Gives each session a target, in turn; a session that has one keeps it while that target is there. */
