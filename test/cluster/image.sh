@@ -59,7 +59,6 @@ base_image() {
 # lay_out FOLDER: what goes into the image, and nothing else.
 lay_out() {
   local to=$1 module script
-  compgen -G 'dist/*/main.js' >/dev/null || fail 'there is no compiled code in dist/; run `make build` first'
   rm -rf --one-file-system "$to"
   mkdir -p "$to/app" "$to/node_modules"
   cp -a bin dist package.json LICENSE "$to/app/"
@@ -84,13 +83,28 @@ lay_out() {
   done
 }
 
+# What an image is made of, as one digest; the packages of Debian are those of the layers that the store keeps.
+inputs() {
+  {
+    find bin dist -type f ! -name '*.test.js*' ! -name .built -print0
+    printf '%s\0' package.json LICENSE Containerfile node_modules/.package-lock.json test/cluster/{image.sh,gather.sh,image-programs.mjs}
+  } | sort -z | xargs -0 sha256sum | cat - <(printf '%s\n' "$1") | sha256sum | cut -d' ' -f1
+}
+
 project_image() {
-  local archive=build/holdfast-image.tar version base name began=$SECONDS
+  local archive=build/holdfast-image.tar version base name made_of began=$SECONDS
   cd "$repository"
   version=$(jq -er .version package.json) || fail 'package.json names no version'
   name=holdfast.dev/holdfast:$version
   base=$(base_image)
   mkdir -p build
+  compgen -G 'dist/*/main.js' >/dev/null || fail 'there is no compiled code in dist/; run `make build` first'
+  made_of=$(inputs "$base") || fail 'the image cannot be built: see above'
+  if [ -f "$archive" ] && [ "$(cat build/holdfast-image.inputs 2>/dev/null)" = "$made_of" ]; then
+    say "$archive is up to date"
+    return
+  fi
+  rm -f build/holdfast-image.inputs
   say "building $name"
   lay_out build/image
   store bud -q --layers --isolation chroot --format oci --build-arg "BASE=oci-archive:$base" -f Containerfile -t "$name" . > build/image.log 2>&1 || { tail -n 30 build/image.log >&2; fail 'the image was not built; the whole log is in build/image.log'; }
@@ -98,6 +112,7 @@ project_image() {
   store push -q "$name" "oci-archive:$archive.part:$name" >> build/image.log 2>&1 || { tail -n 30 build/image.log >&2; fail 'the image was not written'; }
   node_modules/node/bin/node test/cluster/image-programs.mjs "$archive.part" || fail 'the image holds what it should not'
   mv "$archive.part" "$archive"
+  printf '%s\n' "$made_of" > build/holdfast-image.inputs
   rm -rf --one-file-system build/image
   store rmi --prune >/dev/null 2>&1 || true # layers that no image uses any more
   say "built $archive ($(du -h "$archive" | cut -f1), $((SECONDS - began)) s)"
