@@ -4,9 +4,7 @@
  */
 export async function inSlices<T, R>(items: readonly T[], atOnce: number, work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
-  for (let i = 0; i < items.length; i += atOnce) {
-    results.push(...(await Promise.all(items.slice(i, i + atOnce).map(work))));
-  }
+  for (const slice of chunks(items, atOnce)) results.push(...(await Promise.all(slice.map(work))));
   return results;
 }
 

@@ -52,7 +52,7 @@ export class PuttingBack {
         await registry.restore(server, { state: 'fenced', reconciled: '' }, life.tag);
         await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
       }
-      const records = orphans.shardsOf(owner).flatMap((shard) => (stale.has(shard) ? orphans.of(owner, shard) : []));
+      const records = [...stale].flatMap((shard) => orphans.of(owner, shard));
       await inSlices(records, RESTORING_AT_ONCE, (record) => table.restore(server, record, 0, 0n, true));
       log.info({ server: owner, opens: records.length }, 'put back what waits for its clients');
     }

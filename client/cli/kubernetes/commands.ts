@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { inSlices } from '../../../common/slices.ts';
 import { delay, monotonicMs } from '../../../common/time.ts';
 import type { FileServerCluster } from '../../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../../crds/generated/handlemigration.ts';
@@ -156,13 +157,9 @@ async function scrape(api: ClusterApi, clusters: readonly FileServerCluster[]): 
     (status?.servers ?? []).map(({ pod }) => ({ namespace: metadata.namespace ?? '', pod })),
   );
   const found = new Map<string, Counters>();
-  for (let i = 0; i < pods.length; i += SCRAPES_AT_ONCE) {
-    await Promise.all(
-      pods.slice(i, i + SCRAPES_AT_ONCE).map(async ({ namespace, pod }) => {
-        const text = await api.podMetrics(namespace, pod, METRICS_PORT);
-        if (text !== undefined) found.set(`${namespace}/${pod}`, countersOf(text, monotonicMs()));
-      }),
-    );
-  }
+  await inSlices(pods, SCRAPES_AT_ONCE, async ({ namespace, pod }) => {
+    const text = await api.podMetrics(namespace, pod, METRICS_PORT);
+    if (text !== undefined) found.set(`${namespace}/${pod}`, countersOf(text, monotonicMs()));
+  });
   return found;
 }
