@@ -11,7 +11,7 @@ import { MIGRATIONS, PODS } from '../kinds.ts';
 import type { OperatorMetrics } from '../metrics.ts';
 import { isPaused, LABELS, PAUSED_ANNOTATION } from '../resources/names.ts';
 import { podTemplate } from '../resources/pod-template.ts';
-import { isNotFound } from '../runtime/api.ts';
+import { isConflict, isNotFound } from '../runtime/api.ts';
 import { type Condition, mergeConditions } from '../runtime/conditions.ts';
 import type { ReconcileResult } from '../runtime/controller.ts';
 import type { EventRecorder } from '../runtime/events.ts';
@@ -30,11 +30,14 @@ const ROUTING_CUT_MS = 10_000;
 const PREPARE_TIMEOUT_MS = 10_000;
 /** How often progress is written down. */
 const REPORT_EVERY_MS = 1000;
+const REPORT_PATIENCE_MS = 2000;
 /** A pod that ended has left word of what became of its handles; its peers have heard within a renewal of their leases. */
 const OUTCOME_KNOWN_MS = 5000;
 const STATUS_TIMEOUT_MS = 2000;
 /** How many peers are asked at a time. */
 const PEERS_ASKED = 3;
+/** How often something is written down anew because the object has changed meanwhile. */
+const RECORD_TRIES = 5;
 /** Beyond drainTimeout, for tries that failed. */
 const RETRY_MARGIN_MS = 30_000;
 
@@ -223,7 +226,8 @@ export class MigrationDriver {
             recording = false;
           });
       })
-      .finally(() => recorded); // what is written about the way must not arrive after what is written about the end
+      // In order, as long as that does not hold up the end.
+      .finally(() => Promise.race([recorded, delay(REPORT_PATIENCE_MS, signal).catch(() => undefined)]));
     step('movedMs');
     line.info(
       { steps, phase: last.phase, ...counts(last), left: Number(last.left), message: last.message },
@@ -444,7 +448,12 @@ export class MigrationDriver {
     return pod?.metadata?.uid ? { sourceUID: pod.metadata.uid } : {};
   }
 
+  /**
+   * Writes down how far it is, on what is known of it now: a write that was given up may still arrive, and must not undo what was
+   * written after it.
+   */
   async #record(migration: HandleMigration, change: Status): Promise<void> {
+    const { world, objects } = this.#parts;
     const { namespace = '', name = '', uid } = migration.metadata;
     const phase = change.phase ?? migration.status?.phase ?? 'Pending';
     const message = change.message ?? migration.status?.message ?? '';
@@ -455,13 +464,19 @@ export class MigrationDriver {
       migration.metadata.generation,
       new Date().toISOString(),
     );
-    await this.#parts.objects.patch(
-      MIGRATIONS,
-      namespace,
-      name,
-      { metadata: { uid }, status: { ...change, conditions } },
-      'status',
-    );
+    let known = world.migration(namespace, name) ?? migration;
+    for (let tries = 1; ; tries++) {
+      const { resourceVersion } = known.metadata;
+      try {
+        const body = { metadata: { uid, resourceVersion }, status: { ...change, conditions } };
+        await objects.patch(MIGRATIONS, namespace, name, body, 'status');
+        return;
+      } catch (error) {
+        if (!isConflict(error) || tries === RECORD_TRIES) throw error;
+        known = await objects.get<HandleMigration>(MIGRATIONS, namespace, name);
+        if (known.metadata.uid !== uid || isFinished(known)) throw error;
+      }
+    }
   }
 
   #pods(clusterKey: string): PodFacts[] {

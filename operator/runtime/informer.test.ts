@@ -150,6 +150,22 @@ describe('Informer', () => {
     expect(script.lists).toHaveLength(2);
   }, 70_000);
 
+  test('however often nothing happened until a watch was over, the next one follows soon', async () => {
+    stop.abort();
+    stop = new AbortController();
+    informer = new Informer(api, THINGS, { watchSeconds: 1 }, pino({ level: 'silent' }));
+    void informer.run(stop.signal);
+    let beganMs = 0;
+    for (let watches = 2; watches <= 6; watches++) {
+      await until(() => script.watches.length === watches, 60_000);
+      const gapMs = monotonicMs() - beganMs;
+      if (watches > 2) expect(gapMs).toBeLessThan(2000); // 200 to 400 ms; 3.2 to 6.4 s when each had waited for twice as long
+      await delay(1000);
+      script.watches.at(-1)?.response.end();
+      beganMs = monotonicMs();
+    }
+  }, 70_000);
+
   test('after 410 Gone, the differences of the next list become changes', async () => {
     script.items = [thing('a', 1), thing('c', 7)];
     script.version = 8;

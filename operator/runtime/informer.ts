@@ -1,5 +1,5 @@
 import type { Logger } from '../../common/logging.ts';
-import { delay } from '../../common/time.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
 import { ApiError, type KubernetesApi, type Query } from './api.ts';
 import { type KubernetesObject, keyOf, pathOf, type Resource } from './objects.ts';
 
@@ -34,6 +34,8 @@ const BUSY = [429, 500, 502, 503];
 const WATCH_SECONDS = 60;
 /** Watches of many kinds that began together do not end together: up to so much longer than asked for. */
 const WATCH_SPREAD = 1 / 3;
+/** One that lasted for so much of what was asked for was ended because its time was over. */
+const WATCH_COMPLETE = 0.9;
 /** A watch that says nothing for so much longer than it was to last is dead. */
 const WATCH_OVERDUE = 1.2;
 
@@ -194,6 +196,7 @@ export class Informer<T extends KubernetesObject> {
       timeoutSeconds,
     });
     const silenceMs = timeoutSeconds * 1000 * WATCH_OVERDUE;
+    const beganMs = monotonicMs();
     for await (const line of this.#api.stream(path, query, signal, silenceMs)) {
       const event = line as WatchEvent<T>;
       if (event.type === 'ERROR') {
@@ -205,6 +208,8 @@ export class Informer<T extends KubernetesObject> {
       this.#resourceVersion = event.object.metadata?.resourceVersion ?? this.#resourceVersion;
       this.#position = numberOf(this.#resourceVersion);
     }
+    // Nothing happened all the while: the next one follows at once all the same.
+    if (monotonicMs() - beganMs > timeoutSeconds * 1000 * WATCH_COMPLETE) alive();
   }
 
   /**

@@ -16,8 +16,17 @@ export interface Asked {
   atMs: number;
 }
 
-/** What is answered instead of asking the API server; nothing at all where the connection is to be torn. */
-export type Instead = { status: number; retryAfterS?: number; reason?: string } | 'torn';
+/**
+ * What is answered instead of asking the API server; nothing at all where the connection is to be torn, and nothing either where it
+ * shall arrive when the operator has long given it up.
+ */
+export type Instead = { status: number; retryAfterS?: number; reason?: string } | 'torn' | Late;
+
+/** Passed on when `when` resolves; `answered` is then told the status. */
+export interface Late {
+  when: Promise<unknown>;
+  answered: (status: number) => void;
+}
 
 interface Watch {
   path: string;
@@ -141,8 +150,14 @@ export class ApiProxy {
     const instead = this.#cut ? 'torn' : await this.before(asked);
     if (instead) {
       this.troubled += 1;
-      if (instead === 'torn') response.destroy();
+      if (instead === 'torn' || 'when' in instead) response.destroy();
       else refuse(response, instead);
+      if (instead !== 'torn' && 'when' in instead) {
+        await instead.when;
+        const answer = await this.#ask(asked, request, response);
+        answer.resume();
+        instead.answered(answer.statusCode ?? 0);
+      }
       return;
     }
     await this.#pass();
@@ -167,13 +182,15 @@ export class ApiProxy {
     await this.#upstream.config.applyToHTTPSOptions(options);
     return new Promise((resolve, reject) => {
       const { accept, 'content-type': contentType } = request.headers;
+      // Node leaves the length of a DELETE's body out: the server would take the body for the next request.
+      const ofBody = asked.body === '' ? {} : { 'content-length': Buffer.byteLength(asked.body) };
       const upstream = send(
         new URL(asked.path, this.#upstream.url),
         {
           ...options,
           agent: this.#agent,
           method: asked.method,
-          headers: { ...options.headers, accept, ...(contentType ? { 'content-type': contentType } : {}) },
+          headers: { ...options.headers, accept, ...(contentType ? { 'content-type': contentType } : {}), ...ofBody },
         },
         resolve,
       );
@@ -204,7 +221,7 @@ export class ApiProxy {
   }
 }
 
-function refuse(response: ServerResponse, { status, retryAfterS, reason }: Exclude<Instead, 'torn'>): void {
+function refuse(response: ServerResponse, { status, retryAfterS, reason }: Exclude<Instead, 'torn' | Late>): void {
   const headers = retryAfterS === undefined ? {} : { 'retry-after': String(retryAfterS) };
   response.writeHead(status, { 'content-type': 'application/json', ...headers });
   response.end(

@@ -287,6 +287,7 @@ describe('the API server', () => {
       return undefined;
     };
     nodes.beforeMigrate = async () => {
+      nodes.beforeMigrate = async () => undefined;
       // given: what its watches come from is gone, until it lists anew
       for (const kind of proxy.watched) forgotten.add(kind);
       proxy.endWatches({ type: 'ERROR', object: { kind: 'Status', code: 410, reason: 'Expired', message: 'too old' } });
@@ -297,6 +298,35 @@ describe('the API server', () => {
     await eventually('the outcome waits', async () => proxy.writes.some(isStatus('Succeeded')), PATIENCE_MS);
     proxy.restore();
     await expectReplaced([source]);
+  }, 120_000);
+
+  test('does what an operator has given up after all, when it has gone on: that undoes nothing', async () => {
+    const proxy = theWay();
+    await OperatorProcess.running(false);
+    const [source] = await thirtyHandles();
+    let ended: () => void = () => undefined;
+    const when = new Promise<void>((resolve) => {
+      ended = resolve;
+    });
+    const late: { asked: string; status: number }[] = [];
+    let given = 0;
+    proxy.before = (asked) => {
+      // given: the first time that each of these is written
+      const phase = ['Preparing', 'CuttingRouting', 'Transferring'][given];
+      if (phase === undefined || !isStatus(phase)(asked)) return undefined;
+      given += 1;
+      return { when, answered: (status) => late.push({ asked: phase, status }) };
+    };
+    proxy.after = (asked) => (isStatus('Succeeded')(asked) ? ended() : undefined);
+    await cordon(source);
+    await expectReplaced([source]);
+    await eventually('all have arrived', async () => late.length === 3);
+    expect(late.map(({ asked, status }) => `${asked} ${status}`).sort()).toEqual([
+      'CuttingRouting 409',
+      'Preparing 409',
+      'Transferring 409',
+    ]);
+    expect((await migrations()).map(({ status }) => status?.phase)).toEqual(['Succeeded']);
   }, 120_000);
 
   test('tells late: no more servers leave at once than may', async () => {
