@@ -96,7 +96,7 @@ test-all: ## all tests, in full: what CI runs (forty minutes with everything bui
 .PHONY: test-unit
 test-unit: build ## unit and property tests, beside the code
 	test/cluster/install-packages.sh redis
-	$(jest) --outputFile=out/tests/unit.json --json --roots smb common fileserver sidecar operator client serve crds test/history test/demo test/summary
+	$(jest) --outputFile=out/tests/unit.json --json --roots smb common fileserver sidecar operator client serve crds test/history test/demo test/summary test/conformance
 
 .PHONY: test-model
 test-model: node_modules/.package-lock.json ## the protocol of docs/model/, every state of it; each guard is needed (UPDATE=1: counterexamples anew)

@@ -5,7 +5,7 @@ import type { Outcome, Result } from './smbtorture.ts';
 
 export interface Expectation {
   outcome: Outcome;
-  /** Why it does not pass and whether Windows does; empty for a success. */
+  /** Why it does not pass, ending with "; Windows passes", "; Windows fails" or "; Windows not known"; empty for a success. */
   reason: string;
 }
 
