@@ -19,13 +19,19 @@ const jest = (numPassedTests: number, numFailedTests = 0, numRuntimeErrorTestSui
   numRuntimeErrorTestSuites,
 });
 
-/** The last line, and the exit status. */
-function summary(...suites: string[]): Promise<{ line: string; code: number }> {
+/** All lines, and the exit status. */
+function printed(...suites: string[]): Promise<{ lines: string[]; code: number }> {
   return new Promise((resolve) =>
     execFile(process.execPath, [PROGRAM, folder, ...suites], (error, stdout) =>
-      resolve({ line: stdout.trimEnd().split('\n').at(-1) ?? '', code: error ? Number(error.code) : 0 }),
+      resolve({ lines: stdout.trimEnd().split('\n'), code: error ? Number(error.code) : 0 }),
     ),
   );
+}
+
+/** The last line, and the exit status. */
+async function summary(...suites: string[]): Promise<{ line: string; code: number }> {
+  const { lines, code } = await printed(...suites);
+  return { line: lines.at(-1) ?? '', code };
 }
 
 describe('the line that ends a run', () => {
@@ -58,6 +64,24 @@ describe('the line that ends a run', () => {
     const { line, code } = await summary('test-unit=ok', `test-e2e=${how}`);
     expect(line).toMatch(/^1[05] passed, 1 failed$/);
     expect(code).toBe(1);
+  });
+
+  test('says of each suite how many of its tests were not run, and counts them neither way', async () => {
+    left('unit', jest(10));
+    left('conformance', { ...jest(3), numPendingTests: 26 });
+    expect(await printed('test-unit=ok', 'test-conformance=ok')).toEqual({
+      lines: [
+        'test-unit: 10 passed, 0 failed',
+        'test-conformance: 3 passed, 0 failed, 26 not run',
+        '13 passed, 0 failed',
+      ],
+      code: 0,
+    });
+  });
+
+  test('is a failure where nothing was run', async () => {
+    left('conformance', { ...jest(0), numPendingTests: 26 });
+    expect(await summary('test-conformance=ok')).toEqual({ line: '0 passed, 1 failed', code: 1 });
   });
 
   test('is a failure where nothing passed', async () => {
