@@ -80,7 +80,7 @@ endef
 # is around it, and long forms of what others show in short (of the cluster's tests it has the demo).
 long_integration := alerts bench- chart client-cluster clients-smbclient dashboards docs.test escape fileserver-limits files-failing-volume fuzz operator-robustness \
   live-changes operator-permissions sidecar-promises sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model store-members
-long_faults := clocks custodian incoherent partition schedules
+long_faults := clocks custodian hindered incoherent partition schedules
 long_e2e := operator.test chart.test store.test
 left_out = $(if $(QUICK),--testPathIgnorePatterns $(1))
 
@@ -116,7 +116,7 @@ test-conformance: build ## smbtorture, compared with test/conformance/expected.t
 
 .PHONY: test-faults
 test-faults: build ## single faults at processes, networks, stores, clocks and volumes; SCHEDULES=40 random ones too (SEED=n to repeat)
-	test/cluster/install-packages.sh redis clients faults$(if $(QUICK),, compiler)
+	test/cluster/install-packages.sh redis clients faults$(if $(QUICK),, compiler volumes)
 	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults $(call left_out,$(long_faults))$(if $(SCHEDULES)$(SEED)$(QUICK),, --testPathIgnorePatterns schedules.test)
 
 .PHONY: test-linux-client

@@ -1,7 +1,8 @@
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run } from './cluster/shell.ts';
+import { ended, run } from './cluster/shell.ts';
 
 /** _IOR('X', 125, u32): the file system stops as if its disk were gone; everything fails with EIO. */
 const EXT4_IOC_SHUTDOWN = 0x8004_587d;
@@ -59,6 +60,28 @@ export class LoopVolume {
   async fail(): Promise<void> {
     const script = 'open(my $d, "<", $ARGV[0]) or die $!; ioctl($d, $ARGV[1], my $how = pack("L", $ARGV[2])) or die $!';
     await run('perl', ['-e', script, this.path, String(EXT4_IOC_SHUTDOWN), String(NO_LOG_FLUSH)]);
+  }
+
+  /**
+   * From now on whatever changes something hangs in the kernel, as on a disk that does not answer: until it is thawed, or this process has
+   * ended, however it does.
+   */
+  async freeze(): Promise<{ thaw(): Promise<void> }> {
+    const script = 'fsfreeze --freeze "$1" && echo frozen && cat >/dev/null; fsfreeze --unfreeze "$1"';
+    const holder = spawn('sh', ['-c', script, 'sh', this.path], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const over = ended(holder);
+    const frozen = new Promise<void>((resolve) => holder.stdout.once('data', () => resolve()));
+    const failed = over.then((code) => {
+      throw new Error(`fsfreeze ended with ${code}`);
+    });
+    await Promise.race([frozen, failed]);
+    failed.catch(() => {});
+    return {
+      thaw: async () => {
+        holder.stdin.end();
+        await over;
+      },
+    };
   }
 
   async remove(): Promise<void> {

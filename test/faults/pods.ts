@@ -35,6 +35,8 @@ export interface PodsOptions {
   persistentTimeoutMs?: number;
   fencing?: ClusterConfig['volumes'][number]['fencing'];
   coherent?: boolean;
+  /** What a pod's file server takes on at once, where that is not the default. */
+  limits?: (pod: number) => ClusterConfig['limits'];
   /** Of every file server and sidecar. */
   env?: NodeJS.ProcessEnv;
   storeEnv?: NodeJS.ProcessEnv;
@@ -337,8 +339,9 @@ export class Pods {
   }
 
   #config(pod: number): ClusterConfig {
-    const { mounts, leaseMs, persistentTimeoutMs = 300_000, fencing = 'Deadline', coherent } = this.#options;
+    const { mounts, leaseMs, persistentTimeoutMs = 300_000, fencing = 'Deadline', coherent, limits } = this.#options;
     const path = mounts?.at(pod) ?? this.#volume;
+    const limited = limits?.(pod);
     return checkClusterConfig({
       clusterId: this.#clusterId,
       clusterName: 'local',
@@ -349,6 +352,7 @@ export class Pods {
           access: [{ principal: '*', permission: 'Full' }],
         },
       ],
+      ...(limited ? { limits: limited } : {}),
       handles: { persistentTimeoutMs, durableTimeoutMs: 60_000 },
       failover: { leaseDurationMs: leaseMs, writeSettleMs: WRITE_SETTLE_MS },
       store: {
