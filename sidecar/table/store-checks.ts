@@ -135,6 +135,13 @@ export function aclError(at: string, username: string | undefined, reason: strin
   );
 }
 
+export function passwordError(at: string, username: string | undefined, reason: string): HoldfastError {
+  return new HoldfastError(
+    'STORE_PASSWORD',
+    `the store at ${at} does not take the password of the user "${username ?? 'default'}" (${reason}); put the password that Redis asks for into the Secret, or have Redis take the one that is there`,
+  );
+}
+
 /** A configuration value, or undefined where the ACL does not let us ask. */
 async function setting(redis: Redis, name: string): Promise<string | undefined> {
   try {

@@ -14,6 +14,11 @@ export class StoreFullError extends HoldfastError {
   }
 }
 
+/** Redis answers, and lets nobody in with this password (or with none). */
+export function isLogonRefused(reason: string): boolean {
+  return /NOAUTH|WRONGPASS/.test(reason);
+}
+
 /** What is worth another try: the command was not carried out, or nobody knows whether it was. */
 export function isConnectionError(reason: string): boolean {
   return /connection|max retries|pipeline|ECONN|EPIPE|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|socket|sentinel|LOADING|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN|MOVED|ASK |redirections|slots cache|None of startup nodes|NOAUTH|WRONGPASS/i.test(

@@ -12,8 +12,8 @@ import { Predecessors } from './predecessors.ts';
 import { RedisProcesses, type Whereabouts } from './redis-processes.ts';
 import { Replication } from './replication.ts';
 import { mayBatch, relieves, type ScriptName, type Scripts } from './scripts.ts';
-import { aclError, fullMessage, type StoreFacts } from './store-checks.ts';
-import { isConnectionError, StoreFullError, StoreUnavailableError } from './store-errors.ts';
+import { aclError, fullMessage, passwordError, type StoreFacts } from './store-checks.ts';
+import { isConnectionError, isLogonRefused, StoreFullError, StoreUnavailableError } from './store-errors.ts';
 
 /** The first number of every answer that says: this shard's state was written under another Redis process or life. */
 const CLOSED = 100;
@@ -72,6 +72,8 @@ export class Store {
   readonly #leasePredecessors: Predecessors;
   readonly #replication: Replication | undefined;
   #ended = false;
+  /** Why Redis let the connection for decisions not in when it was made last; undefined: it did, or did not answer. */
+  #logonRefused: string | undefined;
   /** Set by the reconciler: why nothing may be written there at all; undefined: it may. */
   refused: string | undefined;
   /** Set by the reconciler: called once whenever the shards are found closed. */
@@ -110,6 +112,7 @@ export class Store {
         this.onTrouble(message),
       );
     }
+    this.#watchLogon();
     this.#opened.promise.catch(() => {});
     this.#sweep = setInterval(() => this.#expire(), 200);
   }
@@ -128,9 +131,24 @@ export class Store {
    * this returns. @throws HoldfastError that says what to do
    */
   async check(): Promise<StoreFacts[]> {
-    const facts = await this.#processes.check();
+    const facts = await this.#processes.check().catch((error: unknown) => {
+      const reason = isLogonRefused(reasonOf(error)) ? reasonOf(error) : this.#logonRefused;
+      if (reason === undefined) throw error;
+      throw passwordError(this.#config.addresses.join(', '), this.#config.username, reason);
+    });
     await Promise.all([this.#predecessors.earlierGone(), this.#leasePredecessors.earlierGone()]);
     return facts;
+  }
+
+  /** A store that does not let this sidecar in is closed at once: to people it would look as if nobody answered. */
+  #watchLogon(): void {
+    this.data.on('error', (error: Error) => {
+      this.#logonRefused = isLogonRefused(reasonOf(error)) ? reasonOf(error) : undefined;
+      if (this.#logonRefused !== undefined) this.close();
+    });
+    this.data.on('ready', () => {
+      this.#logonRefused = undefined;
+    });
   }
 
   /** Waits a moment until it is known whether anything may be written there. @throws StoreUnavailableError when not */
