@@ -8,11 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { V1ReplicaSet, V1Secret, V1StatefulSet } from '@kubernetes/client-node';
+import type { CoreV1Event, V1ReplicaSet, V1Secret, V1StatefulSet } from '@kubernetes/client-node';
 import { Client } from '../../client/index.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import { CLAIMS, CLUSTERS, MIGRATIONS, REPLICA_SETS, SECRETS, STATEFUL_SETS } from '../../operator/kinds.ts';
+import { EVENTS } from '../../operator/runtime/events.ts';
 import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
 import { asked } from '../../sidecar/member/local.ts';
 import { ntHash } from '../../smb/auth/nt-hash.ts';
@@ -26,7 +27,7 @@ const PATIENCE_MS = 60_000;
 /** Addresses of pods; processes that run side by side have different ones. */
 const NETWORK = `127.${128 + ((process.pid >> 8) & 63)}.${process.pid & 255}`;
 const PASSWORDS = { alice: 'a password that nobody may see', bob: 'of bob, who has only a hash' };
-/** What Redis asks for in the end, and nobody knows. */
+/** What Redis asks for instead, and only this test knows. */
 const ANOTHER = 'another-password-of-the-store';
 const WRONG = 'what somebody typed by mistake';
 
@@ -225,26 +226,85 @@ describe('a migration', () => {
   }, 90_000);
 });
 
+/** The condition of the cluster, as soon as it has that reason and says that. @param meanwhile done again and again until then */
+const becomes = (type: string, reason: string, text = '', meanwhile?: () => Promise<unknown>) =>
+  eventually(
+    `${type} says ${reason} ${text}`,
+    async () => {
+      await meanwhile?.();
+      const { status } = await objects.get<FileServerCluster>(CLUSTERS, NAMESPACE, 'media');
+      const found = status?.conditions?.find((condition) => condition.type === type);
+      return found?.reason === reason && found.message.includes(text) && found;
+    },
+    PATIENCE_MS,
+  );
+
 test('a share whose folder is missing is named by the cluster, until it is there', async () => {
-  const degraded = async () =>
-    (await objects.get<FileServerCluster>(CLUSTERS, NAMESPACE, 'media')).status?.conditions?.find(
-      ({ type }) => type === 'Degraded',
-    );
-  const becomes = (reason: string) =>
-    eventually(
-      `Degraded says ${reason}`,
-      async () => {
-        const found = await degraded();
-        return found?.reason === reason && found;
-      },
-      PATIENCE_MS,
-    );
-  const { message } = await becomes('ShareUnavailable');
+  const { message } = await becomes('Degraded', 'ShareUnavailable');
   expect(message).toMatch(/share "films": the folder \/films of volume "data" cannot be shared/);
   expect(message).not.toContain('projects');
   mkdirSync(join(folder, 'claim-media', 'films'));
-  await becomes('AsExpected');
+  await becomes('Degraded', 'AsExpected');
 }, 90_000);
+
+/** The password of the store, as its Secret has it. */
+async function storePassword(): Promise<string> {
+  const { data = {} } = await objects.get<V1Secret>(SECRETS, NAMESPACE, 'media-redis');
+  return Buffer.from(data.password ?? '', 'base64').toString('utf8');
+}
+
+/** From now on Redis asks for this password alone, of those who are connected too. */
+async function storeAsksFor(password: string): Promise<void> {
+  const known = [await storePassword(), ANOTHER];
+  const change = () =>
+    asked({ host: `${NETWORK}.1`, port: 6379 }, known, async (redis) => {
+      await redis.call('ACL', 'SETUSER', 'default', 'resetpass', `>${password}`);
+      await redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+      return true;
+    });
+  await eventually('the store has another password', change, PATIENCE_MS);
+}
+
+/** The operator looks at a cluster every ten seconds, and when it changes. */
+const touchCluster = () =>
+  objects.patch(CLUSTERS, NAMESPACE, 'media', {
+    metadata: { annotations: { touched: String(Math.floor(Date.now() / 1000)) } },
+  });
+
+/** How often an Event about the cluster was written. */
+async function timesTold(type: string, reason: string, text: string): Promise<number> {
+  const events = await objects.list<CoreV1Event>(EVENTS, NAMESPACE);
+  return events
+    .filter(({ involvedObject }) => involvedObject.kind === 'FileServerCluster' && involvedObject.name === 'media')
+    .filter((event) => event.type === type && event.reason === reason && event.message?.includes(text))
+    .reduce((sum, { count = 1 }) => sum + count, 0);
+}
+
+test('a store that refuses the password is named by the cluster, until it takes it again', async () => {
+  const refusal = 'does not take the password of the user "default" (WRONGPASS';
+  const isWell = 'all file servers that answer reach the store';
+  await becomes('StateStoreReady', 'Reachable');
+  const before = await timesTold('Normal', 'Reachable', isWell);
+
+  await storeAsksFor(ANOTHER);
+  expect(await becomes('StateStoreReady', 'StoreUnreachable', refusal)).toMatchObject({ status: 'False' });
+  await eventually(
+    'there is a warning',
+    async () => (await timesTold('Warning', 'StoreUnreachable', refusal)) > 0,
+    PATIENCE_MS,
+  );
+
+  await storeAsksFor(await storePassword());
+  expect(await becomes('StateStoreReady', 'Reachable', isWell, touchCluster)).toMatchObject({ status: 'True' });
+  await eventually(
+    'an Event says that it is over',
+    async () => (await timesTold('Normal', 'Reachable', isWell)) > before,
+    PATIENCE_MS,
+  );
+  const client = await clientOf('alice');
+  await (await client.open('after', { access: 'readwrite', disposition: 'create' })).close();
+  await client.close();
+}, 240_000);
 
 /** Everything that must not be seen, by what it is. Of a key any line would do. */
 async function secretsInUse(): Promise<Map<string, string>> {
@@ -280,15 +340,12 @@ describe('no secret that is in use', () => {
   test('is in the environment, the arguments, the log or the metrics of any process', async () => {
     // A store that does not take the password any more: errors of logging on like to tell with what.
     const secrets = await secretsInUse();
-    const password = secrets.get('media-redis password 0') ?? '';
-    const [host = '', port] = [`${NETWORK}.1`, 6379];
-    await asked({ host, port }, [password], async (redis) => {
-      await redis.call('ACL', 'SETUSER', 'default', 'resetpass', `>${ANOTHER}`);
-      await redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-    });
+    const before = pods.of('sidecar').map(({ said }) => said.length);
+    await storeAsksFor(ANOTHER);
     await eventually(
       'sidecars have said that they are not let in',
-      async () => pods.of('sidecar').every(({ said }) => said.some((line) => line.includes('WRONGPASS'))),
+      async () =>
+        pods.of('sidecar').every(({ said }, i) => said.slice(before[i]).some((line) => line.includes('WRONGPASS'))),
       PATIENCE_MS,
     );
 
