@@ -15,6 +15,8 @@ interface Sent {
   count: number;
   firstTimestamp: string;
   atMs: number;
+  /** Ends when it is there, or could not be written: it is counted only then. */
+  written: Promise<unknown>;
 }
 
 /** Writes Events, which people see in `kubectl describe`. Losing one is logged and nothing more. */
@@ -42,10 +44,9 @@ export class EventRecorder {
     const now = new Date().toISOString();
     const before = this.#sent.get(key);
     const repeated = before !== undefined && monotonicMs() - before.atMs < AGGREGATION_MS;
-    const sent: Sent = repeated
+    const sent = repeated
       ? { ...before, count: before.count + 1 }
       : { name: `${name}.${randomBytes(8).toString('hex')}`, count: 1, firstTimestamp: now, atMs: monotonicMs() };
-    this.#remember(key, sent);
     const event = {
       metadata: { name: sent.name, namespace },
       involvedObject: { apiVersion: about.apiVersion, kind: about.kind, namespace, name, uid },
@@ -59,9 +60,13 @@ export class EventRecorder {
       lastTimestamp: now,
       count: sent.count,
     } as unknown as CoreV1Event; // the client library's types have timestamps as Date; on the wire they are text
+    const counted = { count: sent.count, lastTimestamp: now };
+    const writing = repeated
+      ? before.written.then(() => this.#objects.patch(EVENTS, namespace, sent.name, counted))
+      : this.#objects.create(EVENTS, event);
+    this.#remember(key, { ...sent, written: writing.catch(() => undefined) });
     try {
-      if (repeated) await this.#objects.patch(EVENTS, namespace, sent.name, { count: sent.count, lastTimestamp: now });
-      else await this.#objects.create(EVENTS, event);
+      await writing;
     } catch (error) {
       if (isNamespaceEnding(error)) return; // nobody will read it
       this.#log.warn({ err: error, reason, object: `${namespace}/${name}` }, 'cannot write an Event');
