@@ -101,14 +101,31 @@ ${stores === undefined ? '' : `  state: {embedded: {replicas: ${stores}}}`}
     return this.kubernetes.list('pods', this.name, selector);
   }
 
+  /** The file servers of a cluster, as soon as so many are ready and stay. */
+  readyPods(cluster: string, count: number): Promise<KubeObject[]> {
+    return eventually(`${cluster} has ${count} pods that are ready`, 3 * MINUTE_MS, async () => {
+      const ready = (await this.pods(cluster)).filter(
+        ({ metadata, status }) =>
+          metadata.deletionTimestamp === undefined &&
+          ((status?.conditions ?? []) as Condition[]).some((one) => one.type === 'Ready' && one.status === 'True'),
+      );
+      return ready.length === count ? ready : undefined;
+    });
+  }
+
   /** Where clients of this machine reach a cluster's servers: each of so many, and all that will be, by their Service. */
   async addresses(cluster: string, count: number): Promise<string[]> {
     const own = await eventually(`${cluster} has ${count} addresses`, MINUTE_MS, async () => {
       const found = (await this.pods(cluster)).flatMap(({ status }) => (status as { podIP?: string }).podIP ?? []);
       return found.length === count ? found : undefined;
     });
+    return [...own.map((address) => `${address}:445`), ...(await this.serviceAddress(cluster))];
+  }
+
+  /** Where clients of this machine reach whichever servers a cluster has; empty: it has no Service. */
+  async serviceAddress(cluster: string): Promise<string[]> {
     const service = await this.kubernetes.get('service', this.name, cluster);
-    const clusterIp = (service?.spec as { clusterIP?: string } | undefined)?.clusterIP ?? [];
-    return [...own, clusterIp].flat().map((address) => `${address}:445`);
+    const clusterIp = (service?.spec as { clusterIP?: string } | undefined)?.clusterIP;
+    return clusterIp === undefined ? [] : [`${clusterIp}:445`];
   }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Kubernetes } from '../cluster/kubernetes.ts';
+import type { KubeObject, Kubernetes } from '../cluster/kubernetes.ts';
 import { eventually, run } from '../cluster/shell.ts';
 import { installOperator } from '../demo/installation.ts';
 import { HeldFiles } from './held.ts';
@@ -80,15 +80,19 @@ describe('the operator on the three-node cluster', () => {
   );
 
   test(
-    'scales, moves what a person asks to be moved, and takes away what it made',
+    'scales, moves what a person asks to be moved, and takes away what it made; who holds files notices nothing',
     async () => {
       await kubernetes.apply(namespace.cluster('small', { replicas: 2 }));
       await namespace.becomes('small', 'Available', 'True', 3 * MINUTES);
-      const pods = () => namespace.pods('small');
-      const source = await eventually('two pods run', MINUTES, async () => {
-        const found = await pods();
-        return found.length === 2 ? found[0]?.metadata.name : undefined;
-      });
+      const two = await namespace.readyPods('small', 2);
+      const source = two[0]?.metadata.name ?? '';
+      const held: HeldFiles[] = [];
+      if (kubernetes.embedded) held.push(await heldAt('small', two));
+      else
+        process.stderr.write(
+          'no files are held open: pods of a cluster that is not our own are not reached from here\n',
+        );
+      const atLeast = held.length;
       // What somebody finds who gets into a container: what it runs, and nothing to run beside.
       const inside = (...command: string[]) =>
         kubernetes.kubectl(['exec', '-n', NAMESPACE, source, '-c', 'fileserver', '--', ...command]);
@@ -96,6 +100,7 @@ describe('the operator on the three-node cluster', () => {
       for (const shell of ['sh', '/bin/sh', 'bash', 'busybox']) {
         await expect(inside(shell, '-c', 'true')).rejects.toThrow(/no such file|not found/);
       }
+
       await kubernetes.kubectl(['create', '-f', '-'], {
         input: `
 apiVersion: holdfast.dev/v1alpha1
@@ -104,17 +109,65 @@ metadata: {name: by-hand, namespace: ${NAMESPACE}}
 spec: {cluster: small, source: ${source}, reason: Manual}
 `,
       });
-      await eventually('the migration is done', 2 * MINUTES, async () => {
-        const migration = await kubernetes.get('handlemigration', NAMESPACE, 'by-hand');
-        if (migration?.status?.phase !== 'Succeeded') throw new Error(`its phase is ${migration?.status?.phase}`);
-        return true;
-      });
+      expect(await moved('small', 'Manual')).toBeGreaterThanOrEqual(atLeast);
+      for (const files of held) await files.goesOn();
+
+      const [deleted] = two.filter(({ metadata }) => metadata.name !== source);
+      await kubernetes.kubectl(['delete', 'pod', deleted?.metadata.name ?? '', '-n', NAMESPACE, '--wait=false']);
+      expect(await moved('small', 'Drain')).toBeGreaterThanOrEqual(atLeast);
+      for (const files of held) await files.goesOn();
+
+      // Whichever goes, it has files open.
+      const again = await namespace.readyPods('small', 2);
+      for (const pod of kubernetes.embedded ? again : []) {
+        const isServed = held.some(({ server }) => server === addressOf(pod));
+        if (!isServed) held.push(await heldAt('small', [pod, ...again]));
+      }
       await kubernetes.kubectl(['scale', 'fileservercluster', 'small', '-n', NAMESPACE, '--replicas=1']);
-      await eventually('one pod is left', 3 * MINUTES, async () => ((await pods()).length === 1 ? true : undefined));
+      expect(await moved('small', 'ScaleDown')).toBeGreaterThanOrEqual(atLeast);
+      await eventually('one pod is left', 3 * MINUTES, async () =>
+        (await namespace.pods('small')).length === 1 ? true : undefined,
+      );
+      for (const files of held) {
+        await files.goesOn();
+        const { longestPauseMs, verified, ...outcome } = await files.finish();
+        process.stdout.write(`who held files waited ${Math.round(longestPauseMs)} ms at most\n`);
+        expect(outcome).toEqual({ errors: [], lost: 0, torn: 0 });
+        expect(verified).toBeGreaterThan(0);
+      }
       await kubernetes.kubectl(['delete', 'fileservercluster', 'small', '-n', NAMESPACE]);
-      await eventually('its pods are gone', 2 * MINUTES, async () => ((await pods()).length === 0 ? true : undefined));
+      await eventually('its pods are gone', 2 * MINUTES, async () =>
+        (await namespace.pods('small')).length === 0 ? true : undefined,
+      );
       expect(await kubernetes.get('persistentvolumeclaim', NAMESPACE, 'data')).toBeDefined();
     },
     10 * MINUTES,
   );
+
+  /** How many handles a cluster's migration for that reason has moved, as soon as it has succeeded. */
+  function moved(cluster: string, reason: string): Promise<number> {
+    return eventually(`the migration is done: ${reason}`, 2 * MINUTES, async () => {
+      const migrations = await kubernetes.list('handlemigrations', NAMESPACE);
+      const found = migrations.find(({ spec }) => spec?.cluster === cluster && spec.reason === reason);
+      if (found?.status?.phase !== 'Succeeded') throw new Error(`its phase is ${found?.status?.phase}`);
+      return (found.status.handles as { moved?: number } | undefined)?.moved ?? 0;
+    });
+  }
+
+  /** Files that are open at the first of these pods: another one may be quicker to answer, and have them. */
+  async function heldAt(cluster: string, pods: KubeObject[]): Promise<HeldFiles> {
+    const [first = '', ...others] = pods.map(addressOf);
+    const service = await namespace.serviceAddress(cluster);
+    return eventually(`files are open at ${first}`, MINUTES, async () => {
+      const held = await HeldFiles.open([first, ...others, ...service]);
+      if (held.server === first) return held;
+      await held.finish();
+      return undefined;
+    });
+  }
 });
+
+/** Where this machine reaches its file server. */
+function addressOf({ status }: KubeObject): string {
+  return `${(status as { podIP?: string }).podIP}:445`;
+}
