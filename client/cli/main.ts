@@ -186,11 +186,11 @@ smbCommand('write-through', 'write tagged blocks through many handles at once, e
 function progressTeller(kind: string, writer: Writer): (event: string) => void {
   let before = { ackedBlocks: 0, elapsedMs: 0 };
   return (event) => {
-    const now = writer.progress;
+    const { perHandle, ...now } = writer.takeProgress();
     const seconds = Math.max(0.001, (now.elapsedMs - before.elapsedMs) / 1000);
     const blocksPerSecond = Math.round((now.ackedBlocks - before.ackedBlocks) / seconds);
     before = now;
-    if (kind === 'json') print(JSON.stringify({ event, ...now, blocksPerSecond }));
+    if (kind === 'json') print(JSON.stringify({ event, ...now, blocksPerSecond, perHandle }));
     else if (kind === 'text') {
       print(
         `${event.padEnd(8)} ${(now.elapsedMs / 1000).toFixed(0).padStart(4)} s  ${now.ackedBlocks} blocks acknowledged, ${blocksPerSecond}/s, ` +

@@ -56,6 +56,25 @@ export interface WriterReport {
   handles: HandleReport[];
 }
 
+/** A line of `--progress json`, of one a second. Sums are since the writer's start. */
+export interface WriterProgress {
+  elapsedMs: number;
+  handles: number;
+  ackedBlocks: number;
+  maxPauseMs: number;
+  callerErrors: number;
+  failovers: number;
+  /** Handles that failovers found again. */
+  reclaimed: number;
+  /** The server; null while there is none. */
+  address: string | null;
+  /**
+   * Each handle: its blocks, and the longest gap between two acknowledgements of those that ended since the line before, or that goes on.
+   * A gap counts from its beginning, also when lines before have told of it.
+   */
+  perHandle: { ackedBlocks: number; pauseMs: number }[];
+}
+
 /** Gathers times as varints of their differences. */
 export class TimeLine {
   #bytes = Buffer.alloc(4096);

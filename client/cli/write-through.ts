@@ -4,7 +4,7 @@ import type { SmbError } from '../errors.ts';
 import type { Client } from '../file/client.ts';
 import type { File } from '../file/file.ts';
 import { writeBlock } from './block.ts';
-import { type HandleReport, TimeLine, type WriterReport } from './report.ts';
+import { type HandleReport, TimeLine, type WriterProgress, type WriterReport } from './report.ts';
 
 /** Acknowledgements are counted in buckets of this length. */
 const BUCKET_MS = 100;
@@ -44,6 +44,7 @@ class HandleWriter {
   #filled = 0;
   #lastAckMs: number;
   #maxPauseMs = 0;
+  #recentPauseMs = 0;
   ackedBlocks = 0;
 
   constructor(file: File, index: number, options: WriterOptions, startedMs: number) {
@@ -61,6 +62,13 @@ class HandleWriter {
     return writing
       ? Math.max(this.#maxPauseMs, performance.now() - this.#startedMs - this.#lastAckMs)
       : this.#maxPauseMs;
+  }
+
+  /** The longest pause of those that ended since this was last asked, and the one that is going on. */
+  takePauseMs(writing: boolean): number {
+    const recentMs = this.#recentPauseMs;
+    this.#recentPauseMs = 0;
+    return writing ? Math.max(recentMs, performance.now() - this.#startedMs - this.#lastAckMs) : recentMs;
   }
 
   /** Writes block after block until it is stopped or the handle is lost. */
@@ -102,6 +110,7 @@ class HandleWriter {
     this.#acknowledged[bucket] = (this.#acknowledged[bucket] ?? 0) + 1;
     const gapMs = nowMs - this.#lastAckMs;
     if (gapMs > this.#maxPauseMs) this.#maxPauseMs = gapMs;
+    if (gapMs > this.#recentPauseMs) this.#recentPauseMs = gapMs;
     if (gapMs >= PAUSE_THRESHOLD_MS) this.#pauses.push({ atMs: this.#lastAckMs, ms: gapMs });
     this.#lastAckMs = nowMs;
   }
@@ -184,7 +193,7 @@ export class Writer {
     this.#writing = false;
   }
 
-  get progress() {
+  get progress(): Omit<WriterProgress, 'perHandle'> {
     return {
       elapsedMs: Math.round(performance.now() - this.#startedMs),
       handles: this.#handles.length,
@@ -192,8 +201,18 @@ export class Writer {
       maxPauseMs: Math.round(Math.max(0, ...this.#handles.map((handle) => handle.maxPauseMs(this.#writing)))),
       callerErrors: this.#handles.reduce((sum, handle) => sum + handle.errors.length, 0),
       failovers: this.#failovers.length,
+      reclaimed: this.#failovers.reduce((sum, failover) => sum + failover.reclaimed, 0),
       address: this.#client.address ?? null,
     };
+  }
+
+  /** What there is to tell, and what pauses there were since this was last asked. */
+  takeProgress(): WriterProgress {
+    const perHandle = this.#handles.map((handle) => ({
+      ackedBlocks: handle.ackedBlocks,
+      pauseMs: Math.round(handle.takePauseMs(this.#writing)),
+    }));
+    return { ...this.progress, perHandle };
   }
 
   report(): WriterReport {

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import type { WriterReport } from '../../client/cli/report.ts';
+import type { WriterProgress, WriterReport } from '../../client/cli/report.ts';
 import { fromDirectory, type Verdict, verifyBlocks } from '../../client/cli/verify-blocks.ts';
 import { Writer } from '../../client/cli/write-through.ts';
 import { Client } from '../../client/index.ts';
@@ -284,9 +284,15 @@ describe('the command line', () => {
     const said = wrote.out
       .trim()
       .split('\n')
-      .map((line) => JSON.parse(line) as { event: string; ackedBlocks: number });
+      .map((line) => JSON.parse(line) as { event: string } & WriterProgress);
     expect([said[0]?.event, said.at(-1)?.event]).toEqual(['ready', 'done']);
-    expect(said.at(-1)?.ackedBlocks).toBeGreaterThan(0);
+    const last = said.at(-1);
+    expect(last?.ackedBlocks).toBeGreaterThan(0);
+    expect(last).toMatchObject({ handles: 3, reclaimed: 0, callerErrors: 0 });
+    expect(last?.perHandle.reduce((sum, { ackedBlocks }) => sum + ackedBlocks, 0)).toBe(last?.ackedBlocks);
+    // The longest pause of all is the longest that some line told of.
+    const told = Math.max(...said.flatMap(({ perHandle }) => perHandle.map(({ pauseMs }) => pauseMs)));
+    expect(told).toBe(last?.maxPauseMs);
     const verify = () => holdfast('verify-blocks', '--report', report, '--dir', serving.directory);
     const found = await verify();
     expect(found).toMatchObject(done);
