@@ -31,6 +31,8 @@ const HANDLES_EACH = 4;
 /** How long writers run undisturbed before and after each step. */
 const STEADY_MS = Number(process.env.DEMO_STEADY_SECONDS ?? 4) * 1000;
 const MIGRATIONS_END_MS = 60_000;
+/** How long after a step all handles may take to write again before that is told. */
+const WRITE_ON_MS = 60_000;
 const OUT = join(ROOT, 'out');
 
 interface Event {
@@ -139,10 +141,12 @@ class Demo {
   async step(name: string, act: () => Promise<string>): Promise<void> {
     const before = new Set((await migrations(this.#cluster)).map((migration) => migration.name));
     const ackedBefore = this.#writers.ackedBlocks;
+    this.#writers.watch.begin();
     const fromUnixMs = Date.now();
     say(`${name}: begins`);
     const what = await act();
     await waitAvailable(this.#cluster, REPLICAS, 180_000);
+    await this.#allWriteOn();
     await delay(STEADY_MS);
     this.#writers.check();
     const done = await this.#ended(before);
@@ -151,6 +155,10 @@ class Demo {
     this.#events.push({ name, fromUnixMs, toUnixMs: Date.now(), moved, expired });
     say(
       `${name}: done. ${what}; ${moved} handles moved, ${this.#writers.ackedBlocks - ackedBefore} blocks acknowledged meanwhile`,
+    );
+    const { pauseMs, reclaimed, callerErrors } = this.#writers.watch.seen;
+    say(
+      `${name}: the writers paused for ${pauseMs.p50} ms (median) and ${pauseMs.max} ms (longest), reclaimed ${reclaimed} handles, and saw ${callerErrors} errors`,
     );
     for (const migration of done) {
       if (migration.phase !== 'Succeeded' || migration.moved < migration.total)
@@ -161,6 +169,18 @@ class Demo {
       this.#complaints.push(`${name}: ${message}`);
     }
     await this.show();
+  }
+
+  /** Every handle has had a write acknowledged since all servers are there. */
+  async #allWriteOn(): Promise<void> {
+    const before = this.#writers.watch.blocks();
+    const wait = eventually('every handle writes on', WRITE_ON_MS, () => {
+      this.#writers.check();
+      const silent = this.#writers.watch.blocks().filter((blocks, i) => blocks <= (before[i] ?? 0));
+      if (silent.length > 0) throw new Error(`${silent.length} handles are silent`);
+      return true;
+    });
+    await wait.catch((error: Error) => say(`  ${error.message}`));
   }
 
   /** The migrations of a step: the pods may have gone before the operator, itself moved perhaps, has written down how it went. */

@@ -32,14 +32,19 @@ export function summarise(
       callerErrors += handle.errors.filter((error) => within(error.atMs)).length;
     }
   }
-  longest.sort((a, b) => a - b);
   return {
     name,
     handles: longest.length,
     reclaimed,
-    pauseMs: { p50: Math.round(longest[Math.floor(longest.length / 2)] ?? 0), max: Math.round(longest.at(-1) ?? 0) },
+    pauseMs: medianAndMax(longest),
     callerErrors,
   };
+}
+
+/** Rounded; 0 of none. */
+export function medianAndMax(values: number[]): { p50: number; max: number } {
+  const sorted = [...values].sort((a, b) => a - b);
+  return { p50: Math.round(sorted[Math.floor(sorted.length / 2)] ?? 0), max: Math.round(sorted.at(-1) ?? 0) };
 }
 
 /** @param times sorted; a gap counts when it reaches into the time, and one that is open at its end counts up to there */

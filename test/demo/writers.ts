@@ -4,11 +4,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { WriterReport } from '../../client/cli/report.ts';
+import type { WriterProgress, WriterReport } from '../../client/cli/report.ts';
 import type { Verdict } from '../../client/cli/verify-blocks.ts';
 import { type Kubernetes, ROOT } from '../cluster/kubernetes.ts';
 import { CommandError, ended, run } from '../cluster/shell.ts';
 import { CLUSTER, NAMESPACE, SHARE, USER } from './installation.ts';
+import { StepWatch } from './step-watch.ts';
 
 export interface WritersPlan {
   processes: number;
@@ -59,7 +60,8 @@ export class Writers {
   readonly #plan: WritersPlan;
   readonly #folder = mkdtempSync(join(tmpdir(), 'holdfast-demo-'));
   readonly #children = new Map<string, ChildProcess>();
-  readonly #blocks = new Map<string, number>();
+  /** What the writers' lines tell about a step. */
+  readonly watch = new StepWatch();
   readonly #messages: string[] = [];
 
   constructor(cluster: Kubernetes, plan: WritersPlan) {
@@ -73,7 +75,7 @@ export class Writers {
 
   /** Blocks acknowledged so far, as of the last progress line of each writer. */
   get ackedBlocks(): number {
-    return [...this.#blocks.values()].reduce((sum, blocks) => sum + blocks, 0);
+    return this.watch.blocks().reduce((sum, blocks) => sum + blocks, 0);
   }
 
   /** What the writers said on standard error; empty when nothing was wrong. */
@@ -93,8 +95,9 @@ export class Writers {
     this.#children.set(name, child);
     createInterface({ input: child.stdout }).on('line', (line) => {
       try {
-        const progress = JSON.parse(line) as { ackedBlocks?: number };
-        if (typeof progress.ackedBlocks === 'number') this.#blocks.set(name, progress.ackedBlocks);
+        const progress = JSON.parse(line) as Partial<WriterProgress>;
+        const { perHandle, reclaimed = 0, callerErrors = 0 } = progress;
+        if (perHandle) this.watch.line(name, { perHandle, reclaimed, callerErrors });
       } catch {
         this.#messages.push(`${name}: ${line}`);
       }
@@ -107,8 +110,8 @@ export class Writers {
   #flags(name: string, folder: string): string[] {
     return [
       ...['write-through', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', `${folder}/password`],
-      ...['--prefix', name, '--handles', String(this.#plan.handlesEach), '--seconds', '3600'],
-      ...['--report', `${folder}/${name}.json`, '--progress', 'json'],
+      ...['--prefix', name, '--handles', String(this.#plan.handlesEach)],
+      ...['--seconds', '3600', '--report', `${folder}/${name}.json`, '--progress', 'json'],
     ];
   }
 

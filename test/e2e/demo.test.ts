@@ -28,11 +28,15 @@ const STEPS = ['node drained', 'rolling upgrade', ...OWN_STEPS];
 
 describe('the demo on the three-node cluster', () => {
   let result: DemoResult;
+  const said: string[] = [];
 
   beforeAll(async () => {
     await run(process.execPath, [join(ROOT, 'test/demo/main.ts')], {
       timeoutMs: DEMO_TIMEOUT_MS,
-      onLine: (line) => process.stderr.write(`${line}\n`),
+      onLine: (line) => {
+        said.push(line);
+        process.stderr.write(`${line}\n`);
+      },
     });
     result = JSON.parse(readFileSync(join(ROOT, 'out/demo.json'), 'utf8')) as DemoResult;
   }, DEMO_TIMEOUT_MS);
@@ -45,6 +49,22 @@ describe('the demo on the three-node cluster', () => {
     expect(result.lostBlocks).toBe(0);
     expect(result.ackedBlocks).toBeGreaterThan(1000);
     expect(result.verifiedBlocks + result.overwrittenBlocks).toBe(result.ackedBlocks);
+  });
+
+  test('said of each step, when it ended, what its writers saw of it', () => {
+    const words =
+      /\] (.+): the writers paused for (\d+) ms \(median\) and (\d+) ms \(longest\), reclaimed (\d+) handles, and saw (\d+) errors$/;
+    const lines = said.flatMap((line) => {
+      const [, name, ...numbers] = words.exec(line) ?? [];
+      const [p50 = 0, max = 0, reclaimed = 0, errors = 0] = numbers.map(Number);
+      return name === undefined ? [] : [{ name, p50, max, reclaimed, errors }];
+    });
+    expect(lines.map(({ name, errors }) => ({ name, errors }))).toEqual(STEPS.map((name) => ({ name, errors: 0 })));
+    for (const { name, p50, max, reclaimed } of lines) {
+      expect(p50).toBeGreaterThan(0);
+      expect(max).toBeGreaterThanOrEqual(p50);
+      if (OWN_STEPS.includes(name)) expect(reclaimed).toBeGreaterThan(0);
+    }
   });
 
   test.each(STEPS)('%s: no caller saw an error', (name) => {
