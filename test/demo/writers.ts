@@ -49,6 +49,12 @@ const look = setInterval(() => {
 }, 200);
 `;
 
+/**
+ * Blocks of each file. As long as some were never written, every second write goes to a new one, and every other overwrites an earlier
+ * one: with so many (64 MiB), for 32,768 writes of a handle.
+ */
+const SLOTS = 16_384;
+
 /** What kubectl says to people whenever it attaches. */
 const KUBECTL_ADVICE = /^(All commands and output from this session|If you don't see a command prompt)/;
 
@@ -110,7 +116,7 @@ export class Writers {
   #flags(name: string, folder: string): string[] {
     return [
       ...['write-through', `smb://${USER}@${HOST}/${SHARE}`, '--password-file', `${folder}/password`],
-      ...['--prefix', name, '--handles', String(this.#plan.handlesEach)],
+      ...['--prefix', name, '--handles', String(this.#plan.handlesEach), '--slots', String(SLOTS)],
       ...['--seconds', '3600', '--report', `${folder}/${name}.json`, '--progress', 'json'],
     ];
   }

@@ -51,6 +51,12 @@ describe('the demo on the three-node cluster', () => {
     expect(result.verifiedBlocks + result.overwrittenBlocks).toBe(result.ackedBlocks);
   });
 
+  test('overwrote every second block: a writer that is late would show', () => {
+    const overwritten = result.overwrittenBlocks / result.ackedBlocks;
+    expect(overwritten).toBeGreaterThan(0.4);
+    expect(overwritten).toBeLessThan(0.6);
+  });
+
   test('said of each step, when it ended, what its writers saw of it', () => {
     const words =
       /\] (.+): the writers paused for (\d+) ms \(median\) and (\d+) ms \(longest\), reclaimed (\d+) handles, and saw (\d+) errors$/;
