@@ -1,9 +1,13 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type KubeObject, type Kubernetes, ROOT } from '../cluster/kubernetes.ts';
 import { eventually } from '../cluster/shell.ts';
+import { manifests } from './sample.ts';
 
 export const SYSTEM_NAMESPACE = 'holdfast-system';
 export const NAMESPACE = 'holdfast-demo';
+/** What a user is given to apply; its names follow. */
+export const SAMPLE = 'crds/samples/fileservercluster.yaml';
 export const CLUSTER = 'media';
 export const SHARE = 'projects';
 export const USER = 'alice';
@@ -50,50 +54,12 @@ export async function installOperator(cluster: Kubernetes, image: string | undef
   ]);
 }
 
-/** What a user would write: a claim, users, and the smallest useful cluster with one continuously available share. */
-export function manifests(options: {
-  password: string;
-  replicas: number;
-  volume: 'embedded' | 'claim';
-  claim: string;
-}): string {
-  const claim = `
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {name: ${options.claim}, namespace: ${NAMESPACE}}
-spec:
-  accessModes: [ReadWriteMany]
-  resources: {requests: {storage: 5Gi}}
----`;
-  return `
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: ${NAMESPACE}
-  labels: {pod-security.kubernetes.io/enforce: restricted}
----${claim}
-apiVersion: v1
-kind: Secret
-metadata: {name: media-users, namespace: ${NAMESPACE}}
-stringData: {${USER}: ${JSON.stringify(options.password)}}
----
-apiVersion: holdfast.dev/v1alpha1
-kind: FileServerCluster
-metadata: {name: ${CLUSTER}, namespace: ${NAMESPACE}}
-spec:
-  replicas: ${options.replicas}
-  volumes:
-    - name: data
-      persistentVolumeClaim: {claimName: ${options.claim}}
-  shares:
-    - name: ${SHARE}
-      volume: data
-      path: /
-      continuouslyAvailable: true
-      access: [{principal: ${USER}, permission: Full}]
-  users: {secretRef: {name: media-users}}
-  service: {type: ClusterIP}
-`;
+/** Applies the sample of this repository, and the claim that it wants to exist. */
+export async function applySample(cluster: Kubernetes, password: string): Promise<void> {
+  const metadata = { name: NAMESPACE, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } };
+  await cluster.apply(JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata }));
+  const sample = readFileSync(join(ROOT, SAMPLE), 'utf8');
+  await cluster.apply(manifests(sample, { namespace: NAMESPACE, user: USER, password }));
 }
 
 export async function waitAvailable(cluster: Kubernetes, replicas: number, withinMs: number): Promise<void> {

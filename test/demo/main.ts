@@ -6,12 +6,13 @@ import type { WriterReport } from '../../client/cli/report.ts';
 import { Kubernetes, ROOT } from '../cluster/kubernetes.ts';
 import { eventually, run } from '../cluster/shell.ts';
 import {
+  applySample,
   CLUSTER,
   installOperator,
   type Migration,
-  manifests,
   migrations,
   NAMESPACE,
+  SAMPLE,
   type ServerStatus,
   SHARE,
   SYSTEM_NAMESPACE,
@@ -25,6 +26,7 @@ import { type StepResult, summarise, tableOf } from './results.ts';
 import { Upload } from './upload.ts';
 import { Writers } from './writers.ts';
 
+/** What the sample asks for. */
 const REPLICAS = 3;
 const WRITER_PROCESSES = 6;
 const HANDLES_EACH = 4;
@@ -95,10 +97,8 @@ class Demo {
   async install(image: string | undefined): Promise<void> {
     say('installing the operator: helm install holdfast charts/holdfast');
     await installOperator(this.#cluster, image);
-    say(`applying a FileServerCluster of ${REPLICAS} servers with one continuously available share`);
-    await this.#cluster.apply(
-      manifests({ password: this.#password, replicas: REPLICAS, volume: 'embedded', claim: 'media' }),
-    );
+    say(`kubectl apply -f ${SAMPLE}: ${REPLICAS} servers with one continuously available share`);
+    await applySample(this.#cluster, this.#password);
     await waitAvailable(this.#cluster, REPLICAS, 180_000);
     await this.show();
   }
