@@ -108,8 +108,8 @@ class Demo {
   }
 
   async upload(when: string): Promise<void> {
-    if (!this.#cluster.embedded) {
-      say('the upload with smbclient is left out: the Service of this cluster need not be reachable from here');
+    if (!(await this.#upload.possible())) {
+      say(`the upload with smbclient ${when} is left out: there is no smbclient on this machine`);
       return;
     }
     const seconds = await this.#upload.run(when);
