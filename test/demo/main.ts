@@ -8,15 +8,18 @@ import { eventually, run } from '../cluster/shell.ts';
 import {
   applySample,
   CLUSTER,
-  installOperator,
+  installDemo,
   type Migration,
   migrations,
   NAMESPACE,
+  releaseFor,
+  removalCommands,
+  removeDemo,
   SAMPLE,
   type ServerStatus,
   SHARE,
-  SYSTEM_NAMESPACE,
   servers,
+  takeCareOf,
   USER,
   waitAvailable,
 } from './installation.ts';
@@ -79,24 +82,13 @@ class Demo {
 
   /** A second run begins like the first. */
   async clear(): Promise<void> {
-    const found = await this.#cluster.kubectl([
-      'get',
-      'namespace',
-      NAMESPACE,
-      SYSTEM_NAMESPACE,
-      '--ignore-not-found',
-      '-o',
-      'name',
-    ]);
-    if (found.trim() === '') return;
-    say('taking away what the last run left');
-    await this.#cluster.kubectl(['delete', 'namespace', NAMESPACE, '--ignore-not-found', '--wait', '--timeout=120s']);
-    await this.#cluster.helm(['uninstall', 'holdfast', '-n', SYSTEM_NAMESPACE, '--ignore-not-found', '--wait']);
+    if (await removeDemo(this.#cluster)) say('took away what the last run left');
   }
 
   async install(image: string | undefined): Promise<void> {
-    say('installing the operator: helm install holdfast charts/holdfast');
-    await installOperator(this.#cluster, image);
+    const { name, namespace } = releaseFor(this.#cluster);
+    say(`installing the operator: helm install ${name} charts/holdfast -n ${namespace}`);
+    await installDemo(this.#cluster, image);
     say(`kubectl apply -f ${SAMPLE}: ${REPLICAS} servers with one continuously available share`);
     await applySample(this.#cluster, this.#password);
     await waitAvailable(this.#cluster, REPLICAS, 180_000);
@@ -209,19 +201,19 @@ class Demo {
 
   async drain(): Promise<string> {
     const { pod, node, handles } = await this.busiest();
-    say(`  kubectl drain ${node}, the node of ${pod} with ${handles} handles`);
+    say(
+      `  kubectl drain ${node}, the node of ${pod} with ${handles} handles${this.#cluster.embedded ? '' : "; of its pods only the demo's own are evicted"}`,
+    );
     const began = performance.now();
-    await this.#cluster.kubectl([
-      'drain',
-      node,
-      '--ignore-daemonsets',
-      '--delete-emptydir-data',
-      '--force',
-      '--timeout=120s',
-    ]);
-    const seconds = (performance.now() - began) / 1000;
-    await this.#cluster.kubectl(['uncordon', node]);
-    return `kubectl drain took ${seconds.toFixed(1)} s`;
+    // Nobody else's pods are evicted from a node that is not the demo's own.
+    const whom = this.#cluster.embedded ? ['--force'] : [`--pod-selector=holdfast.dev/cluster=${CLUSTER}`];
+    const args = ['drain', node, '--ignore-daemonsets', '--delete-emptydir-data', '--timeout=120s', ...whom];
+    try {
+      await this.#cluster.kubectl(args);
+    } finally {
+      await this.#cluster.kubectl(['uncordon', node]);
+    }
+    return `kubectl drain and uncordon took ${((performance.now() - began) / 1000).toFixed(1)} s`;
   }
 
   async rollingUpgrade(): Promise<string> {
@@ -365,7 +357,7 @@ class Demo {
 
   /** What the processes said, for whoever wants to know why a step was slow or failed. */
   async keepLogs(): Promise<void> {
-    for (const namespace of [SYSTEM_NAMESPACE, NAMESPACE]) {
+    for (const namespace of [releaseFor(this.#cluster).namespace, NAMESPACE]) {
       for (const pod of await this.#cluster.list('pods', namespace)) {
         const args = ['logs', '-n', namespace, pod.metadata.name, '--all-containers', '--prefix', '--ignore-errors'];
         const text = await this.#cluster.kubectl(args, { timeoutMs: 20_000 }).catch((error: Error) => error.message);
@@ -384,6 +376,15 @@ function isWhole(linux: LinuxResult | undefined): boolean {
   return linux === undefined || (linux.errors === 0 && linux.found === linux.written && linux.written > 0);
 }
 
+/** Throws when a program that only people can install is missing. */
+async function present(program: string, args: string[]): Promise<void> {
+  await run(program, args).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT')
+      throw new Error(`${program} is needed for a cluster of your own, and is not on the PATH`);
+    throw error;
+  });
+}
+
 async function main(): Promise<number> {
   mkdirSync(OUT, { recursive: true });
   const cluster = await Kubernetes.get(say);
@@ -395,6 +396,9 @@ async function main(): Promise<number> {
     image = undefined;
   } else {
     say('this cluster is not the demo’s own: the steps that kill a process and cut a node off are left out');
+    await present('kubectl', ['version', '--client']);
+    await present('helm', ['version']);
+    await takeCareOf(cluster);
     if (!image)
       throw new Error('say which image to use, one that the nodes can pull: make demo KUBECONFIG=... IMAGE=...');
   }
@@ -415,11 +419,9 @@ async function main(): Promise<number> {
     }
     await demo.upload('after');
     const good = await demo.finish();
-    say(
-      good
-        ? `nothing was lost. ${USER}'s share ${SHARE} is still there${cluster.embedded ? ': make cluster-down takes all away' : `, in the namespace ${NAMESPACE}`}`
-        : 'SOMETHING WAS LOST: see above',
-    );
+    say(good ? `nothing was lost. ${USER}'s share ${SHARE} is still there` : 'SOMETHING WAS LOST: see above');
+    say('to take all away:');
+    for (const command of cluster.embedded ? ['make cluster-down'] : removalCommands(cluster)) say(`  ${command}`);
     return good ? 0 : 1;
   } finally {
     demo.remove();

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { ROOT } from '../cluster/kubernetes.ts';
 import { eventually } from '../cluster/shell.ts';
-import { installOperator, SYSTEM_NAMESPACE } from '../demo/installation.ts';
+import { installOperator, releaseFor } from '../demo/installation.ts';
 import { HeldFiles } from './held.ts';
 import { SHARE, TestNamespace, USER } from './namespace.ts';
 
@@ -55,7 +55,7 @@ describe('the chart on the three-node cluster', () => {
         process.stderr.write(`left out: ${previous ? 'not our own cluster' : `no commit ${PREVIOUS} in this clone`}\n`);
         return;
       }
-      await installOperator(kubernetes, image, previous);
+      await installOperator(kubernetes, image, { chart: previous });
       const before = await definition('fileserverclusters');
       await kubernetes.apply(namespace.cluster('upgraded', { replicas: 2 }));
       await namespace.becomes('upgraded', 'Available', 'True', 3 * MINUTES);
@@ -99,7 +99,8 @@ describe('the chart on the three-node cluster', () => {
       await namespace.becomes('tried', 'Available', 'True', 3 * MINUTES);
       const about = { cluster: 'tried', namespace: namespace.name, share: SHARE, user: USER, passwordSecret: 'users' };
       const values = Object.entries(about).flatMap(([key, value]) => ['--set', `test.${key}=${value}`]);
-      const release = ['holdfast', '-n', SYSTEM_NAMESPACE];
+      const { name, namespace: system } = releaseFor(kubernetes);
+      const release = [name, '-n', system];
       const upgrade = ['upgrade', ...release.slice(0, 1), join(ROOT, 'charts/holdfast'), ...release.slice(1)];
       await kubernetes.helm([...upgrade, '--reuse-values', '--wait', '--timeout', '3m', ...values]);
       const said = await kubernetes.helm(['test', ...release, '--timeout', '3m']);

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { ROOT } from '../cluster/kubernetes.ts';
-import { run } from '../cluster/shell.ts';
+import { Kubernetes, ROOT } from '../cluster/kubernetes.ts';
+import { CommandError, run } from '../cluster/shell.ts';
 
 interface DemoResult {
   steps: {
@@ -96,4 +96,31 @@ describe('the demo on the three-node cluster', () => {
     expect(page).toContain('<svg');
     expect(page.match(/writer-[a-f]-\d+\.blocks/g)?.length).toBeGreaterThanOrEqual(24);
   });
+
+  const own = process.env.HOLDFAST_KUBECONFIG ? test.skip : test;
+  own(
+    'leaves an operator alone that somebody else has installed',
+    async () => {
+      // The one that the README has people install, as this cluster has it now.
+      const state = process.env.HOLDFAST_CLUSTER_DIR ?? '/var/lib/holdfast-cluster';
+      const cluster = new Kubernetes(join(state, 'admin.conf'), true, state, join(state, 'bin'));
+      const history = () => cluster.helm(['history', 'holdfast', '-n', 'holdfast-system', '-o', 'json']);
+      const objects = 'deployments.apps,fileserverclusters,customresourcedefinitions';
+      const versions = 'jsonpath={range .items[*]}{.metadata.uid} {.metadata.generation}{"\\n"}{end}';
+      const specs = () => cluster.kubectl(['get', objects, '--all-namespaces', '-o', versions]);
+      const before = [await history(), await specs()];
+      const env = {
+        ...cluster.environment(),
+        HOLDFAST_KUBECONFIG: cluster.kubeconfig,
+        IMAGE: 'registry.invalid/another:1',
+      };
+      const options = { env, timeoutMs: 60_000 };
+      const refused = await run(process.execPath, [join(ROOT, 'test/demo/main.ts')], options).catch((error) => error);
+      expect(refused).toBeInstanceOf(CommandError);
+      expect((refused as CommandError).stdout).toMatch(/Deployment holdfast-operator in the namespace holdfast-system/);
+      expect([await history(), await specs()]).toEqual(before);
+      expect(await cluster.get('namespace', '', 'holdfast-demo-system')).toBeUndefined();
+    },
+    90_000,
+  );
 });
