@@ -6,6 +6,7 @@ import type { OpenFile } from '../opens/open-file.ts';
 import { type Reply, type Request, reply, statusReply } from '../session/request.ts';
 import { onVolume, openOf } from './open-of.ts';
 import { setFile } from './set-info/file.ts';
+import { statusToSetFileSystem } from './set-info/file-system.ts';
 import { setSecurity } from './set-info/security.ts';
 
 /** SET_INFO (MS-SMB2 3.3.5.21). */
@@ -37,8 +38,7 @@ async function statusOf(request: Request, open: OpenFile, wanted: SetInfoRequest
     case InfoType.FILE:
       return setFile(request, open, wanted.fileInfoClass, wanted.input);
     case InfoType.FILESYSTEM:
-      // Label, quotas and object id are the volume's own affair.
-      return Status.ACCESS_DENIED;
+      return statusToSetFileSystem(wanted.fileInfoClass, open.record.access, wanted.input.length);
     case InfoType.SECURITY:
       return setSecurity(request, open, wanted.additionalInformation, wanted.input);
     case InfoType.QUOTA:

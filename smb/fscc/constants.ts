@@ -47,6 +47,8 @@ export const FsInfoClass = {
   control: 6,
   fullSize: 7,
   objectId: 8,
+  driverPath: 9,
+  volumeFlags: 10,
   sectorSize: 11,
 } as const;
 

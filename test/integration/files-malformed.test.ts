@@ -20,7 +20,7 @@ import {
   LockFlags,
   SecurityInformation,
 } from '../../smb/constants.ts';
-import { FileInfoClass } from '../../smb/fscc/constants.ts';
+import { FileInfoClass, FsInfoClass } from '../../smb/fscc/constants.ts';
 import {
   fileEndOfFileInformation,
   fileLinkInformation,
@@ -421,6 +421,19 @@ const rows: Row[] = [
     'STATUS_INVALID_SECURITY_DESCR',
   ],
   ['SET_INFO', 'an unknown class', () => setOf(0xff, Buffer.alloc(8)), 'STATUS_INVALID_INFO_CLASS'],
+  [
+    'SET_INFO',
+    'a class of the file system that is only asked for',
+    () => setOf(FsInfoClass.size, Buffer.alloc(24), InfoType.FILESYSTEM),
+    'STATUS_INVALID_INFO_CLASS',
+  ],
+  [
+    'SET_INFO',
+    'a label of the file system',
+    () => setOf(FsInfoClass.label, Buffer.alloc(8), InfoType.FILESYSTEM),
+    'STATUS_NOT_SUPPORTED',
+  ],
+  ['SET_INFO', 'quotas', () => setOf(FsInfoClass.control, Buffer.alloc(48), InfoType.FILESYSTEM), invalid],
   ['SET_INFO', 'information of an unknown kind', () => setOf(0, Buffer.alloc(8), 5), invalid],
   ['SET_INFO', 'a negative time', () => setOf(FileInfoClass.basic, patched(Buffer.alloc(40), 8, 8, -3)), invalid],
   // 3.3.5.7, 3.3.5.22
