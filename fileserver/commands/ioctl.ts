@@ -55,8 +55,8 @@ export const ioctl = onVolume((request: Request): Reply | Promise<Reply> => {
       return queryNetworkInterfaces(request, ioctl);
     case Fsctl.DFS_GET_REFERRALS:
     case Fsctl.DFS_GET_REFERRALS_EX:
-      // No DFS namespace is served here (3.3.5.15.2).
-      return statusReply(Status.NOT_FOUND);
+      // No DFS namespace is served here: IsDfsCapable is false (3.3.5.15.2).
+      return statusReply(Status.FS_DRIVER_REQUIRED);
     default:
       break;
   }

@@ -45,9 +45,9 @@ describe('credits', () => {
   });
 
   test.each([
-    [65_536, 1, 'pays for', Status.NOT_FOUND],
+    [65_536, 1, 'pays for', Status.FS_DRIVER_REQUIRED],
     [65_537, 1, 'does not pay for', Status.INVALID_PARAMETER],
-    [65_537, 2, 'pays for', Status.NOT_FOUND],
+    [65_537, 2, 'pays for', Status.FS_DRIVER_REQUIRED],
   ])('an answer of %i bytes: a charge of %i %s it', async (most, creditCharge, _pays, status) => {
     const client = await server.loggedOn(USER, PASSWORD);
     await client.treeConnect('data');
