@@ -8,6 +8,7 @@ import {
   decodeValidateNegotiateInfoRequest,
   encodeNetworkInterfaceInfo,
   encodeValidateNegotiateInfoResponse,
+  VALIDATE_NEGOTIATE_INFO_RESPONSE_SIZE,
 } from '../../smb/wire/ioctl-payloads.ts';
 import type { OpenFile } from '../opens/open-file.ts';
 import { type Reply, type Request, statusReply } from '../session/request.ts';
@@ -105,7 +106,7 @@ function onOpen(request: Request, open: OpenFile, ioctl: IoctlRequest): Reply | 
 
 /**
  * 3.3.5.15.12: repeats the choice of NEGOTIATE on what the client says it sent. What is not the same was changed on its way: the
- * connection ends without an answer.
+ * connection ends without an answer, as it does where the answer has no room.
  */
 function validateNegotiateInfo(request: Request, ioctl: IoctlRequest): Reply {
   const { connection, services } = request;
@@ -113,11 +114,16 @@ function validateNegotiateInfo(request: Request, ioctl: IoctlRequest): Reply {
     connection.close('FSCTL_VALIDATE_NEGOTIATE_INFO in 3.1.1');
     return statusReply(Status.FILE_CLOSED);
   }
+  if (ioctl.maxOutputResponse < VALIDATE_NEGOTIATE_INFO_RESPONSE_SIZE) {
+    connection.close('FSCTL_VALIDATE_NEGOTIATE_INFO without room for its answer');
+    return statusReply(Status.BUFFER_TOO_SMALL);
+  }
   const said = decodeValidateNegotiateInfoRequest(ioctl.input);
   const choice = chooseDialect({ ...said, negotiateContexts: [] }, services.settings.config.security);
   const isSame =
     'negotiated' in choice &&
     choice.negotiated.dialect === connection.dialect &&
+    isSameList(choice.negotiated.clientDialects, connection.clientDialects) &&
     said.clientGuid.equals(connection.clientGuid) &&
     said.securityMode === (connection.clientSecurityMode ?? said.securityMode) &&
     (connection.dialect < Dialect.SMB_3_0 || said.capabilities === connection.clientCapabilities);
@@ -132,9 +138,12 @@ function validateNegotiateInfo(request: Request, ioctl: IoctlRequest): Reply {
     securityMode: choice.negotiated.serverSecurityMode,
     dialect: connection.dialect,
   });
-  if (ioctl.maxOutputResponse < output.length) return statusReply(Status.BUFFER_TOO_SMALL);
   return ioctlReply(ioctl, output);
 }
+
+/** Whoever came by a NEGOTIATE of SMB1 has listed none: what was chosen is all there is to compare. */
+const isSameList = (said: Buffer | undefined, listed: Buffer | undefined): boolean =>
+  listed === undefined || said?.equals(listed) === true;
 
 /** 3.3.5.15.11: the address that the client came to; each server is reached by one. */
 function queryNetworkInterfaces(request: Request, ioctl: IoctlRequest): Reply {

@@ -1,5 +1,5 @@
 // NEGOTIATE (MS-SMB2 3.3.5.3, 3.3.5.4).
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type { SecurityConfig } from '../../common/config.ts';
 import { serverNegotiateToken } from '../../smb/auth/server.ts';
 import {
@@ -60,7 +60,7 @@ export function chooseDialect(request: NegotiateRequest, security: SecurityConfi
     serverCapabilities: 0,
     clientSecurityMode: request.securityMode,
     serverSecurityMode: SecurityMode.SIGNING_ENABLED | signing,
-    clientDialects: request.dialects,
+    clientDialects: dialect === Dialect.SMB_3_1_1 ? undefined : digestOf(request.dialects),
     cipherId: undefined,
     signingAlgorithm: signingAlgorithmOf(dialect),
     maxIoSize: dialect === Dialect.SMB_2_0_2 ? MAX_IO_SIZE_2_0_2 : MAX_IO_SIZE,
@@ -73,6 +73,9 @@ export function chooseDialect(request: NegotiateRequest, security: SecurityConfi
   }
   return chooseContexts(request, negotiated);
 }
+
+const digestOf = (dialects: readonly number[]): Buffer =>
+  createHash('sha256').update(Uint16Array.from(dialects)).digest();
 
 /** The negotiate contexts of 3.1.1. */
 function chooseContexts(request: NegotiateRequest, negotiated: Negotiated): NegotiateChoice {
@@ -174,7 +177,7 @@ export function answerSmb1Negotiate(
     clientSecurityMode: undefined,
     serverSecurityMode:
       SecurityMode.SIGNING_ENABLED | (security.signing === 'Required' ? SecurityMode.SIGNING_REQUIRED : 0),
-    clientDialects: [],
+    clientDialects: undefined,
     cipherId: undefined,
     signingAlgorithm: signingAlgorithmOf(Dialect.SMB_2_0_2),
     maxIoSize: isWildcard ? MAX_IO_SIZE : MAX_IO_SIZE_2_0_2,

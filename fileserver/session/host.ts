@@ -15,8 +15,11 @@ export interface Negotiated {
   serverCapabilities: number;
   clientSecurityMode: number | undefined;
   serverSecurityMode: number;
-  /** The dialects as the client listed them: FSCTL_VALIDATE_NEGOTIATE_INFO compares. */
-  clientDialects: number[];
+  /**
+   * Digest of the dialects as the client listed them (Connection.ClientDialects), which may be thousands: FSCTL_VALIDATE_NEGOTIATE_INFO
+   * compares. Undefined where nothing does: in 3.1.1, and where the NEGOTIATE was of SMB1.
+   */
+  clientDialects: Buffer | undefined;
   /** CipherId.*, undefined: nothing can be encrypted. */
   cipherId: number | undefined;
   signingAlgorithm: number;

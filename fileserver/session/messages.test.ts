@@ -119,8 +119,8 @@ describe('VALIDATE_NEGOTIATE_INFO', () => {
   const said = ({ clientGuid }: RawClient): ValidateNegotiateInfoRequest => ({
     ...{ capabilities: 0, clientGuid, securityMode: 1, dialects: [Dialect.SMB_3_0_2] },
   });
-  const body = (input: ValidateNegotiateInfoRequest) =>
-    ioctlOf(Fsctl.VALIDATE_NEGOTIATE_INFO, 24, encodeValidateNegotiateInfoRequest(input));
+  const body = (input: ValidateNegotiateInfoRequest, room = 24) =>
+    ioctlOf(Fsctl.VALIDATE_NEGOTIATE_INFO, room, encodeValidateNegotiateInfoRequest(input));
 
   test('repeats what was agreed on', async () => {
     const client = await connected(Dialect.SMB_3_0_2);
@@ -132,12 +132,19 @@ describe('VALIDATE_NEGOTIATE_INFO', () => {
 
   test.each([
     ['dialects', { dialects: [Dialect.SMB_3_0, Dialect.SMB_3_0_2, Dialect.SMB_3_1_1] }],
+    ['dialects, of which the same is chosen,', { dialects: [Dialect.SMB_3_0, Dialect.SMB_3_0_2] }],
     ['capabilities', { capabilities: 0x7f }],
     ['security mode', { securityMode: 2 }],
     ['client', { clientGuid: Buffer.alloc(16, 1) }],
   ])('ends the connection of a client that had sent other %s than came', async (_what, change) => {
     const client = await connected(Dialect.SMB_3_0_2);
     client.send(Command.IOCTL, body({ ...said(client), ...change }));
+    await client.closed();
+  });
+
+  test('ends the connection of a client that has no room for the answer', async () => {
+    const client = await connected(Dialect.SMB_3_0_2);
+    client.send(Command.IOCTL, body(said(client), 23));
     await client.closed();
   });
 

@@ -159,6 +159,9 @@ export class ServerConnection implements CallHost {
   get clientSecurityMode(): number | undefined {
     return this.negotiated?.clientSecurityMode;
   }
+  get clientDialects(): Buffer | undefined {
+    return this.negotiated?.clientDialects;
+  }
   get maxTransactSize(): number {
     return this.negotiated?.maxIoSize ?? 0;
   }

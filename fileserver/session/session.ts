@@ -22,6 +22,8 @@ export interface Connection {
   readonly serverCapabilities: number;
   /** Security mode that the client named; undefined: its NEGOTIATE was of SMB1, which has none. */
   readonly clientSecurityMode: number | undefined;
+  /** Digest of the dialects that the client listed; undefined: nothing compares them. */
+  readonly clientDialects: Buffer | undefined;
   readonly maxTransactSize: number;
   readonly maxReadSize: number;
   readonly maxWriteSize: number;

@@ -42,8 +42,13 @@ export function decodeValidateNegotiateInfoResponse(output: Buffer): ValidateNeg
   return { capabilities: reader.u32(), serverGuid: reader.guid(), securityMode: reader.u16(), dialect: reader.u16() };
 }
 
+/** Bytes. */
+export const VALIDATE_NEGOTIATE_INFO_RESPONSE_SIZE = 24;
+
 export function encodeValidateNegotiateInfoResponse(response: ValidateNegotiateInfoResponse): Buffer {
-  const writer = new WireWriter(24).u32(response.capabilities).guid(response.serverGuid);
+  const writer = new WireWriter(VALIDATE_NEGOTIATE_INFO_RESPONSE_SIZE)
+    .u32(response.capabilities)
+    .guid(response.serverGuid);
   return writer.u16(response.securityMode).u16(response.dialect).finish();
 }
 
