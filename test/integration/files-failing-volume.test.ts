@@ -31,6 +31,8 @@ import { PASSWORD, Serving, USER } from '../serving.ts';
 import { RawOpen, type RawOpenOptions } from './raw-requests.ts';
 
 const MIB = 1024 * 1024;
+/** ext4 has files of 16 TiB at most. */
+const TIB = 1024 ** 4;
 const TEST_TIMEOUT_MS = 60_000;
 const READ_WRITE = FileAccess.FILE_GENERIC_READ | FileAccess.FILE_GENERIC_WRITE;
 const NOTHING = Buffer.alloc(0);
@@ -42,6 +44,7 @@ const readOnly = 'STATUS_MEDIA_WRITE_PROTECTED';
 const broken = 'STATUS_UNEXPECTED_IO_ERROR';
 const closed = 'STATUS_FILE_CLOSED';
 const success = 'STATUS_SUCCESS';
+const tooLarge = 'STATUS_INVALID_PARAMETER';
 
 const endOfFile = (size: number) => fileEndOfFileInformation.encode({ endOfFile: size });
 const allocation = (size: number) => fileAllocationInformation.encode({ allocationSize: size });
@@ -211,6 +214,22 @@ onVolumes('a share whose volume', () => {
       await again.write(0, Buffer.alloc(MIB));
       await again.flush();
       await again.close();
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    'has no files as large as is wanted says so, and not that it is full',
+    async () => {
+      await begin();
+      const there = await raw(stage, 'there');
+      const { allocation: allocate, endOfFile: setEnd } = FileInfoClass;
+      for (const size of [17 * TIB, Number.MAX_SAFE_INTEGER]) {
+        expect(await statusOf(there.set(InfoType.FILE, setEnd, endOfFile(size)))).toBe(tooLarge);
+        expect(await statusOf(there.set(InfoType.FILE, allocate, allocation(size)))).toBe(tooLarge);
+      }
+      expect(readFileSync(join(volume.path, 'there'), 'utf8')).toBe('what was there');
+      await there.close();
     },
     TEST_TIMEOUT_MS,
   );

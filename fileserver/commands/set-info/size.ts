@@ -6,12 +6,14 @@ import { checked, Errno, FALLOC_KEEP_SIZE } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
 import { breakReadCaching } from '../write.ts';
 
+/** Of a size that no file of the volume can have (EFBIG); it is not full for that (MS-FSA 2.1.5.15.1, 2.1.5.15.4). */
+const TOO_LARGE = Status.INVALID_PARAMETER;
+
 /** FileEndOfFileInformation (MS-FSA 2.1.5.15.4). Gives the status; throws PosixError. */
 export async function setEndOfFile(request: Request, open: OpenFile, size: number): Promise<number> {
   const refusal = checkOpen(open);
   if (refusal !== Status.SUCCESS) return refusal;
-  await truncate(request, open, size);
-  return Status.SUCCESS;
+  return truncate(request, open, size);
 }
 
 /** FileAllocationInformation (MS-FSA 2.1.5.15.1): less than the data cuts it off, more reserves space. */
@@ -21,10 +23,10 @@ export async function setAllocation(request: Request, open: OpenFile, size: numb
   if (open.breaksCaching) await breakReadCaching(request, open);
   const { posix } = open.folder;
   const { size: dataSize } = await statOf(posix, open.fd);
-  if (size < dataSize) {
-    await truncate(request, open, size);
-  } else if (size > dataSize) {
+  if (size < dataSize) return truncate(request, open, size);
+  if (size > dataSize) {
     const result = await posix.allocate(open.fd, FALLOC_KEEP_SIZE, 0, size);
+    if (result === -Errno.EFBIG) return TOO_LARGE;
     // Where space cannot be reserved, writing takes it.
     if (result !== -Errno.EOPNOTSUPP) checked(result, 'fallocate');
   }
@@ -36,12 +38,16 @@ function checkOpen(open: OpenFile): number {
   return open.may(Access.writeData) ? Status.SUCCESS : Status.ACCESS_DENIED;
 }
 
-async function truncate(request: Request, open: OpenFile, size: number): Promise<void> {
+/** Gives the status; throws PosixError. */
+async function truncate(request: Request, open: OpenFile, size: number): Promise<number> {
   if (open.breaksCaching) await breakReadCaching(request, open);
   const { posix } = open.folder;
-  checked(await posix.truncate(open.fd, size), 'ftruncate');
+  const result = await posix.truncate(open.fd, size);
+  if (result === -Errno.EFBIG) return TOO_LARGE;
+  checked(result, 'ftruncate');
   if (open.attachment.frozenWriteTime !== undefined)
     await posix.setTimes(open.metadataFd, undefined, open.attachment.frozenWriteTime);
   if (open.writesThrough) checked(await posix.sync(open.fd), 'fsync');
   else open.unstable = true;
+  return Status.SUCCESS;
 }
