@@ -24,9 +24,14 @@ export class LoopVolume {
     return LoopVolume.#formatted(mib, 'mkfs.ext4', ['-q', '-F', '-m', '0', '-N', String(inodes)]);
   }
 
+  /** btrfs, which clones and compresses. */
+  static btrfs(): Promise<LoopVolume> {
+    return LoopVolume.#formatted(256, 'mkfs.btrfs', ['-q', '-f']);
+  }
+
   /** btrfs, of which all files together may take no more than `quotaMib`: the one quota here that binds root too. */
   static async withQuota(quotaMib: number): Promise<LoopVolume> {
-    const volume = await LoopVolume.#formatted(256, 'mkfs.btrfs', ['-q', '-f']);
+    const volume = await LoopVolume.btrfs();
     await run('btrfs', ['quota', 'enable', volume.path]);
     await run('btrfs', ['quota', 'rescan', '-w', volume.path]);
     await run('btrfs', ['qgroup', 'limit', `${quotaMib}M`, volume.path]);

@@ -26,6 +26,7 @@ import {
   fileAllocationInformation,
   fileAttributeTagInformation,
   fileBasicInformation,
+  fileCompressionInformation,
   fileDispositionInformation,
   fileEaInformation,
   fileEndOfFileInformation,
@@ -47,6 +48,7 @@ import {
   fileFsSizeInformation,
   fileFsVolumeInformation,
 } from '../../smb/fscc/fs-info.ts';
+import { CompressionFormat } from '../../smb/fscc/fsctl.ts';
 import { decodeSecurityDescriptor } from '../../smb/security/descriptor.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeCloseResponse, encodeCloseRequest } from '../../smb/wire/close.ts';
@@ -142,6 +144,10 @@ describe('of a file', () => {
     expect(await file(FileInfoClass.attributeTag, fileAttributeTagInformation)).toEqual({
       fileAttributes: FileAttribute.archive,
       reparseTag: 0,
+    });
+    expect(await file(FileInfoClass.compression, fileCompressionInformation)).toEqual({
+      ...{ compressedFileSize: told.allocationSize, compressionFormat: CompressionFormat.none },
+      ...{ compressionUnitShift: 0, chunkShift: 0, clusterShift: 0 },
     });
     expect(await file(FileInfoClass.stream, fileStreamInformation)).toMatchObject([
       { streamName: '::$DATA', streamSize: SIZE },

@@ -4,14 +4,24 @@ import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Client } from '../../client/index.ts';
-import { CreateDisposition, FileAccess, Fsctl } from '../../smb/constants.ts';
-import { decodeRanges, encodeRanges, encodeZeroData } from '../../smb/fscc/fsctl.ts';
+import { CreateDisposition, FileAccess, Fsctl, InfoType } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
+import { fileCompressionInformation } from '../../smb/fscc/file-info.ts';
+import {
+  CompressionFormat,
+  decodeCompression,
+  decodeRanges,
+  encodeCompression,
+  encodeRanges,
+  encodeZeroData,
+} from '../../smb/fscc/fsctl.ts';
 import { Status } from '../../smb/status.ts';
 import {
   decodeCopychunkResponse,
   decodeResumeKeyResponse,
   encodeCopychunkRequest,
 } from '../../smb/wire/ioctl-payloads.ts';
+import { canMakeVolumes, LoopVolume } from '../loop-volume.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
 import { RawOpen } from './raw-requests.ts';
 
@@ -218,4 +228,50 @@ describe.each([
       TEST_TIMEOUT_MS,
     );
   });
+});
+
+(canMakeVolumes ? describe : describe.skip)('on a volume that compresses', () => {
+  let volume: LoopVolume;
+  let serving: Serving;
+  let client: Client;
+
+  beforeAll(async () => {
+    volume = await LoopVolume.btrfs();
+    serving = await Serving.start({ directory: volume.path });
+    client = await Client.connect({ addresses: serving.addresses, user: USER, password: PASSWORD, share: 'share' });
+  }, 60_000);
+
+  afterAll(async () => {
+    await client?.close();
+    await serving?.stop();
+    await volume?.remove();
+  }, 30_000);
+
+  test(
+    'a file says the same of its compression to whatever asks for it',
+    async () => {
+      const file = await RawOpen.open(client, 'file', { access: READ_WRITE, disposition: CreateDisposition.CREATE });
+      const told = async () => {
+        const answer = await file.query(InfoType.FILE, FileInfoClass.compression);
+        const compression = fileCompressionInformation.decode(answer);
+        const { output } = await file.ioctl(Fsctl.GET_COMPRESSION, NOTHING);
+        expect(decodeCompression(output)).toBe(compression.compressionFormat);
+        return compression;
+      };
+      const { none, lznt1 } = CompressionFormat;
+      expect(await told()).toMatchObject({ compressionFormat: none, compressionUnitShift: 0, clusterShift: 0 });
+      for (const [asked, is] of [
+        [CompressionFormat.default, lznt1],
+        [none, none],
+        [lznt1, lznt1],
+      ] as const) {
+        expect((await file.ioctl(Fsctl.SET_COMPRESSION, encodeCompression(asked))).status).toBe(Status.SUCCESS);
+        expect(await file.write(0, Buffer.alloc(MIB / 16, asked))).toBe(Status.SUCCESS);
+        expect(await told()).toMatchObject({ compressionFormat: is });
+      }
+      expect(await told()).toMatchObject({ compressionUnitShift: 17, chunkShift: 12, clusterShift: 12 });
+      await file.close();
+    },
+    TEST_TIMEOUT_MS,
+  );
 });

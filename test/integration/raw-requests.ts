@@ -15,6 +15,7 @@ import { decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create
 import type { FileId } from '../../smb/wire/cursor.ts';
 import { encodeFlushRequest } from '../../smb/wire/flush.ts';
 import { decodeIoctlResponse, encodeIoctlRequest } from '../../smb/wire/ioctl.ts';
+import { decodeQueryInfoResponse, encodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
 import { decodeReadResponse, encodeReadRequest } from '../../smb/wire/read.ts';
 import { encodeSetInfoRequest } from '../../smb/wire/set-info.ts';
 import { encodeWriteRequest } from '../../smb/wire/write.ts';
@@ -79,6 +80,17 @@ export class RawOpen {
     // An error without more to say has 9 bytes of body (MS-SMB2 2.2.2).
     const isAnswer = message.readUInt16LE(64) === 49;
     return { status, output: isAnswer ? decodeIoctlResponse(message).output : Buffer.alloc(0) };
+  }
+
+  /** The answer of QUERY_INFO. Throws SmbError. @param infoType InfoType.* */
+  async query(infoType: number, fileInfoClass: number): Promise<Buffer> {
+    const body = encodeQueryInfoRequest({
+      ...{ infoType, fileInfoClass, outputBufferLength: 4096, additionalInformation: 0, flags: 0 },
+      ...{ fileId: this.fileId, input: Buffer.alloc(0) },
+    });
+    const { status, message } = await send(this.client, Command.QUERY_INFO, body);
+    if (status !== Status.SUCCESS) throw SmbError.fromStatus(status, `asking for class ${fileInfoClass}`);
+    return decodeQueryInfoResponse(message).output;
   }
 
   /** SET_INFO. @param infoType InfoType.* */

@@ -20,6 +20,7 @@ import {
   fileStandardLinkInformation,
   fileStreamInformation,
 } from '../../../smb/fscc/file-info.ts';
+import { CompressionFormat } from '../../../smb/fscc/fsctl.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { FileFacts } from '../../../smb/wire/create.ts';
@@ -40,6 +41,20 @@ const needsReadAttributes = new Set<number>([
   FileInfoClass.networkOpen,
   FileInfoClass.attributeTag,
 ]);
+
+const NOT_COMPRESSED = {
+  compressionFormat: CompressionFormat.none,
+  compressionUnitShift: 0,
+  chunkShift: 0,
+  clusterShift: 0,
+};
+/** As FSCTL_GET_COMPRESSION has it. Sizes are powers of two: btrfs compresses 128 KiB at a time, LZNT1 has chunks of 4 KiB. */
+const COMPRESSED = {
+  compressionFormat: CompressionFormat.lznt1,
+  compressionUnitShift: 17,
+  chunkShift: 12,
+  clusterShift: 12,
+};
 
 interface Subject {
   open: OpenFile;
@@ -103,13 +118,11 @@ const answers: Record<number, (subject: Subject) => Answer> = {
   [FileInfoClass.networkOpen]: ({ facts }) => encoded(fileNetworkOpenInformation, { ...facts }),
   [FileInfoClass.attributeTag]: ({ facts }) =>
     encoded(fileAttributeTagInformation, { fileAttributes: facts.fileAttributes, reparseTag: 0 }),
-  [FileInfoClass.compression]: ({ facts }) =>
+  // MS-FSA 2.1.5.12.8; allocated is what the volume tells, which for btrfs is the data before it was compressed.
+  [FileInfoClass.compression]: ({ stat, facts }) =>
     encoded(fileCompressionInformation, {
-      compressedFileSize: facts.endOfFile,
-      compressionFormat: 0,
-      compressionUnitShift: 0,
-      chunkShift: 0,
-      clusterShift: 0,
+      compressedFileSize: facts.allocationSize,
+      ...(stat.isCompressed ? COMPRESSED : NOT_COMPRESSED),
     }),
   // MS-SMB2 3.3.5.20.1: of dialect 3.1.1.
   [FileInfoClass.normalizedName]: ({ open }) =>
