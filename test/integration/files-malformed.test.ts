@@ -24,6 +24,7 @@ import { FileInfoClass, FsInfoClass } from '../../smb/fscc/constants.ts';
 import {
   fileEndOfFileInformation,
   fileLinkInformation,
+  fileNameInformation,
   filePositionInformation,
   fileRenameInformation,
 } from '../../smb/fscc/file-info.ts';
@@ -66,6 +67,7 @@ const BEYOND = 0xffff_ffff;
 const GUID = Buffer.alloc(16, 7);
 
 const invalid = 'STATUS_INVALID_PARAMETER';
+const unsupported = 'STATUS_NOT_SUPPORTED';
 
 let serving: Serving;
 let port: number;
@@ -296,7 +298,7 @@ const rows: Row[] = [
     'IOCTL',
     'a control that is no FSCTL',
     () => ioctlOf(Fsctl.SET_SPARSE, NOTHING, { flags: 0 }),
-    'STATUS_NOT_SUPPORTED',
+    unsupported,
   ],
   ['IOCTL', 'input beyond the message', () => patched(ioctlOf(Fsctl.SET_SPARSE, Buffer.alloc(1)), 28, 4, 64), invalid],
   ['IOCTL', 'input in the fixed part', () => patched(ioctlOf(Fsctl.SET_SPARSE, Buffer.alloc(1)), 24, 4, 64), invalid],
@@ -368,6 +370,15 @@ const rows: Row[] = [
     () => queryOf({ infoType: InfoType.FILESYSTEM, fileInfoClass: 0xff }),
     'STATUS_INVALID_INFO_CLASS',
   ],
+  ['QUERY_INFO', 'a class of directories', () => queryOf({ fileInfoClass: FileInfoClass.idBothDirectory }), unsupported],
+  ['QUERY_INFO', 'a class that is set', () => queryOf({ fileInfoClass: FileInfoClass.endOfFile }), unsupported],
+  ['QUERY_INFO', 'a class of local use', () => queryOf({ fileInfoClass: 46 }), unsupported],
+  [
+    'QUERY_INFO',
+    'a class of local use of the file system',
+    () => queryOf({ infoType: InfoType.FILESYSTEM, fileInfoClass: FsInfoClass.label }),
+    unsupported,
+  ],
   ['QUERY_INFO', 'no room', () => queryOf({ outputBufferLength: 0 }), 'STATUS_INFO_LENGTH_MISMATCH'],
   ['QUERY_INFO', 'more room than there may be', () => queryOf({ outputBufferLength: BEYOND }), invalid],
   [
@@ -421,6 +432,14 @@ const rows: Row[] = [
     'STATUS_INVALID_SECURITY_DESCR',
   ],
   ['SET_INFO', 'an unknown class', () => setOf(0xff, Buffer.alloc(8)), 'STATUS_INVALID_INFO_CLASS'],
+  ['SET_INFO', 'a class that is only asked for', () => setOf(FileInfoClass.standard, Buffer.alloc(24)), 'STATUS_INVALID_INFO_CLASS'],
+  ['SET_INFO', 'quotas of a file', () => setOf(FileInfoClass.quota, Buffer.alloc(64)), unsupported],
+  [
+    'SET_INFO',
+    'a short name without the privilege',
+    () => setOf(FileInfoClass.shortName, fileNameInformation.encode({ fileName: 'SHORT.TXT' })),
+    'STATUS_PRIVILEGE_NOT_HELD',
+  ],
   [
     'SET_INFO',
     'a class of the file system that is only asked for',
@@ -431,7 +450,7 @@ const rows: Row[] = [
     'SET_INFO',
     'a label of the file system',
     () => setOf(FsInfoClass.label, Buffer.alloc(8), InfoType.FILESYSTEM),
-    'STATUS_NOT_SUPPORTED',
+    unsupported,
   ],
   ['SET_INFO', 'quotas', () => setOf(FsInfoClass.control, Buffer.alloc(48), InfoType.FILESYSTEM), invalid],
   ['SET_INFO', 'information of an unknown kind', () => setOf(0, Buffer.alloc(8), 5), invalid],

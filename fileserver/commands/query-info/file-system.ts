@@ -102,6 +102,11 @@ export async function queryFileSystem(open: OpenFile, infoClass: number): Promis
         defaultQuotaLimit: NO_LIMIT,
         fileSystemControlFlags: 0,
       });
+    // Of local use (MS-SMB2 3.3.5.20.2).
+    case FsInfoClass.label:
+    case FsInfoClass.driverPath:
+    case FsInfoClass.volumeFlags:
+      return { status: Status.NOT_SUPPORTED };
     default:
       return { status: Status.INVALID_INFO_CLASS };
   }

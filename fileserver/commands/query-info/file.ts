@@ -42,6 +42,18 @@ const needsReadAttributes = new Set<number>([
   FileInfoClass.attributeTag,
 ]);
 
+/** Classes that MS-FSCC 2.4 has, but QUERY_INFO of a file has not (MS-SMB2 2.2.37, 3.3.5.20.1). */
+const elsewhere = new Set<number>([
+  // Of QUERY_DIRECTORY.
+  ...[1, 2, 3, 12, 37, 38, 50, 60, 63, 78, 79, 80, 81],
+  // Of SET_INFO.
+  ...[10, 11, 13, 19, 20, 39, 40, 64, 65],
+  // Of an InfoType of its own.
+  FileInfoClass.quota,
+  // Of local use.
+  ...[26, 27, 29, 31, 33, 36, 44, 45, 46],
+]);
+
 const NOT_COMPRESSED = {
   compressionFormat: CompressionFormat.none,
   compressionUnitShift: 0,
@@ -67,7 +79,7 @@ interface Subject {
 export async function queryFile(open: OpenFile, infoClass: number): Promise<Answer> {
   if (infoClass === FileInfoClass.stream) return encoded(fileStreamInformation, await listStreams(open));
   const answer = answers[infoClass];
-  if (!answer) return { status: Status.INVALID_INFO_CLASS };
+  if (!answer) return { status: elsewhere.has(infoClass) ? Status.NOT_SUPPORTED : Status.INVALID_INFO_CLASS };
   if (needsReadAttributes.has(infoClass) && !open.may(Access.readAttributes)) return { status: Status.ACCESS_DENIED };
   const stat = await statOfOpen(open);
   const stored = await open.folder.attributes(open.metadataFd);

@@ -9,10 +9,12 @@ import {
   fileEndOfFileInformation,
   fileLinkInformation,
   fileModeInformation,
+  fileNameInformation,
   filePositionInformation,
   fileRenameInformation,
   fileRenameInformationEx,
 } from '../../../smb/fscc/file-info.ts';
+import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
 import type { OpenFile } from '../../opens/open-file.ts';
 import type { Request } from '../../session/request.ts';
@@ -105,4 +107,10 @@ const changes: Record<number, Change> = {
   ),
   [FileInfoClass.fullEa]: (_request, open, input) => setExtendedAttributes(open, input),
   [FileInfoClass.validDataLength]: () => Status.PRIVILEGE_NOT_HELD,
+  // It takes the privilege to restore files, which nobody has (MS-FSA 2.1.5.15.13).
+  [FileInfoClass.shortName]: of(fileNameInformation, (_request, open) =>
+    open.mayAny(Access.writeData | Access.writeAttributes) ? Status.PRIVILEGE_NOT_HELD : Status.ACCESS_DENIED,
+  ),
+  // Of an InfoType of its own (MS-SMB2 3.3.5.21.1).
+  [FileInfoClass.quota]: () => Status.NOT_SUPPORTED,
 };
