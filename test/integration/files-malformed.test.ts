@@ -20,7 +20,7 @@ import {
   LockFlags,
   SecurityInformation,
 } from '../../smb/constants.ts';
-import { FileInfoClass, FsInfoClass } from '../../smb/fscc/constants.ts';
+import { FileInfoClass, FsInfoClass, ReparseTag } from '../../smb/fscc/constants.ts';
 import {
   fileEndOfFileInformation,
   fileLinkInformation,
@@ -154,6 +154,14 @@ const chunks = (count: number) =>
     sourceKey: Buffer.alloc(24, 1),
     chunks: Array.from({ length: count }, () => ({ sourceOffset: 0, targetOffset: 0, length: 1 })),
   });
+
+/** REPARSE_DATA_BUFFER of a symbolic link that leads nowhere (MS-FSCC 2.1.2.4). */
+function symlink(): Buffer {
+  const buffer = Buffer.alloc(8 + 12);
+  buffer.writeUInt32LE(ReparseTag.symlink, 0);
+  buffer.writeUInt16LE(12, 4);
+  return buffer;
+}
 
 /** A copy with another number at a byte of it. */
 function patched(body: Buffer, at: number, size: 1 | 2 | 4 | 8, value: number | bigint): Buffer {
@@ -345,6 +353,14 @@ const rows: Row[] = [
   ],
   ['IOCTL', 'half a resiliency', () => ioctlOf(Fsctl.LMR_REQUEST_RESILIENCY, Buffer.alloc(4)), invalid],
   ['IOCTL', 'the interfaces of a file', () => ioctlOf(Fsctl.QUERY_NETWORK_INTERFACE_INFO, NOTHING), invalid],
+  // MS-FSA 2.1.5.10.3, 2.1.5.10.37: of file systems that have reparse points.
+  ['IOCTL', 'a reparse point to set', () => ioctlOf(Fsctl.SET_REPARSE_POINT, symlink()), 'STATUS_INVALID_DEVICE_REQUEST'],
+  [
+    'IOCTL',
+    'a reparse point to delete',
+    () => ioctlOf(Fsctl.DELETE_REPARSE_POINT, symlink().subarray(0, 8)),
+    'STATUS_INVALID_DEVICE_REQUEST',
+  ],
   // 3.3.5.18
   [
     'QUERY_DIRECTORY',
