@@ -186,6 +186,9 @@ const twoContexts = () =>
     ],
   });
 
+/** FileId64ExtdDirectoryInformation to FileIdAllExtdBothDirectoryInformation, and that of the POSIX extensions. */
+const directoryClassesOfOthers = [78, 79, 80, 81, 100];
+
 type Row = [command: keyof typeof Command, what: string, body: () => Buffer, status: string];
 
 const rows: Row[] = [
@@ -302,12 +305,7 @@ const rows: Row[] = [
     'STATUS_INVALID_LOCK_RANGE',
   ],
   // 3.3.5.15
-  [
-    'IOCTL',
-    'a control that is no FSCTL',
-    () => ioctlOf(Fsctl.SET_SPARSE, NOTHING, { flags: 0 }),
-    unsupported,
-  ],
+  ['IOCTL', 'a control that is no FSCTL', () => ioctlOf(Fsctl.SET_SPARSE, NOTHING, { flags: 0 }), unsupported],
   ['IOCTL', 'input beyond the message', () => patched(ioctlOf(Fsctl.SET_SPARSE, Buffer.alloc(1)), 28, 4, 64), invalid],
   ['IOCTL', 'input in the fixed part', () => patched(ioctlOf(Fsctl.SET_SPARSE, Buffer.alloc(1)), 24, 4, 64), invalid],
   [
@@ -354,7 +352,12 @@ const rows: Row[] = [
   ['IOCTL', 'half a resiliency', () => ioctlOf(Fsctl.LMR_REQUEST_RESILIENCY, Buffer.alloc(4)), invalid],
   ['IOCTL', 'the interfaces of a file', () => ioctlOf(Fsctl.QUERY_NETWORK_INTERFACE_INFO, NOTHING), invalid],
   // MS-FSA 2.1.5.10.3, 2.1.5.10.37: of file systems that have reparse points.
-  ['IOCTL', 'a reparse point to set', () => ioctlOf(Fsctl.SET_REPARSE_POINT, symlink()), 'STATUS_INVALID_DEVICE_REQUEST'],
+  [
+    'IOCTL',
+    'a reparse point to set',
+    () => ioctlOf(Fsctl.SET_REPARSE_POINT, symlink()),
+    'STATUS_INVALID_DEVICE_REQUEST',
+  ],
   [
     'IOCTL',
     'a reparse point to delete',
@@ -368,6 +371,14 @@ const rows: Row[] = [
     () => directoryOf({ fileInformationClass: 0xff }),
     'STATUS_INVALID_INFO_CLASS',
   ],
+  ...directoryClassesOfOthers.map(
+    (fileInformationClass): Row => [
+      'QUERY_DIRECTORY',
+      `class ${fileInformationClass} of others`,
+      () => directoryOf({ fileInformationClass }),
+      'STATUS_INVALID_INFO_CLASS',
+    ],
+  ),
   ['QUERY_DIRECTORY', 'a pattern of an odd length', () => patched(directoryOf({ fileName: '**' }), 26, 2, 3), invalid],
   ['QUERY_DIRECTORY', 'a pattern beyond the message', () => patched(directoryOf(), 26, 2, 200), invalid],
   ['QUERY_DIRECTORY', 'room for no entry', () => directoryOf({ outputBufferLength: 8 }), 'STATUS_INFO_LENGTH_MISMATCH'],
@@ -386,7 +397,12 @@ const rows: Row[] = [
     () => queryOf({ infoType: InfoType.FILESYSTEM, fileInfoClass: 0xff }),
     'STATUS_INVALID_INFO_CLASS',
   ],
-  ['QUERY_INFO', 'a class of directories', () => queryOf({ fileInfoClass: FileInfoClass.idBothDirectory }), unsupported],
+  [
+    'QUERY_INFO',
+    'a class of directories',
+    () => queryOf({ fileInfoClass: FileInfoClass.idBothDirectory }),
+    unsupported,
+  ],
   ['QUERY_INFO', 'a class that is set', () => queryOf({ fileInfoClass: FileInfoClass.endOfFile }), unsupported],
   ['QUERY_INFO', 'a class of local use', () => queryOf({ fileInfoClass: 46 }), unsupported],
   [
@@ -448,7 +464,12 @@ const rows: Row[] = [
     'STATUS_INVALID_SECURITY_DESCR',
   ],
   ['SET_INFO', 'an unknown class', () => setOf(0xff, Buffer.alloc(8)), 'STATUS_INVALID_INFO_CLASS'],
-  ['SET_INFO', 'a class that is only asked for', () => setOf(FileInfoClass.standard, Buffer.alloc(24)), 'STATUS_INVALID_INFO_CLASS'],
+  [
+    'SET_INFO',
+    'a class that is only asked for',
+    () => setOf(FileInfoClass.standard, Buffer.alloc(24)),
+    'STATUS_INVALID_INFO_CLASS',
+  ],
   ['SET_INFO', 'quotas of a file', () => setOf(FileInfoClass.quota, Buffer.alloc(64)), unsupported],
   [
     'SET_INFO',
