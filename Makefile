@@ -56,21 +56,21 @@ cluster-up: ## a three-node Kubernetes on this machine (root; the first time bui
 	test/cluster/up.sh
 
 .PHONY: cluster-down
-cluster-down: ## takes that cluster away, with nothing left behind
+cluster-down: ## takes that cluster away, with nothing left behind: fails, and lists what is
 	test/cluster/down.sh
+	test/cluster/leftovers.sh
 
 .PHONY: demo
 demo: build ## the main job: writers go on while pods are drained, upgraded and killed (KUBECONFIG=, IMAGE=, LINUX_CLIENT=1)
 	HOLDFAST_KUBECONFIG="$(if $(filter command,$(firstword $(origin KUBECONFIG))),$(KUBECONFIG))" IMAGE="$(IMAGE)" LINUX_CLIENT="$(LINUX_CLIENT)" $(node) test/demo/main.ts
 
-# One suite after the other; the sum of all in the last line.
+# One suite after the other, and the cluster taken away; the sum of all in the last line.
 define run-suites
 	@mkdir -p out/tests && rm -f out/tests/*.json
-	@failed=; outcomes=; for suite in $(1); do \
+	@failed=; outcomes=; for suite in $(1) cluster-down; do \
 	  echo "== $$suite, after $$SECONDS s"; \
 	  if $(MAKE) --no-print-directory $$suite; then outcomes="$$outcomes $$suite=ok"; else outcomes="$$outcomes $$suite=failed" failed="$$failed $$suite"; fi; \
 	done; \
-	$(MAKE) --no-print-directory cluster-down; \
 	echo "== all ended, after $$SECONDS s"; \
 	[ -z "$$failed" ] || echo "suites that failed:$$failed"; \
 	$(node) test/summary/summary.mjs out/tests $$outcomes
@@ -162,6 +162,12 @@ measure-operator: build ## an operator with 1,000 clusters and 10,000 pods in a 
 	test/cluster/install-packages.sh cluster
 	test/cluster/build.sh
 	$(node) test/scale/operator.ts
+
+.PHONY: test-cluster
+test-cluster: ## what tests rely on of the three-node cluster, on one of its own: brought up twice, nodes drained, cut off and killed, repaired, nothing left behind (root; 3 minutes)
+	test/cluster/install-packages.sh cluster linux-client
+	test/cluster/build.sh
+	test/cluster/cluster.check.sh
 
 .PHONY: test-race
 test-race: build ## names exchanged with links that lead out of the share, for a minute (HOLDFAST_RACE_SECONDS=60)

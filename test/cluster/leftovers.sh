@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
-# leftovers.sh: lists what of a cluster is on this machine; silent, with status 0, when there is nothing.
+# leftovers.sh: lists what of a cluster is on this machine; silent, with status 0, when there is nothing. It knows its own by their
+# names: what other container engines, or another Kubernetes, have here is nobody's leftover.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
+namespaces=("$client_namespace")
+links=("$bridge" hfvclient)
+for node in "${nodes[@]}"; do namespaces+=("$(node_namespace "$node")"); links+=("$(node_link "$node")"); done
 found=$(
   cgroup_processes "$cgroup" | while read -r pid; do echo "process $pid: $(tr '\0' ' ' < "/proc/$pid/cmdline" | cut -c1-100)"; done
   # Looked for once more by what they are called, so that one that left its cgroup is found too.
   pgrep -a -f "^[^ ]*($bin/|$state/)" | sed 's/^/process /'
   pgrep -a -f "containerd-shim.* -address $state/" | sed 's/^/process /'
-  awk -v state="$state" 'index($2, state) == 1 || $2 ~ /^\/run\/netns\/(hf-|cni-)/ {print "mount " $2}' /proc/mounts
+  awk -v state="$state" '$2 == state || index($2, state "/") == 1 {print "mount " $2}' /proc/mounts
   for hierarchy in $(cgroup_hierarchies); do [ ! -d "$hierarchy/$cgroup" ] || echo "cgroup $hierarchy/$cgroup"; done
-  ls -d /run/netns/hf-* 2>/dev/null | sed 's/^/namespace /'
-  ip -o link | awk -F': ' '$2 ~ /^(hfbr|hfv|cni0)/ {print "link " $2}'
-  ip route | grep -E '^10\.(77|96|244)\.' | sed 's/^/route /'
-  { nft list ruleset 2>/dev/null; iptables-save 2>/dev/null; } | grep -iE 'kube|cni|holdfast' | sed 's/^/rule /'
-  [ ! -e "$state" ] || echo "folder $state"
+  for namespace in "${namespaces[@]}"; do [ ! -e "/run/netns/$namespace" ] || echo "namespace $namespace"; done
+  for link in "${links[@]}"; do ! ip link show "$link" >/dev/null 2>&1 || echo "link $link"; done
+  ip route | grep -E " dev $bridge( |\$)| via $client_address( |\$)" | sed 's/^/route /'
+  # What leads to Services (the API server is one of each cluster) and to ports of pods belongs into the nodes' own namespaces.
+  { nft list ruleset 2>/dev/null; iptables-save 2>/dev/null; } | grep -F -e "$host_address:6443" -e holdfast-test | sed 's/^[[:space:]]*/rule /'
+  grep -rls holdfast-test /var/lib/cni | sed 's/^/file /'
+  # One that was there before, and empty, was somebody else's: a mount point, say.
+  [ ! -d "$state" ] || [ -z "$(ls -A "$state")" ] || echo "folder $state"
   [ ! -e "$active" ] || echo "file $active"
-  [ ! -d /var/lib/cni ] || echo 'folder /var/lib/cni'
 )
 [ -z "$found" ] || { printf '%s\n' "$found"; exit 1; }

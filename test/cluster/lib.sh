@@ -126,12 +126,16 @@ cgroup_kill() {
   done
 }
 
-cgroup_remove() {
-  local hierarchy
+# cgroup_remove PATH: a process that was killed is in none any more a moment before its cgroup may go.
+cgroup_remove() { wait_until 10 cgroup_removed "$1"; return 0; }
+cgroup_removed() {
+  local hierarchy left=0
   for hierarchy in $(cgroup_hierarchies); do
-    [ -d "$hierarchy/$1" ] && find "$hierarchy/$1" -depth -type d -exec rmdir {} \; 2>/dev/null
+    [ -d "$hierarchy/$1" ] || continue
+    find "$hierarchy/$1" -depth -type d -exec rmdir {} \; 2>/dev/null
+    [ ! -d "$hierarchy/$1" ] || left=1
   done
-  return 0
+  return $left
 }
 
 # --- processes

@@ -84,6 +84,12 @@ describe('the line that ends a run', () => {
     expect(await summary('test-conformance=ok')).toEqual({ line: '0 passed, 1 failed', code: 1 });
   });
 
+  test.each(['lint', 'cluster-down'])('counts %s where it fails, and nothing where it does not', async (check) => {
+    left('unit', jest(10));
+    expect(await summary('test-unit=ok', `${check}=ok`)).toEqual({ line: '10 passed, 0 failed', code: 0 });
+    expect(await summary('test-unit=ok', `${check}=failed`)).toEqual({ line: '10 passed, 1 failed', code: 1 });
+  });
+
   test('is a failure where nothing passed', async () => {
     expect(await summary('lint=ok')).toEqual({ line: '0 passed, 0 failed', code: 1 });
     expect(await summary('lint=failed')).toEqual({ line: '0 passed, 1 failed', code: 1 });
