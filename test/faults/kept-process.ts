@@ -29,6 +29,8 @@ export class KeptProcess {
   #gone: Promise<void> = Promise.resolve();
   #ending = false;
   #isHeld = false;
+  /** The last kill after which it is started by hand. Two at once would start two, of which one is known to nobody, and has its port. */
+  #held: Promise<void> = Promise.resolve();
   #starts = 0;
   #backoffMs = RESTART_AFTER_MS;
   #timer: NodeJS.Timeout | undefined;
@@ -56,17 +58,29 @@ export class KeptProcess {
     await eventually(`${this.name} stands still`, SOON_MS, () => this.pid !== pid || isStopped(pid) || undefined, 1);
   }
 
-  /** kill -9. It is started again soon, or when `meanwhile` is over. */
+  /** kill -9. It is started again soon, or when `meanwhile` is over: then the next such kill waits for that start. */
   async kill(meanwhile?: () => void): Promise<void> {
-    if (meanwhile) this.#isHeld = true;
-    const gone = this.#gone;
+    if (!meanwhile) {
+      this.#child?.kill('SIGKILL');
+      return;
+    }
+    const killed = this.#held.then(() => this.#killHeld(meanwhile));
+    this.#held = killed.catch(() => undefined);
+    return killed;
+  }
+
+  async #killHeld(meanwhile: () => void): Promise<void> {
+    if (this.#ending) return;
+    this.#isHeld = true;
     this.#child?.kill('SIGKILL');
-    if (!meanwhile) return;
-    await gone;
+    await this.#gone;
     clearTimeout(this.#timer);
-    meanwhile();
-    this.#isHeld = false;
-    this.#start();
+    try {
+      meanwhile();
+    } finally {
+      this.#isHeld = false;
+    }
+    if (!this.#ending) this.#start();
   }
 
   /** Ends it for good: with SIGTERM, and with SIGKILL when that takes too long. */
