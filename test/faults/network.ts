@@ -10,10 +10,12 @@ const SOON_MS = 10_000;
 export const WIRES = ['store', 'peers', 'clients'] as const;
 export type Wire = (typeof WIRES)[number];
 
-const SUBNET: Record<Wire, string> = { store: '10.91.0', peers: '10.92.0', clients: '10.93.0' };
+const SUBNET: Record<Wire, string> = { store: '10.91', peers: '10.92', clients: '10.93' };
+const PREFIX = 16;
 /** Where this process is in every subnet; pods follow. */
 const OWN = 1;
-const MOST = 250;
+/** Numbers are not used twice, so that nobody remembers another under one of them: a thousand schedules need hundreds. */
+const MOST = 60_000;
 
 /**
  * Network namespaces with a wire each to the store, to the other pods and to the clients. This process moves into a namespace of its
@@ -43,7 +45,7 @@ export class Network {
     // of this end is wrong for half a minute.
     const bridges = WIRES.flatMap((wire, i) => [
       `link add ${wire} address 02:00:00:00:00:0${i + 1} type bridge`,
-      `addr add ${network.own(wire)}/24 dev ${wire}`,
+      `addr add ${network.own(wire)}/${PREFIX} dev ${wire}`,
       `link set ${wire} up`,
     ]);
     await ip(['link set lo up', ...bridges]);
@@ -61,7 +63,7 @@ export class Network {
 
   /** This process' address on a wire. */
   own(wire: Wire): string {
-    return `${SUBNET[wire]}.${OWN}`;
+    return addressOf(wire, OWN);
   }
 
   async addPod(): Promise<PodNetwork> {
@@ -86,7 +88,7 @@ export class PodNetwork {
     this.#onRemoved = onRemoved;
   }
 
-  /** @param host the last number of its addresses */
+  /** @param host its number in every subnet */
   static async make(host: number, onRemoved: () => void): Promise<PodNetwork> {
     const own = readlinkSync('/proc/thread-self/ns/net');
     const command = ['--pdeathsig', 'KILL', '--', 'unshare', '--net', 'sleep', 'infinity'];
@@ -100,13 +102,16 @@ export class PodNetwork {
         `link set ${pod.#port(wire)} master ${wire} up`,
       ]),
     );
-    const inside = WIRES.flatMap((wire) => [`addr add ${pod.address(wire)}/24 dev ${wire}`, `link set ${wire} up`]);
+    const inside = WIRES.flatMap((wire) => [
+      `addr add ${pod.address(wire)}/${PREFIX} dev ${wire}`,
+      `link set ${wire} up`,
+    ]);
     await ip(['link set lo up', ...inside], pod.#namespace);
     return pod;
   }
 
   address(wire: Wire): string {
-    return `${SUBNET[wire]}.${this.#host}`;
+    return addressOf(wire, this.#host);
   }
 
   /** A command that runs `command` in this namespace. */
@@ -136,6 +141,10 @@ export class PodNetwork {
   #port(wire: Wire): string {
     return `${wire}-${this.#host}`;
   }
+}
+
+function addressOf(wire: Wire, host: number): string {
+  return `${SUBNET[wire]}.${host >> 8}.${host & 0xff}`;
 }
 
 async function ip(lines: string[], namespace?: string): Promise<void> {
