@@ -12,6 +12,7 @@ help: ## this list
 
 node_modules/.package-lock.json: package-lock.json package.json
 # Not `npm ci`: it refuses a lock file that lacks a platform's optional package which a registry does not serve.
+	@command -v npm >/dev/null || test/cluster/install-packages.sh npm
 	npm install --no-save --no-audit --no-fund
 	@touch $@
 

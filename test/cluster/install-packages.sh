@@ -5,6 +5,8 @@ set -euo pipefail
 
 packages_of() {
   case $1 in
+    npm) echo npm ;;
+    go) echo golang-go ca-certificates ;;
     redis) echo redis-server redis-tools ;;
     clients) echo smbclient samba samba-testsuite ;;
     cluster) echo etcd-server containerd runc containernetworking-plugins buildah debootstrap debian-archive-keyring nftables iptables \
@@ -21,7 +23,7 @@ packages_of() {
     *) return 1 ;;
   esac
 }
-groups='redis clients cluster faults linux-client workloads conformance volumes metrics compiler model browser'
+groups='npm go redis clients cluster faults linux-client workloads conformance volumes metrics compiler model browser'
 [ $# -ge 1 ] || { echo "usage: install-packages.sh GROUP..., of: $groups" >&2; exit 2; }
 wanted=()
 for group in "$@"; do

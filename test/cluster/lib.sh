@@ -27,15 +27,38 @@ cgroup=holdfast-cluster
 say() { printf '%s\n' "$*"; }
 complain() { printf '%s\n' "$*" >&2; }
 fail() { complain "$(basename "$0"): $*"; exit 1; }
-# need_go WHAT: puts Go into PATH, and fails with advice where there is none that is new enough for WHAT.
+# need_go WHAT: puts a Go into PATH that is new enough for WHAT: the machine's, or where there is none, one that is fetched and kept.
 need_go() {
-  local found advice='Install Go 1.26 from https://go.dev/dl (unpack to /usr/local/go); Debian 12 packages only 1.19, which is too old.'
+  local kept=$cache/go-$go_version
   PATH=$PATH:/usr/local/go/bin
-  command -v go >/dev/null || fail "$1 needs Go 1.24 or newer, and there is no go here. $advice"
-  found=$(go env GOVERSION); found=${found#go}
-  case $found in
-    1.[0-9] | 1.[0-9].* | 1.1[0-9]* | 1.2[0-3] | 1.2[0-3][.r]*) fail "$1 needs Go 1.24 or newer, and this is Go $found. $advice" ;;
-  esac
+  is_new_enough "$(command -v go)" && return
+  [ -x "$kept/bin/go" ] || { complain "$1 needs Go 1.24 or newer, which is not here"; fetch_go "$kept"; }
+  PATH=$kept/bin:$PATH
+}
+go_version=1.26.8
+is_new_enough() {
+  local found
+  [ -n "$1" ] && found=$(GOTOOLCHAIN=local "$1" env GOVERSION) || return 1
+  case ${found#go} in 1.[0-9] | 1.[0-9].* | 1.1[0-9]* | 1.2[0-3] | 1.2[0-3][.r]*) return 1 ;; esac
+}
+# fetch_go FOLDER: Go's own distribution as a module: Debian's Go is too old to compile Kubernetes, but checks its sum and unpacks it.
+fetch_go() {
+  local into=$1 fetched unpacked module
+  "$here/install-packages.sh" go >&2
+  mkdir -p "$(dirname "$into")"
+  fetched=$(mktemp -d "$into.XXXXXX")
+  module=golang.org/toolchain@v0.0.1-go$go_version.linux-$(/usr/lib/go/bin/go env GOARCH)
+  complain "fetching Go $go_version (70 MB), kept in $into"
+  if ! GOFLAGS=-modcacherw GOMODCACHE=$fetched /usr/lib/go/bin/go mod download "$module" >&2; then
+    rm -rf "$fetched"
+    fail "Go $go_version could not be fetched. Install Go 1.24 or newer from https://go.dev/dl (unpack to /usr/local/go)"
+  fi
+  unpacked=$fetched/$module
+  # What a newer Go does when it unpacks this module: modules hold no executable files, and no go.mod but their own.
+  chmod +x "$unpacked"/bin/* "$unpacked"/pkg/tool/*/*
+  find "$unpacked" -name _go.mod -execdir mv _go.mod go.mod \;
+  mv -T "$unpacked" "$into" 2>/dev/null || [ -x "$into/bin/go" ] # another build may have been quicker
+  rm -rf "$fetched"
 }
 need_root() { [ "$(id -u)" = 0 ] || fail "this needs root (namespaces, mounts, cgroups): run it with sudo"; }
 
