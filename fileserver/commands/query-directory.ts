@@ -39,14 +39,15 @@ export const queryDirectory = onVolume((request: Request): Reply | Promise<Reply
   return inTurn(open, () => list(open, wanted));
 });
 
+/** In the order of MS-SMB2 3.3.5.18. */
 function checkRequest(request: Request, open: OpenFile, wanted: QueryDirectoryRequest): number {
   const { outputBufferLength, fileInformationClass } = wanted;
   if (!open.isDirectory) return Status.INVALID_PARAMETER;
   if (outputBufferLength > request.connection.maxTransactSize || !request.paysFor(outputBufferLength)) {
     return Status.INVALID_PARAMETER;
   }
-  if (!isDirectoryInfoClass(fileInformationClass)) return Status.INVALID_INFO_CLASS;
   if (!open.may(Access.listDirectory)) return Status.ACCESS_DENIED;
+  if (!isDirectoryInfoClass(fileInformationClass)) return Status.INVALID_INFO_CLASS;
   if (outputBufferLength < directoryEntryMinimumSize(fileInformationClass)) return Status.INFO_LENGTH_MISMATCH;
   return Status.SUCCESS;
 }

@@ -75,6 +75,8 @@ let port: number;
 let client: RawClient;
 let file: FileId;
 let folder: FileId;
+/** The directory again, opened without FILE_LIST_DIRECTORY. */
+let unlisted: FileId;
 
 beforeAll(async () => {
   serving = await Serving.start();
@@ -86,6 +88,7 @@ beforeAll(async () => {
   await client.treeConnect('share');
   file = await opened('file');
   folder = await opened('folder');
+  unlisted = await opened('folder', FileAccess.READ_ATTRIBUTES);
 }, 60_000);
 
 // Anew: what one request should not have written, the next does not stumble over.
@@ -96,8 +99,8 @@ afterAll(async () => {
   await serving?.stop();
 }, 30_000);
 
-async function opened(name: string): Promise<FileId> {
-  const { header, message } = await client.request(Command.CREATE, createOf({ name }));
+async function opened(name: string, desiredAccess: number = ACCESS): Promise<FileId> {
+  const { header, message } = await client.request(Command.CREATE, createOf({ name, desiredAccess }));
   expect(statusName(header.status)).toBe('STATUS_SUCCESS');
   return decodeCreateResponse(message).fileId;
 }
@@ -384,6 +387,25 @@ const rows: Row[] = [
   ['QUERY_DIRECTORY', 'room for no entry', () => directoryOf({ outputBufferLength: 8 }), 'STATUS_INFO_LENGTH_MISMATCH'],
   ['QUERY_DIRECTORY', 'more room than there may be', () => directoryOf({ outputBufferLength: BEYOND }), invalid],
   ['QUERY_DIRECTORY', 'a file', () => directoryOf({ fileId: file }), invalid],
+  ['QUERY_DIRECTORY', 'no right to list', () => directoryOf({ fileId: unlisted }), 'STATUS_ACCESS_DENIED'],
+  [
+    'QUERY_DIRECTORY',
+    'no right to list, and an unknown class',
+    () => directoryOf({ fileId: unlisted, fileInformationClass: 0xff }),
+    'STATUS_ACCESS_DENIED',
+  ],
+  [
+    'QUERY_DIRECTORY',
+    'no right to list, and room for no entry',
+    () => directoryOf({ fileId: unlisted, outputBufferLength: 8 }),
+    'STATUS_ACCESS_DENIED',
+  ],
+  [
+    'QUERY_DIRECTORY',
+    'no right to list, and more room than there may be',
+    () => directoryOf({ fileId: unlisted, outputBufferLength: BEYOND }),
+    invalid,
+  ],
   // 3.3.5.19
   ['CHANGE_NOTIFY', 'a file', () => notifyOf({ fileId: file }), invalid],
   ['CHANGE_NOTIFY', 'more room than there may be', () => notifyOf({ outputBufferLength: BEYOND }), invalid],
