@@ -6,10 +6,16 @@ import { randomInt } from 'node:crypto';
 import { globSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { decodeEaList } from '../../fileserver/commands/set-info/extended-attributes.ts';
+import { StatusError } from '../../fileserver/session/request.ts';
+import { parseWirePath, streamPath, wirePath } from '../../fileserver/volume/names.ts';
 import { AuthError } from '../../smb/auth/errors.ts';
 import { CipherId } from '../../smb/constants.ts';
 import { createCipher } from '../../smb/crypto/cipher.ts';
 import { CryptoError } from '../../smb/crypto/errors.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
+import { decodeDirectoryList, isDirectoryInfoClass } from '../../smb/fscc/directory.ts';
+import { changedEaList, eaSizeOf, type FullEa, fileFullEaInformation } from '../../smb/fscc/ea.ts';
 import { compileWildcard } from '../../smb/fscc/wildcard.ts';
 import { accessCheck, userToken } from '../../smb/security/access.ts';
 import {
@@ -49,9 +55,14 @@ const adapters: Record<string, (decode: never) => (bytes: Buffer) => unknown> = 
   decodeNegotiateContexts:
     (decode: (bytes: Buffer, offset: number, count: number, least: number) => unknown) => (bytes) =>
       decode(bytes, 64, 5, 64),
-  decodeDirectoryList: (decode: (infoClass: number, bytes: Buffer) => unknown) => (bytes) =>
-    [1, 2, 3, 12, 37, 38, 60].map((infoClass) => outcomeOf(() => decode(infoClass, bytes))),
+  decodeDirectoryList: (decode: (infoClass: number, bytes: Buffer) => unknown) => (bytes) => {
+    const outcomes = DIRECTORY_CLASSES.map((infoClass) => outcomeOf(() => decode(infoClass, bytes)));
+    if (outcomes.every(({ refused }) => refused)) throw new WireError('a list of no class');
+    return outcomes;
+  },
 };
+
+const DIRECTORY_CLASSES = Object.values(FileInfoClass).filter(isDirectoryInfoClass);
 
 /** What parsers are called that do not begin with "decode". */
 const OTHER_PARSERS = [
@@ -90,7 +101,7 @@ function parserOf(name: string, value: unknown): ((bytes: Buffer) => unknown) | 
   return undefined;
 }
 
-const REFUSALS = [WireError, AuthError, CryptoError];
+const REFUSALS = [WireError, AuthError, CryptoError, StatusError];
 
 /** What it gives, or the error that parsers refuse with; any other error is thrown on. */
 function outcomeOf(action: () => unknown): { value?: unknown; refused: boolean } {
@@ -141,7 +152,7 @@ function during(seconds: number, action: () => void): number {
 const parsers = await parsersIn(join(import.meta.dirname, '../../smb'));
 /** The parsers together have half of the time, what keeps state between messages the other half. */
 const secondsEach = SECONDS / 2 / parsers.length;
-const EXCHANGES = 6;
+const EXCHANGES = 8;
 
 describe(`seed ${SEED}: parsers fed with damaged bytes`, () => {
   test('all of them are found', () => {
@@ -169,7 +180,7 @@ describe(`seed ${SEED}: parsers fed with damaged bytes`, () => {
   });
 });
 
-describe(`seed ${SEED}: what keeps state between messages, fed with damaged ones`, () => {
+describe(`seed ${SEED}: what keeps state, or is taken further, fed with damaged bytes`, () => {
   test('the acceptor of an authentication', () => {
     const random = new Random(SEED);
     during(SECONDS / 2 / EXCHANGES, () => {
@@ -253,6 +264,65 @@ describe(`seed ${SEED}: what keeps state between messages, fed with damaged ones
       const pattern = text(random.pick([4, 40, 600]));
       withInput('compileWildcard', Buffer.from(pattern), () => compileWildcard(pattern)(text(255)));
     });
+  });
+
+  test('paths: what is taken names something in the share, and is the same again when it is told', () => {
+    const random = new Random(SEED);
+    const elements = [
+      ...['\\', '\\', '.', '..', ':', '/', ' ', 'a', 'É', '\0', '\x1f', '"', '*', '\ud800', '\udc00', 'n'.repeat(255)],
+      ...['$DATA', '$I30', '$INDEX_ALLOCATION', '$Extend\\$Quota:$Q:$INDEX_ALLOCATION'],
+      // What stands for characters of names on disk (0xf000 and on).
+      ...['\uf000', '\uf001', '\uf022', '\uf026', '\uf027', '\uf028', '\uf029', '\uf02e', '\uf02f'],
+    ];
+    let taken = 0;
+    during(SECONDS / 2 / EXCHANGES, () => {
+      const most = random.pick([2, 4, 12, random.next() < 0.05 ? 40_000 : 40]);
+      const text = Array.from({ length: random.between(0, most) }, () => random.pick(elements)).join('');
+      const path = random.next() < 0.8 ? text : mutated(random.pick(samples), random, samples).toString('utf16le');
+      withInput('parseWirePath', Buffer.from(path, 'utf16le'), () => {
+        const parsed = parseWirePath(path);
+        if (typeof parsed === 'string') return;
+        taken++;
+        const { names, stream, type } = parsed;
+        for (const name of [...names, stream ?? 'none']) {
+          expect(name).not.toMatch(/[/\0]/);
+          expect([name.length <= 255, name.isWellFormed(), name === '']).toEqual([true, true, false]);
+        }
+        expect(names.filter((name) => name === '.' || name === '..')).toEqual([]);
+        if (type === 'index' || type === 'quotas') return;
+        const file = names.join('/') || '.';
+        const told = wirePath(stream === undefined ? file : streamPath(file, stream));
+        expect(parseWirePath(told)).toMatchObject({ names, stream });
+      });
+    });
+    expect(taken).toBeGreaterThan(0);
+  });
+
+  test('extended attributes: what is taken can be stored, read again and given out', () => {
+    const random = new Random(SEED);
+    const found = samples.filter((bytes) => bytes.length > 0 && !outcomeOf(() => decodeEaList(bytes)).refused);
+    const stored = [{ flags: 0, name: 'USER.ONE', value: Buffer.from('before') }];
+    during(SECONDS / 2 / EXCHANGES, () => {
+      const bytes = mutated(random.pick(found), random, samples);
+      withInput('decodeEaList', bytes, () => {
+        const { value } = outcomeOf(() => decodeEaList(bytes));
+        if (value === undefined) return;
+        const changes = value as FullEa[];
+        expect(weightOf(changes)).toBeLessThanOrEqual(FREE_BYTES + MAX_GROWTH * bytes.length);
+        const after = changedEaList(stored, changes);
+        expect(eaSizeOf(after)).toBeLessThanOrEqual(eaSizeOf(stored) + eaSizeOf(changes));
+        expect(decodeEaList(fileFullEaInformation.encode(after))).toEqual(after);
+        if (found.length < MAX_FOUND) found.push(bytes);
+      });
+    });
+  });
+
+  test('lists of directories: there is one of every class that can be asked for', () => {
+    expect(DIRECTORY_CLASSES).toContain(FileInfoClass.idExtdBothDirectory);
+    for (const infoClass of DIRECTORY_CLASSES) {
+      const whole = samples.filter((bytes) => !outcomeOf(() => decodeDirectoryList(infoClass, bytes)).refused);
+      expect([infoClass, whole.length > 0]).toEqual([infoClass, true]);
+    }
   });
 
   test('security descriptors: what is taken can be judged, inherited and given out again', () => {
