@@ -525,22 +525,6 @@ export const FileInfoClass = {
 } as const;
 export type FileInfoClass = (typeof FileInfoClass)[keyof typeof FileInfoClass];
 
-/** FsInformationClass (MS-FSCC 2.5) */
-export const FileSystemInfoClass = {
-  FileFsVolumeInformation: 1,
-  FileFsLabelInformation: 2,
-  FileFsSizeInformation: 3,
-  FileFsDeviceInformation: 4,
-  FileFsAttributeInformation: 5,
-  FileFsControlInformation: 6,
-  FileFsFullSizeInformation: 7,
-  FileFsObjectIdInformation: 8,
-  FileFsDriverPathInformation: 9,
-  FileFsVolumeFlagsInformation: 10,
-  FileFsSectorSizeInformation: 11,
-} as const;
-export type FileSystemInfoClass = (typeof FileSystemInfoClass)[keyof typeof FileSystemInfoClass];
-
 /** MS-SMB2 2.2.2.1 */
 export const ErrorId = { DEFAULT: 0x0000_0000, SHARE_REDIRECT: 0x7264_5253 } as const;
 export type ErrorId = (typeof ErrorId)[keyof typeof ErrorId];

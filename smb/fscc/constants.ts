@@ -22,22 +22,79 @@ export const FileInfoClass = {
   endOfFile: 20,
   alternateName: 21,
   stream: 22,
+  mailslotQuery: 26,
+  mailslotSet: 27,
   compression: 28,
+  objectId: 29,
+  moveCluster: 31,
   quota: 32,
+  reparsePoint: 33,
   networkOpen: 34,
   attributeTag: 35,
+  tracking: 36,
   idBothDirectory: 37,
   idFullDirectory: 38,
   validDataLength: 39,
   shortName: 40,
+  sfioReserve: 44,
+  sfioVolume: 45,
+  hardLink: 46,
   normalizedName: 48,
+  idGlobalTxDirectory: 50,
   standardLink: 54,
   id: 59,
   idExtdDirectory: 60,
   idExtdBothDirectory: 63,
   dispositionEx: 64,
   renameEx: 65,
+  id64ExtdDirectory: 78,
+  id64ExtdBothDirectory: 79,
+  idAllExtdDirectory: 80,
+  idAllExtdBothDirectory: 81,
 } as const;
+
+/** Those that QUERY_DIRECTORY is to name (MS-SMB2 2.2.33), whether this server has them or not. */
+export const directoryInfoClasses: ReadonlySet<number> = new Set([
+  FileInfoClass.directory,
+  FileInfoClass.fullDirectory,
+  FileInfoClass.bothDirectory,
+  FileInfoClass.names,
+  FileInfoClass.idBothDirectory,
+  FileInfoClass.idFullDirectory,
+  FileInfoClass.idExtdDirectory,
+  FileInfoClass.idExtdBothDirectory,
+  FileInfoClass.id64ExtdDirectory,
+  FileInfoClass.id64ExtdBothDirectory,
+  FileInfoClass.idAllExtdDirectory,
+  FileInfoClass.idAllExtdBothDirectory,
+]);
+
+/** Those that only SET_INFO has (MS-FSCC 2.4: Set). */
+export const setOnlyInfoClasses: ReadonlySet<number> = new Set([
+  FileInfoClass.rename,
+  FileInfoClass.link,
+  FileInfoClass.disposition,
+  FileInfoClass.allocation,
+  FileInfoClass.endOfFile,
+  FileInfoClass.validDataLength,
+  FileInfoClass.shortName,
+  FileInfoClass.dispositionEx,
+  FileInfoClass.renameEx,
+]);
+
+/** Those that never cross the wire (MS-FSCC 2.4: LOCAL), but for the names and link counts that QUERY_INFO is answered with. */
+export const localInfoClasses: ReadonlySet<number> = new Set([
+  FileInfoClass.mailslotQuery,
+  FileInfoClass.mailslotSet,
+  FileInfoClass.objectId,
+  FileInfoClass.moveCluster,
+  FileInfoClass.reparsePoint,
+  FileInfoClass.tracking,
+  FileInfoClass.sfioReserve,
+  FileInfoClass.sfioVolume,
+  FileInfoClass.hardLink,
+  FileInfoClass.idGlobalTxDirectory,
+]);
 
 /** File system information classes (MS-FSCC 2.5). */
 export const FsInfoClass = {
@@ -53,6 +110,13 @@ export const FsInfoClass = {
   volumeFlags: 10,
   sectorSize: 11,
 } as const;
+
+/** Those that never cross the wire (MS-FSCC 2.5: LOCAL): STATUS_NOT_SUPPORTED (MS-SMB2 3.3.5.20.2, 3.3.5.21.2). */
+export const localFsInfoClasses: ReadonlySet<number> = new Set([
+  FsInfoClass.label,
+  FsInfoClass.driverPath,
+  FsInfoClass.volumeFlags,
+]);
 
 /** FILE_ATTRIBUTE_* (MS-FSCC 2.6). */
 export const FileAttribute = {

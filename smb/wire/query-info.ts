@@ -6,7 +6,7 @@ import { decodeOutputBuffer, encodeOutputBuffer, type OutputBuffer } from './out
 export interface QueryInfoRequest {
   /** InfoType.* */
   infoType: number;
-  /** FileInfoClass.* or FileSystemInfoClass.*, by `infoType`; 0 for security and quota. */
+  /** FileInfoClass.* or FsInfoClass.*, by `infoType`; 0 for security and quota. */
   fileInfoClass: number;
   /** Most bytes of the answer. */
   outputBufferLength: number;

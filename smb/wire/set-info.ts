@@ -5,7 +5,7 @@ import { type FileId, WireWriter } from './cursor.ts';
 export interface SetInfoRequest {
   /** InfoType.* */
   infoType: number;
-  /** FileInfoClass.* or FileSystemInfoClass.*, by `infoType`. */
+  /** FileInfoClass.* or FsInfoClass.*, by `infoType`. */
   fileInfoClass: number;
   /** SecurityInformation.* for security. */
   additionalInformation: number;

@@ -189,8 +189,13 @@ const twoContexts = () =>
     ],
   });
 
-/** FileId64ExtdDirectoryInformation to FileIdAllExtdBothDirectoryInformation, and that of the POSIX extensions. */
-const directoryClassesOfOthers = [78, 79, 80, 81, 100];
+/** Of the POSIX extensions that Samba and Linux speak. */
+const POSIX_CLASS = 100;
+const { id64ExtdDirectory, id64ExtdBothDirectory, idAllExtdDirectory, idAllExtdBothDirectory } = FileInfoClass;
+const directoryClassesOfOthers = [
+  ...[id64ExtdDirectory, id64ExtdBothDirectory, idAllExtdDirectory, idAllExtdBothDirectory],
+  POSIX_CLASS,
+];
 
 type Row = [command: keyof typeof Command, what: string, body: () => Buffer, status: string];
 
@@ -426,7 +431,7 @@ const rows: Row[] = [
     unsupported,
   ],
   ['QUERY_INFO', 'a class that is set', () => queryOf({ fileInfoClass: FileInfoClass.endOfFile }), unsupported],
-  ['QUERY_INFO', 'a class of local use', () => queryOf({ fileInfoClass: 46 }), unsupported],
+  ['QUERY_INFO', 'a class of local use', () => queryOf({ fileInfoClass: FileInfoClass.hardLink }), unsupported],
   [
     'QUERY_INFO',
     'a class of local use of the file system',

@@ -1,4 +1,4 @@
-import { FsAttribute, FsDevice, FsInfoClass, SectorSizeFlag } from '../../../smb/fscc/constants.ts';
+import { FsAttribute, FsDevice, FsInfoClass, localFsInfoClasses, SectorSizeFlag } from '../../../smb/fscc/constants.ts';
 import {
   fileFsAttributeInformation,
   fileFsControlInformation,
@@ -102,12 +102,7 @@ export async function queryFileSystem(open: OpenFile, infoClass: number): Promis
         defaultQuotaLimit: NO_LIMIT,
         fileSystemControlFlags: 0,
       });
-    // Of local use (MS-SMB2 3.3.5.20.2).
-    case FsInfoClass.label:
-    case FsInfoClass.driverPath:
-    case FsInfoClass.volumeFlags:
-      return { status: Status.NOT_SUPPORTED };
     default:
-      return { status: Status.INVALID_INFO_CLASS };
+      return { status: localFsInfoClasses.has(infoClass) ? Status.NOT_SUPPORTED : Status.INVALID_INFO_CLASS };
   }
 }

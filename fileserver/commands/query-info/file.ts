@@ -1,5 +1,10 @@
 import { Dialect } from '../../../smb/constants.ts';
-import { FileInfoClass } from '../../../smb/fscc/constants.ts';
+import {
+  directoryInfoClasses,
+  FileInfoClass,
+  localInfoClasses,
+  setOnlyInfoClasses,
+} from '../../../smb/fscc/constants.ts';
 import {
   fileAccessInformation,
   fileAlignmentInformation,
@@ -44,14 +49,11 @@ const needsReadAttributes = new Set<number>([
 
 /** Classes that MS-FSCC 2.4 has, but QUERY_INFO of a file has not (MS-SMB2 2.2.37, 3.3.5.20.1). */
 const elsewhere = new Set<number>([
-  // Of QUERY_DIRECTORY.
-  ...[1, 2, 3, 12, 37, 38, 50, 60, 63, 78, 79, 80, 81],
-  // Of SET_INFO.
-  ...[10, 11, 13, 19, 20, 39, 40, 64, 65],
+  ...directoryInfoClasses,
+  ...setOnlyInfoClasses,
+  ...localInfoClasses,
   // Of an InfoType of its own.
   FileInfoClass.quota,
-  // Of local use.
-  ...[26, 27, 29, 31, 33, 36, 44, 45, 46],
 ]);
 
 const NOT_COMPRESSED = {

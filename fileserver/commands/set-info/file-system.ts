@@ -1,4 +1,4 @@
-import { FsInfoClass } from '../../../smb/fscc/constants.ts';
+import { FsInfoClass, localFsInfoClasses } from '../../../smb/fscc/constants.ts';
 import { fileFsControlInformation, fileFsObjectIdInformation } from '../../../smb/fscc/fs-info.ts';
 import { Access } from '../../../smb/security/access-mask.ts';
 import { Status } from '../../../smb/status.ts';
@@ -14,13 +14,8 @@ export function statusToSetFileSystem(infoClass: number, access: number, length:
       return optional(access, length >= fileFsControlInformation.minimumSize, Status.INFO_LENGTH_MISMATCH);
     case FsInfoClass.objectId:
       return optional(access, length >= fileFsObjectIdInformation.minimumSize, Status.INVALID_INFO_CLASS);
-    // Of local use (MS-FSCC 2.5): no class of SET_INFO (MS-SMB2 2.2.39).
-    case FsInfoClass.label:
-    case FsInfoClass.driverPath:
-    case FsInfoClass.volumeFlags:
-      return Status.NOT_SUPPORTED;
     default:
-      return Status.INVALID_INFO_CLASS;
+      return localFsInfoClasses.has(infoClass) ? Status.NOT_SUPPORTED : Status.INVALID_INFO_CLASS;
   }
 }
 
