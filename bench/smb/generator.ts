@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Target } from '../load.ts';
 import { raisePriorityOf } from '../priority.ts';
-import { DATA_FILE, DATA_FILE_BYTES, FILES } from '../workloads.ts';
-import { DIRECTORY, ENTRIES } from './share.ts';
+import { DATA_FILE, DATA_FILE_BYTES } from '../workloads.ts';
+import { DIRECTORY, ENTRIES, NEW_FILES } from './share.ts';
 import { CONNECTIONS, OUTSTANDING, type Work } from './works.ts';
 
 /** A server that has just started with a new store lets nobody log on until a lease has passed. */
@@ -109,7 +109,8 @@ function orderOf({ address, share, user, password }: Target, work: Work): object
     dataFile: DATA_FILE,
     dataBytes: DATA_FILE_BYTES,
     fileFormat: 'open-%06d',
-    files: FILES,
+    files: work.files,
+    newFiles: NEW_FILES,
     directory: DIRECTORY,
     names: ENTRIES,
     outputBytes: OUTPUT_BYTES,

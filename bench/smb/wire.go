@@ -108,9 +108,11 @@ func treeConnectBody(path string) []byte {
 const (
 	accessReadWrite      = 0x0012019f
 	accessReadAttributes = 0x00000080
+	accessDelete         = 0x00010000
 	accessList           = 0x00100081
 	optionDirectory      = 0x1
 	optionFile           = 0x40
+	optionDeleteOnClose  = 0x1000
 )
 
 // createBody opens what exists (FILE_OPEN), shared in every way, without oplock or contexts.
@@ -129,6 +131,13 @@ func createBody(path string, access, options uint32) []byte {
 		return append(body, 0)
 	}
 	return append(body, name...)
+}
+
+// createNewBody makes a file (FILE_CREATE) that is deleted when it is closed.
+func createNewBody(path string) []byte {
+	body := createBody(path, accessReadWrite|accessDelete, optionFile|optionDeleteOnClose)
+	le.PutUint32(body[36:], 2)
+	return body
 }
 
 func closeBody() []byte {

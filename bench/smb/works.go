@@ -10,7 +10,7 @@ import (
 // order is what the driver asks for.
 type order struct {
 	target
-	// echo, read, write, open-close, list, missing, session or connect.
+	// echo, read, write, open-close, create-close, list, missing, session or connect.
 	Kind string
 	// none, signed or encrypted.
 	Protection  string
@@ -24,6 +24,8 @@ type order struct {
 	// Files that are opened: the format of their names, and how many there are.
 	FileFormat string
 	Files      int
+	// The directory that files are made in.
+	NewFiles string
 	// The directory that is listed, the names in it without . and .., and the size of the client's buffer.
 	Directory   string
 	Names       int
@@ -100,6 +102,9 @@ func newWork(c *connection, o order, index int) (work, error) {
 			w.opens = append(w.opens, pack(cmdCreate, createBody(fmt.Sprintf(o.FileFormat, i), accessReadWrite, optionFile)))
 		}
 		return w, nil
+	case "create-close":
+		path := fmt.Sprintf(`%s\new-%02d-000000000`, o.NewFiles, index)
+		return &createClose{create: pack(cmdCreate, createNewBody(path)), close: pack(cmdClose, closeBody())}, nil
 	case "list":
 		fileID, err := c.open(o.Directory, accessList, optionDirectory)
 		if err != nil {
@@ -203,6 +208,38 @@ func (w *openClose) answered(_ *connection, request []byte, response received) (
 	return w.close, nil
 }
 
+// createClose makes files, another each time, and closes each, which deletes it.
+type createClose struct {
+	create []byte
+	close  []byte
+	next   int
+}
+
+func (w *createClose) begin(*connection) []byte {
+	w.next++
+	setNumber(w.create, w.next)
+	return w.create
+}
+func (w *createClose) answered(_ *connection, request []byte, response received) ([]byte, error) {
+	if err := succeeded(request, response); err != nil {
+		return nil, err
+	}
+	if le.Uint16(request[12:]) == cmdClose {
+		return nil, nil
+	}
+	copy(w.close[closeFileIDAt:], response.message[createdFileIDAt:createdFileIDAt+16])
+	return w.close, nil
+}
+
+// setNumber writes the nine digits that a CREATE's name ends with.
+func setNumber(packed []byte, number int) {
+	end := packed[len(packed)-18:]
+	for i := range 9 {
+		end[2*(8-i)] = byte('0' + number%10)
+		number /= 10
+	}
+}
+
 // list reads a whole directory, again and again through one open.
 type list struct {
 	packed []byte
@@ -247,12 +284,7 @@ func (w *list) answered(_ *connection, request []byte, response received) ([]byt
 type missing struct{ packed []byte }
 
 func (w *missing) begin(*connection) []byte {
-	number := mathrand.IntN(1e9)
-	end := w.packed[len(w.packed)-18:]
-	for i := range 9 {
-		end[2*(8-i)] = byte('0' + number%10)
-		number /= 10
-	}
+	setNumber(w.packed, mathrand.IntN(1e9))
 	return w.packed
 }
 func (w *missing) answered(_ *connection, request []byte, response received) ([]byte, error) {

@@ -1,3 +1,5 @@
+import { FILES, MOST_FILES } from '../workloads.ts';
+
 /** Connections of each work, and the requests under way on each. */
 export const CONNECTIONS = 4;
 export const OUTSTANDING = 4;
@@ -9,10 +11,12 @@ export interface Work {
   name: string;
   /** For people. */
   title: string;
-  kind: 'echo' | 'read' | 'write' | 'open-close' | 'list' | 'missing' | 'session' | 'connect';
+  kind: 'echo' | 'read' | 'write' | 'open-close' | 'create-close' | 'list' | 'missing' | 'session' | 'connect';
   protection: Protection;
   /** Of one READ or WRITE. */
   bytes: number;
+  /** How many files are opened in turn. */
+  files: number;
   /** Our rate as a share of smbd's: at least so much; and what the project aims at. */
   floor: number;
   goal: number;
@@ -27,9 +31,9 @@ function work(
   title: string,
   kind: Work['kind'],
   [floor, goal]: readonly [number, number],
-  { bytes = 0, protection = 'none' as Protection } = {},
+  { bytes = 0, files = FILES, protection = 'none' as Protection } = {},
 ): Work {
-  return { name, title, kind, protection, bytes, floor, goal, inMegabytes: bytes >= 64 * KIB };
+  return { name, title, kind, protection, bytes, files, floor, goal, inMegabytes: bytes >= 64 * KIB };
 }
 
 const SMALL = [1, 2] as const;
@@ -48,6 +52,10 @@ export const WORKS: readonly Work[] = [
   work('read-1m', 'READ 1 MiB in order', 'read', LARGE, { bytes: 1024 * KIB }),
   work('write-1m', 'WRITE 1 MiB in order', 'write', LARGE, { bytes: 1024 * KIB }),
   work('open-close', 'CREATE + CLOSE of a file that exists', 'open-close', DECIDED),
+  work('open-close-many', 'CREATE + CLOSE of so many files that none is remembered', 'open-close', DECIDED, {
+    files: MOST_FILES,
+  }),
+  work('create-close', 'CREATE of a new file + CLOSE that deletes it', 'create-close', DECIDED),
   work('list', 'list a directory of 10,000 entries', 'list', DECIDED),
   work('missing', 'CREATE of a name that is not in it', 'missing', DECIDED),
   work('session', 'log on with NTLMv2 and off', 'session', [1, 3]),
