@@ -7,6 +7,11 @@ export const SHARDS = 64;
  * after the one that first could read it, so that two versions that follow each other work side by side.
  */
 export const SCHEMA = 1;
+/**
+ * What a sidecar understands of the store that versions before it did not, as it stands with each server: 1, that a shard forgets fenced
+ * servers. What follows from it is done only where all understand it.
+ */
+export const UNDERSTANDS = 1;
 /** Version of the contract in proto/handles.proto. */
 export const PROTOCOL = 1;
 /** One step of a shard's clock; due times are counted in it. */

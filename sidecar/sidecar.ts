@@ -18,6 +18,7 @@ import { Clock } from './fencing/clock.ts';
 import { Custodians } from './fencing/custodians.ts';
 import { isProvenDead } from './fencing/death.ts';
 import { Fencer } from './fencing/fencer.ts';
+import { Forgetting } from './fencing/forgetting.ts';
 import { Lease } from './fencing/lease.ts';
 import { Orphans } from './fencing/orphans.ts';
 import { Possession } from './fencing/possession.ts';
@@ -151,6 +152,7 @@ export class Sidecar {
       delivery,
       orphans,
       fencer: this.#fencer,
+      forgetting: new Forgetting({ registry, table, cluster, log }),
       promises: this.#promises,
       log,
       metrics,

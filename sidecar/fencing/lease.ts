@@ -10,10 +10,10 @@ import type { Member } from '../services/member.ts';
 import type { Store } from '../table/store.ts';
 import { isProvenDead } from './death.ts';
 import type { Fencer } from './fencer.ts';
+import type { Forgetting } from './forgetting.ts';
 import type { Orphans } from './orphans.ts';
 import { asksUs, namedPeers, type Promises } from './promises.ts';
 import { isLive, type Registry, type ServerRecord } from './registry.ts';
-import { Retention } from './retention.ts';
 import { SilenceWatch } from './silence.ts';
 
 /** Between two tries to prove that a file server whose stream ended is dead. */
@@ -27,6 +27,7 @@ export interface LeaseParts {
   fencer: Fencer;
   promises: Promises;
   orphans: Orphans;
+  forgetting: Forgetting;
   log: Logger;
   metrics: SidecarMetrics;
   leaseDurationMs: number;
@@ -41,7 +42,6 @@ export interface LeaseParts {
 export class Lease {
   readonly #is: LeaseParts;
   readonly #silence: SilenceWatch;
-  readonly #retention = new Retention();
   readonly #finishing = new Map<string, number>();
   /** Silent servers that may not be fenced without proof: told once each. */
   readonly #needProof = new Set<string>();
@@ -243,7 +243,7 @@ export class Lease {
   }
 
   #looked(servers: ServerRecord[], sentMs: number): void {
-    const { cluster, fencer, registry, log } = this.#is;
+    const { cluster, fencer, log } = this.#is;
     const nowMs = monotonicMs();
     this.#lastLookMs = nowMs;
     cluster.look(servers);
@@ -270,8 +270,7 @@ export class Lease {
       }
       fencer.fenceSilent(server).catch((error: unknown) => log.warn({ err: error }, 'fencing is not complete yet'));
     }
-    for (const server of this.#retention.due(servers, nowMs))
-      registry.forget(server).catch((error: unknown) => log.debug({ err: error }, 'a server is forgotten later'));
+    this.#is.forgetting.look(servers, nowMs);
     for (const server of servers) {
       const key = `${server.serverId}@${server.epoch}`;
       if (server.state !== 'fencing') {

@@ -18,6 +18,7 @@ function server(serverId: string, epoch: number, fields: Partial<ServerRecord> =
     address: '',
     extensionMs: 0,
     knows: 0,
+    understands: 0,
     ...fields,
   } as ServerRecord;
 }

@@ -2,13 +2,14 @@ import type { Logger } from '../../common/logging.ts';
 import { inSlices } from '../../common/slices.ts';
 import { monotonicMs, monotonicNs } from '../../common/time.ts';
 import { Durability, Outcome } from '../../proto/generated/handles.ts';
+import { UNDERSTANDS } from '../constants.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
 import { parseIdentity } from '../table/keys.ts';
 import { shardOfOpen, type Table } from '../table/table.ts';
 import type { Life } from './life.ts';
 import type { Orphans } from './orphans.ts';
-import { isLive, type Registry, type ServerRecord } from './registry.ts';
+import { isLive, type Registry, type ServerFields, type ServerRecord } from './registry.ts';
 
 const RESTORING_AT_ONCE = 256;
 
@@ -84,14 +85,14 @@ export class PuttingBack {
       return;
     }
     const fields = { address, pod, node, smbAddress: member.smbAddress, counter: member.counter, reconciled: '' };
-    const block = member.ids.number;
-    const replaced = await registry.restore(member.identity, { ...fields, state: 'active', ...{ block } }, life.tag);
+    const more = { understands: UNDERSTANDS, ...{ block: member.ids.number } };
+    const replaced = await registry.restore(member.identity, { ...fields, ...more, state: 'active' }, life.tag);
     if (replaced === undefined) {
       this.#is.fenced(member, 'the table knows it as fenced');
       return;
     }
     if (monotonicNs() <= member.deadlineNs) this.#inTime.set(member, life);
-    await Promise.all([...stale].map((shard) => table.fence(shard, member.identity, 'enter', 'alive', replaced)));
+    await Promise.all([...stale].map((shard) => table.fence(shard, member.identity, 'reenter', 'alive', replaced)));
     // Others may have ended what is not persistent while it was silent. Persistent opens wait longer than it was.
     const opens = [...member.opens.values()].filter(
       ({ record }) => stale.has(shardOfOpen(record)) && (!isLate || record.durability === Durability.PERSISTENT),
@@ -131,7 +132,8 @@ export class PuttingBack {
   async markFenced(life: Life, stale: ReadonlySet<number>): Promise<void> {
     const { registry, table } = this.#is;
     for (const server of registry.witness.over()) {
-      const isNew = (await registry.restore(server, { state: 'fenced', reconciled: '' }, life.tag)) !== undefined;
+      const fields: ServerFields = { state: 'fenced', reconciled: '', understands: server.understands };
+      const isNew = (await registry.restore(server, fields, life.tag)) !== undefined;
       if (isNew) await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
     }
   }

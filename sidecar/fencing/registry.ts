@@ -1,5 +1,6 @@
 import { reasonOf } from '../../common/errors.ts';
 import { monotonicMs, monotonicNs } from '../../common/time.ts';
+import { UNDERSTANDS } from '../constants.ts';
 import type { Identity, Keys } from '../table/keys.ts';
 import type { Answer, Argument } from '../table/packed.ts';
 import { listAt, numberAt, textAt } from '../table/records.ts';
@@ -52,6 +53,8 @@ export interface ServerRecord {
   handedOver: HandedOver | undefined;
   /** The highest epoch when it was renewed, as far as it has heard the answer: later servers it may not ask. */
   knows: number;
+  /** What its sidecar understands of the store, see UNDERSTANDS; 0: a version that does not say. */
+  understands: number;
 }
 
 /** Whether it may serve, or fence: neither fenced nor being fenced. */
@@ -74,6 +77,7 @@ export type ServerFields = Partial<
     | 'extensionMs'
     | 'knows'
     | 'handedOver'
+    | 'understands'
   >
 >;
 
@@ -116,7 +120,8 @@ export class Registry {
     await this.#store.untilOpen(OPEN_WITHIN_MS);
     const sentNs = monotonicNs();
     const { tag, runIds } = this.#life;
-    const answer = await this.#call(serverId, 0, 'register', fields, tag, this.#highest, runIds);
+    const said = { ...fields, understands: UNDERSTANDS };
+    const answer = await this.#call(serverId, 0, 'register', said, tag, this.#highest, runIds);
     if (answer[0] === CLOSED) {
       this.#store.close(); // it has changed since, or it would not say so
       throw new StoreUnavailableError('register', 'the state of other servers is being put back');
@@ -143,7 +148,7 @@ export class Registry {
 
   /** Goes on under its epoch after a restart of the sidecar. @returns undefined when it was fenced, 'lost': the store does not know it */
   async resume(me: Identity, fields: ServerFields): Promise<{ block: number; state: string } | 'lost' | undefined> {
-    const answer = await this.#call(me.serverId, me.epoch, 'resume', fields);
+    const answer = await this.#call(me.serverId, me.epoch, 'resume', { ...fields, understands: UNDERSTANDS });
     if (answer[0] === 0) return 'lost';
     return answer[0] === 1 ? { block: numberAt(answer, 1), state: textAt(answer, 2) } : undefined;
   }
@@ -284,6 +289,7 @@ function readServers(flat: Answer): ServerRecord[] {
         leaving: false,
         extensionMs: 0,
         knows: 0,
+        understands: 0,
         ...fields,
         handedOver: readHandedOver(fields.handedOver),
         epoch: fields.epoch,

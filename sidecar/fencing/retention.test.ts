@@ -30,3 +30,13 @@ test('few are forgotten at a time', () => {
   retention.due(many, 0);
   expect(retention.due(many, HOUR_MS)).toHaveLength(16);
 });
+
+test('one may be kept longer than others, and for as long as it is said to be', () => {
+  const retention = new Retention(1000);
+  const servers = [server('a', 'fenced'), server('b', 'fenced'), server('c', 'fenced')];
+  const longerMs = ({ serverId }: ServerRecord) => ({ a: Number.POSITIVE_INFINITY, b: 500 })[serverId] ?? 0;
+  retention.due(servers, 0, longerMs);
+  expect(names(retention.due(servers, 1000, longerMs))).toEqual(['c']);
+  expect(names(retention.due(servers, 1500, longerMs))).toEqual(['b', 'c']);
+  expect(names(retention.due(servers, 1500))).toEqual(['a', 'b', 'c']);
+});

@@ -23,6 +23,7 @@ function server(counter: number, fields: Partial<ServerRecord> = {}): ServerReco
     handedOver: undefined,
     extensionMs: 0,
     knows: 0,
+    understands: 0,
     ...fields,
   };
 }

@@ -5,6 +5,7 @@ export interface Sighting {
   /** Raised by each renewal. */
   counter: number;
   state: string;
+  understands: number;
 }
 
 interface Seen {
@@ -12,6 +13,7 @@ interface Seen {
   counter: number;
   /** Being fenced, or fenced: that is never taken back. */
   isOver: boolean;
+  understands: number;
 }
 
 /** More servers than a cluster ever has at a time; the longest known are forgotten first. */
@@ -25,14 +27,15 @@ export class Witness {
   readonly #seen = new Map<string, Seen>();
 
   observe(servers: readonly Sighting[]): void {
-    for (const { serverId, epoch, counter, state } of servers) {
+    for (const { serverId, epoch, counter, state, understands } of servers) {
       const isOver = state === 'fencing' || state === 'fenced' || state === 'gone';
       const seen = this.#seen.get(serverId);
       if (seen && (seen.epoch > epoch || (seen.epoch === epoch && seen.isOver))) continue;
       if (seen?.epoch === epoch) {
         seen.counter = Math.max(seen.counter, counter);
         seen.isOver = isOver;
-      } else this.#seen.set(serverId, { epoch, counter, isOver });
+        seen.understands = Math.max(seen.understands, understands);
+      } else this.#seen.set(serverId, { epoch, counter, isOver, understands });
     }
     for (const serverId of this.#seen.keys()) {
       if (this.#seen.size <= MOST) break;
@@ -58,8 +61,10 @@ export class Witness {
   }
 
   /** Servers that were seen fenced. */
-  over(): { serverId: string; epoch: number }[] {
-    return [...this.#seen].flatMap(([serverId, { epoch, isOver }]) => (isOver ? [{ serverId, epoch }] : []));
+  over(): { serverId: string; epoch: number; understands: number }[] {
+    return [...this.#seen].flatMap(([serverId, { epoch, isOver, understands }]) =>
+      isOver ? [{ serverId, epoch, understands }] : [],
+    );
   }
 
   /** A server that was seen alive and that the store does not know, or undefined. */

@@ -23,6 +23,7 @@ export const SCRIPT_NAMES = [
   'fence',
   'tick',
   'forget',
+  'forget-fence',
   'hint',
   'registry',
   'where',

@@ -490,7 +490,7 @@ export class Table {
   async fence(
     shard: number,
     server: Identity,
-    what: 'enter' | 'settle' | 'fence',
+    what: 'enter' | 'reenter' | 'settle' | 'fence',
     node: 'lost' | 'alive',
     replaced = 0,
   ): Promise<void> {
@@ -499,6 +499,15 @@ export class Table {
       [this.keys.fence(shard), this.keys.due(shard)],
       [server.serverId, server.epoch, what, node === 'lost' ? 'n' : 'a', replaced],
       { waitMs: this.#waitMs, whileClosed: true },
+    );
+  }
+
+  /** Forgets a fenced server of which nothing waits in this shard any more (forget-fence.lua). @returns GRANTED, WAITING, STALE or FENCED */
+  async forgetFence(me: Identity, shard: number, server: Identity): Promise<number> {
+    const own = this.keys.own(shard, identityText(server));
+    return numberAt(
+      await this.#plain('forget-fence', me, shard, [this.keys.due(shard), own], [server.serverId, server.epoch]),
+      0,
     );
   }
 

@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { monotonicMs } from '../../common/time.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { marginMs, SHARDS } from '../../sidecar/constants.ts';
+import { Forgetting } from '../../sidecar/fencing/forgetting.ts';
+import type { ServerRecord } from '../../sidecar/fencing/registry.ts';
 import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { TestFileServer } from '../../sidecar/testing/file-server.ts';
@@ -141,6 +144,64 @@ test('a server that was fenced so long ago that the registry has forgotten it is
   const next = await cluster.pod(0).replaceServer();
   expect(next.epoch).toBeGreaterThan(server.epoch);
 }, 30_000);
+
+test('of a server that was fenced long ago nothing stays in the store when its handles have been had back or have expired', async () => {
+  const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+  const { components } = cluster.pod(1).sidecar as Sidecar;
+  const { registry, table } = components;
+  const identity = { serverId: 'uid-pod-0/0', epoch: Number(one.epoch) };
+  const kept = await one.open('kept', { timeoutMs: 300_000 });
+  await one.open('left', { timeoutMs: 1000 });
+  await one.ask({ $case: 'reserve', value: { directoryId: Buffer.from('folder'), name: 'GOAL' } });
+  await registry.leaveMessage(identity.serverId, Buffer.from('for nobody'));
+  one.kill();
+  const left = async () => (await cluster.redis.admin.keys('*')).filter((key) => key.includes(identity.serverId));
+  const fields = () =>
+    Promise.all(Array.from({ length: SHARDS }, (_, shard) => cluster.redis.admin.hkeys(table.keys.fence(shard))));
+  const remembered = async () => (await fields()).flat().filter((field) => field.startsWith(identity.serverId));
+  const isKnown = async () => (await registry.list()).some(({ serverId }) => serverId === identity.serverId);
+  const ofOld = async (state: string) =>
+    (await registry.list()).some((server) => server.serverId === identity.serverId && server.state === state);
+  await until(() => ofOld('fenced'), 30_000);
+
+  // Time is short here; else an hour passes first.
+  const forgetting = new Forgetting({ ...components, keptMs: 0, againMs: 0 });
+  const retired = async (isDone: () => Promise<boolean>) => {
+    forgetting.look(await registry.list(), monotonicMs());
+    return isDone();
+  };
+  // Not while its handles wait.
+  await until(() => retired(async () => (await remembered()).length === 2), 60_000);
+  expect(await isKnown()).toBe(true);
+  expect((await two.reclaim(kept.record)).outcome).toBe(Outcome.GRANTED);
+  await until(() => retired(async () => !(await isKnown())), 60_000);
+  expect([await remembered(), await left()]).toEqual([[], []]);
+
+  // It holds nobody up, and nobody else was touched.
+  const claim = { previousSessionId: 1n, user: 'alice' };
+  expect((await two.ask({ $case: 'claimSession', value: claim })).outcome).toBe(Outcome.GRANTED);
+  const value = { directoryId: Buffer.from('folder'), name: 'GOAL' };
+  expect((await two.ask({ $case: 'reserve', value })).outcome).toBe(Outcome.GRANTED);
+  expect((await two.close(kept.record)).outcome).toBe(Outcome.GRANTED);
+}, 150_000);
+
+test('a server whose sidecar does not know that shards forget keeps its fence; others wait until no such server is there', async () => {
+  const { components } = cluster.pod(1).sidecar as Sidecar;
+  const { registry, table } = components;
+  const older = (await registry.list()).find(({ serverId }) => serverId === 'uid-pod-0/0') as ServerRecord;
+  const remembered = async (serverId: string) =>
+    (await cluster.redis.admin.hkeys(table.keys.fence(0))).includes(serverId);
+  const forgetting = new Forgetting({ ...components, keptMs: 0 });
+  const look = (servers: ServerRecord[]) => forgetting.look(servers, monotonicMs());
+  cluster.pod(0).server.kill();
+  await until(async () => (await registry.list()).some(({ state }) => state === 'fenced'), 30_000);
+  await until(async () => (await table.orphaned(0)).length === 0, 30_000);
+  const servers = await registry.list();
+  look([...servers, { ...older, serverId: 'older', epoch: older.epoch + 10, understands: 0 }]);
+  look(servers.map((server) => (server.state === 'fenced' ? { ...server, understands: 0 } : server)));
+  await until(async () => (await registry.list()).length === 1, 30_000);
+  expect(await remembered(older.serverId)).toBe(true);
+}, 60_000);
 
 describe('a sidecar', () => {
   test('that ends a moment after its file server has fenced it: nobody has to wait for a lease', async () => {

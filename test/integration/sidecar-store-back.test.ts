@@ -9,6 +9,7 @@ import { Outcome } from '../../proto/generated/handles.ts';
 import type { Delivery } from '../../sidecar/breaks/delivery.ts';
 import { SHARDS } from '../../sidecar/constants.ts';
 import type { Fencer } from '../../sidecar/fencing/fencer.ts';
+import { Forgetting } from '../../sidecar/fencing/forgetting.ts';
 import { Lease } from '../../sidecar/fencing/lease.ts';
 import { Orphans } from '../../sidecar/fencing/orphans.ts';
 import type { Promises } from '../../sidecar/fencing/promises.ts';
@@ -72,6 +73,7 @@ function leaseOf(member: Member, opened: () => string): Lease {
     promises: {} as Promises,
     maxExtensionMs: 0,
     orphans: new Orphans(),
+    forgetting: new Forgetting({ registry, table: new Table(store, keys, 1000), cluster, log: createLogger('test') }),
     log: createLogger('test'),
     metrics: createSidecarMetrics(),
     leaseDurationMs: LEASE_MS,

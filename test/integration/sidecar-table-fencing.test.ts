@@ -55,7 +55,7 @@ beforeEach(async () => {
 });
 
 /** In all shards at once. */
-const everywhere = (act: (shard: number) => Promise<unknown>) =>
+const everywhere = <T>(act: (shard: number) => Promise<T>) =>
   Promise.all(Array.from({ length: SHARDS }, (_, shard) => act(shard)));
 const enter = (server: Identity) => everywhere((shard) => table.fence(shard, server, 'enter', 'alive'));
 /** Which life of the store the shards say that their state is of. */
@@ -115,10 +115,11 @@ const ASKS: Record<string, (me: Identity, record: OpenRecord) => Promise<number>
   name: (me) => table.name(me, 'reserve', Buffer.from('directory'), 'a.txt', 'token'),
   session: async (me) => (await table.session(me, 'store', SESSION, 'alice')).outcome,
   tick: async (me) => (await table.tick(me, SHARD, 0, 10)).outcome,
+  forgetFence: (me) => table.forgetFence(me, SHARD, { serverId: 'nobody', epoch: 9 }),
 };
 
 /** What asks a script whose name says something else. */
-const ASKED_BY: Record<string, string> = { ack: 'acknowledge', 'let-go': 'letGo' };
+const ASKED_BY: Record<string, string> = { ack: 'acknowledge', 'let-go': 'letGo', 'forget-fence': 'forgetFence' };
 
 describe('each decision', () => {
   test('is among those that are asked here', () => {
@@ -229,6 +230,82 @@ describe('the opens of a server whose next life died before it had come to the s
   });
 });
 
+describe('a fenced server that the shards forget', () => {
+  const forget = () => table.forgetFence(other, SHARD, fenced);
+  const forgetEverywhere = () => everywhere((shard) => table.forgetFence(other, shard, fenced));
+  const remembered = async (shard: number) => [
+    ...(await store.data.hkeys(keys.fence(shard))).filter((field) => field.startsWith(fenced.serverId)),
+    ...(await redis.admin.zrange(keys.due(shard), 0, '-1')),
+  ];
+
+  test('leaves nothing behind, and is refused as before; what it left holds nobody up', async () => {
+    const record = await open();
+    const directory = Buffer.from('directory');
+    await table.name(fenced, 'reserve', directory, 'a.txt', 'its token');
+    await table.session(fenced, 'store', SESSION, 'alice');
+    await fence('fence', 'alive');
+    expect(await reclaimed(record)).toBe(Outcome.GRANTED);
+    // Another may do it at the same time.
+    expect(new Set([...(await forgetEverywhere()), ...(await forgetEverywhere())])).toEqual(new Set([Outcome.GRANTED]));
+    expect((await everywhere(remembered)).flat()).toEqual([]);
+
+    const held = await table.find(other, FILE, Buffer.alloc(0), record.openId);
+    const itself = `${fenced.serverId}@${fenced.epoch}`;
+    expect(await table.letGo(other, SHARD, held.record ? [held.record] : [], itself)).toBe(Outcome.INVALID);
+    expect(await table.session(other, 'look', SESSION, 'alice')).toMatchObject({ owner: itself, standing: 'fenced' });
+    expect(await table.name(other, 'reserve', directory, 'a.txt', 'another token')).toBe(Outcome.GRANTED);
+    // It wakes up, and puts its state back as if the store had lost it.
+    await everywhere((shard) => table.fence(shard, fenced, 'reenter', 'alive'));
+    for (const [name, ask] of Object.entries(ASKS)) {
+      expect([name, await ask(fenced, record)]).toEqual([name, Outcome.FENCED]);
+    }
+    expect((await everywhere(remembered)).flat()).toEqual([]);
+  });
+
+  test('is waited for while an open of it waits, whatever is said of it', async () => {
+    const record = await open();
+    await fence('fence', 'alive');
+    expect(await forget()).toBe(Internal.WAITING);
+    await table.again(other, SHARD, Buffer.from(`server:${fenced.serverId}@${fenced.epoch}`), undefined);
+    expect(await forget()).toBe(Internal.WAITING);
+    expect(await reclaimed(record)).toBe(Outcome.GRANTED);
+    expect(await forget()).toBe(Outcome.GRANTED);
+  });
+
+  test('is waited for while its last writes settle', async () => {
+    await fence('settle', 'lost');
+    expect(await forget()).toBe(Internal.WAITING);
+    await fence('fence', 'lost');
+    expect(await forget()).toBe(Outcome.GRANTED);
+  });
+
+  test('is not forgotten before it is fenced, nor in the place of its next life; others are not touched', async () => {
+    expect(await forget()).toBe(Internal.STALE);
+    const record = await open();
+    await fence('fence', 'alive');
+    const anew = { ...fenced, epoch: 8 };
+    await enter(anew);
+    expect(await forget()).toBe(Outcome.GRANTED);
+    expect(await remembered(SHARD)).toContain(fenced.serverId);
+    expect((await table.find(anew, FILE, Buffer.alloc(0), record.openId)).outcome).toBe(Outcome.GRANTED);
+    expect((await table.find(other, FILE, Buffer.alloc(0), record.openId)).outcome).toBe(Outcome.GRANTED);
+  });
+
+  test('comes back with a new epoch, and so does one that lives into a store that has lost it', async () => {
+    await fence('fence', 'alive');
+    await forgetEverywhere();
+    const [anew, later] = [
+      { ...fenced, epoch: 8 },
+      { serverId: 'later', epoch: 9 },
+    ];
+    await enter(anew);
+    await everywhere((shard) => table.fence(shard, later, 'reenter', 'alive'));
+    const record = sampleRecord('file', { openId: ids.next(SHARD) ?? 0n });
+    expect((await table.open(anew, record, HOW)).outcome).toBe(Outcome.GRANTED);
+    expect((await table.find(later, FILE, Buffer.alloc(0), record.openId)).outcome).toBe(Outcome.GRANTED);
+  });
+});
+
 describe('the registry', () => {
   let registry: Registry;
   beforeEach(async () => {
@@ -246,6 +323,23 @@ describe('the registry', () => {
     expect(await registry.beginFencing(me, 8, 'other', true)).toMatchObject({ began: true, state: 'fencing' });
     expect((await registry.renew(me, { counter: 9 })).valid).toBe(false);
     expect(await registry.resume(me, {})).toBeUndefined();
+  });
+
+  test('keeps nothing for a server that it forgets', async () => {
+    const { epoch } = await registry.register('a', {});
+    const me = { serverId: 'a', epoch };
+    await registry.leaveMessage('a', Buffer.from('too late'));
+    await registry.forget(me); // not while it lives
+    expect(await store.lease.exists(keys.inbox('a'))).toBe(1);
+    await registry.beginFencing(me, -1, 'b', false);
+    await registry.endFencing(me);
+    await registry.forget(me);
+    expect(await registry.list()).toEqual([]);
+    expect(await store.lease.exists(keys.inbox('a'))).toBe(0);
+    // It was fenced, whoever has forgotten it: it does not come back when the shards are closed for another life of the store.
+    expect(await registry.restore(me, { state: 'active' }, 'another life')).toBeUndefined();
+    expect(await registry.restore({ serverId: 'b', epoch: epoch + 1 }, { state: 'active' }, 'another life')).toBe(0);
+    expect(await registry.restore(me, { state: 'fenced' }, 'another life')).toBe(0);
   });
 
   test('hands no epoch out before the shards are open: those that live may have it', async () => {

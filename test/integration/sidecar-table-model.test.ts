@@ -125,6 +125,7 @@ const step = fc.oneof(
     arbitrary: fc.record({ kind: fc.constant('fileGone' as const), server, file: fc.constantFrom(...FILES) }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('fence' as const), server }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('forget' as const), server }) },
 );
 
 const CLIENT = Buffer.alloc(16, 7);
@@ -174,6 +175,8 @@ const RARE = [
   `lock ${Outcome.GRANTED}`,
   `lock ${Outcome.LOCK_NOT_GRANTED}`,
   `lock ${Outcome.RANGE_NOT_LOCKED}`,
+  `forget ${Outcome.GRANTED}`,
+  `forget ${Internal.STALE}`,
 ];
 
 describe('the scripts and the reference model', () => {
@@ -359,6 +362,15 @@ describe('the scripts and the reference model', () => {
             } else if (s.kind === 'fileGone') {
               script = { outcome: await table.gone(identity, Buffer.from(s.file), 'gone') };
               expected = model.fileGone(me, s.file);
+            } else if (s.kind === 'forget') {
+              // Whether it goes or not changes no answer: of this the model knows nothing.
+              const custodian = servers[0] as Identity;
+              for (const shard of shards) {
+                await table.again(custodian, shard, Buffer.from(`server:${me}`), undefined);
+                const forgotten = `forget ${await table.forgetFence(custodian, shard, identity)}`;
+                seen.set(forgotten, (seen.get(forgotten) ?? 0) + 1);
+              }
+              continue;
             } else {
               if (s.server === 0) continue; // somebody has to be left
               for (const shard of shards) await table.fence(shard, identity, 'fence', 'alive');

@@ -55,12 +55,17 @@ local function refused()
   return nil, tonumber(known[2] or '0')
 end
 
--- 'valid', 'settling' (fenced, its last writes may still be on their way) or 'fenced'.
+-- 'valid', 'settling' (fenced, its last writes may still be on their way) or 'fenced'. Whoever owns anything here stands in the fence,
+-- or was forgotten (forget-fence.lua): then no epoch of it is above those.
 local function standing(owner)
   if owner == self or owner == '-' then return 'valid' end
   local sid, epoch = string.match(owner, '^(.*)@(%d+)$')
   local lowest = redis.call('HGET', KEYS[2], sid)
-  if not lowest or tonumber(epoch) >= tonumber(lowest) then return 'valid' end
+  if lowest then
+    if tonumber(epoch) >= tonumber(lowest) then return 'valid' end
+  elseif tonumber(epoch) > tonumber(redis.call('HGET', KEYS[2], '#forgotten') or '0') then
+    return 'valid'
+  end
   local fence = redis.call('HGET', KEYS[2], owner)
   if fence and string.sub(fence, 1, 1) == 'S' then return 'settling' end
   return 'fenced'

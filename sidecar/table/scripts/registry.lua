@@ -1,4 +1,5 @@
--- The servers of the cluster. One hash: serverId -> JSON {epoch, state, counter, ...}; states: active, draining, fencing, fenced, gone.
+-- The servers of the cluster. One hash: serverId -> JSON {epoch, state, counter, ...}; states: active, draining, fencing, fenced, gone;
+-- '#forgotten' -> {forgotten}: the highest epoch of those that were removed, which older versions do not read.
 --
 -- KEYS 1 servers 2 epoch 3 inbox of the caller 4 generation 5 the life of the data that was opened last
 -- ARGV 1 serverId 2 epoch ('0': none yet) 3 what, 4 JSON of what goes with it 5 of 'register', 'restore' and 'open': the life of the
@@ -14,7 +15,7 @@
 --   'set' {fields}         changes fields of its own. Returns {1} or {FENCED}
 --   'fencing' {counter, by} sets fencing if the counter still is that one (or -1: whatever it is). Returns {1 or 0, state}
 --   'fenced'               sets fenced. Returns {1}
---   'forget'               removes a server that is fenced or gone. Returns {1}
+--   'forget'               removes a server that is fenced or gone, and what was left for it. Returns {1}
 --   'list'                 Returns {1, all servers}
 local sid, what = ARGV[1], ARGV[3]
 local given = cjson.decode(ARGV[4])
@@ -27,6 +28,12 @@ local function merge(s)
 end
 local function may_live(s) return s.state == 'active' or s.state == 'draining' or s.state == 'fencing' end
 local function run_id() return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') end
+-- The highest epoch of all that were forgotten: who is not there and has no higher one was fenced. A copy of the store that does not know
+-- a server yet is from before all its epochs.
+local function forgotten()
+  local mark = redis.call('HGET', KEYS[1], '#forgotten')
+  return mark and cjson.decode(mark).forgotten or 0
+end
 local mine = server and tostring(server.epoch) == ARGV[2] and (server.state == 'active' or server.state == 'draining')
 
 if what == 'register' then
@@ -53,6 +60,7 @@ elseif what == 'restore' then
   -- That it was fenced is true whatever an older copy of the store says.
   if mine and given.state ~= 'fenced' then return { 1, 0 } end
   if server and server.epoch >= given.epoch and not mine then return { FENCED } end
+  if not server and given.state ~= 'fenced' and given.epoch <= forgotten() then return { FENCED } end
   if redis.call('GET', KEYS[5]) == ARGV[5] then return { CLOSED } end
   local highest = tonumber(redis.call('GET', KEYS[2]) or '0')
   if highest < given.epoch + 4096 then redis.call('SET', KEYS[2], given.epoch + 4096) end
@@ -95,6 +103,8 @@ elseif what == 'fenced' then
 elseif what == 'forget' then
   if server and tostring(server.epoch) == ARGV[2] and (server.state == 'fenced' or server.state == 'gone') then
     redis.call('HDEL', KEYS[1], sid)
+    redis.call('DEL', KEYS[3])
+    if server.epoch > forgotten() then redis.call('HSET', KEYS[1], '#forgotten', cjson.encode({ forgotten = server.epoch })) end
   end
   return { 1 }
 end
