@@ -7,6 +7,7 @@ import type { ChannelSequence } from '../opens/channel-sequence.ts';
 import type { ConnectionHost } from './host.ts';
 import { type Request, type Services, StatusError } from './request.ts';
 import type { Channel, Session, TreeConnect } from './session.ts';
+import type { Usage } from './usage.ts';
 
 /** The messages of one compound, worked on one after the other (MS-SMB2 3.3.5.2.7). */
 export interface Chain {
@@ -71,6 +72,9 @@ export class Call implements Request {
   signing: Signing | undefined;
   /** Called with the response message as it leaves, signed if it is: NEGOTIATE and SESSION_SETUP hash it (3.3.5.4, 3.3.5.5). */
   onResponse: ((message: Buffer) => void) | undefined;
+  /** It is counted as a CREATE under way, of this user. */
+  #isCreating = false;
+  #creator: Usage | undefined;
   #session: Session | undefined;
   #tree: TreeConnect | undefined;
   #abort: AbortController | undefined;
@@ -177,6 +181,19 @@ export class Call implements Request {
     if (!chain) return fromBody;
     if (!this.isRelated || !chain.fileId) chain.fileId = fromBody;
     return chain.fileId;
+  }
+
+  /** A CREATE is under way from now until `opened`, or its end. */
+  begunToOpen(user: Usage | undefined): void {
+    this.#isCreating = true;
+    this.#creator = user;
+    this.services.accounts.addCreates(1, user);
+  }
+
+  opened(): void {
+    if (!this.#isCreating) return;
+    this.#isCreating = false;
+    this.services.accounts.addCreates(-1, this.#creator);
   }
 
   setCompoundFileId(fileId: FileId): void {

@@ -121,9 +121,8 @@ function checkTree(call: Call): number | undefined {
 
 function checkCreate({ session, services, connection }: Call): number | undefined {
   if (session.isAnonymous) return Status.ACCESS_DENIED;
-  const { opens, perUser } = connection.server.accounts.limits;
-  const isFull = services.opens.size >= opens || (session.usage?.opens ?? 0) >= perUser.opens;
-  return isFull ? Status.INSUFFICIENT_RESOURCES : undefined;
+  const { accounts } = connection.server;
+  return accounts.hasRoomForOpen(session.usage, services.opens.size) ? undefined : Status.INSUFFICIENT_RESOURCES;
 }
 
 /** 3.3.5.7: in 3.1.1 the first request of a session after its setup proves that nobody has changed what was negotiated. */

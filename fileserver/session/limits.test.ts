@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { OpenReply, Outcome, type Request } from '../../proto/generated/handles.ts';
 import { Command, CreateDisposition } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeCreateRequest } from '../../smb/wire/create.ts';
@@ -32,7 +33,7 @@ describe('a server with little to give', () => {
     expect((await client.receive()).header.status).toBe(Status.SUCCESS);
     return large.subarray(MIB);
   };
-  const pipeBody = (name: string) =>
+  const openBody = (name: string) =>
     encodeCreateRequest({
       ...{ requestedOplockLevel: 0, impersonationLevel: 2, desiredAccess: 0x12019f, fileAttributes: 0, shareAccess: 7 },
       ...{ createDisposition: CreateDisposition.OPEN, createOptions: 0, name, createContexts: [] },
@@ -112,16 +113,63 @@ describe('a server with little to give', () => {
     await client.treeConnect('data');
     await client.treeConnect('IPC$');
     for (const name of ['srvsvc', 'lsarpc']) {
-      expect((await client.request(Command.CREATE, pipeBody(name))).header.status).toBe(Status.SUCCESS);
+      expect((await client.request(Command.CREATE, openBody(name))).header.status).toBe(Status.SUCCESS);
     }
     expect(inUse()).toMatchObject({ trees: 2, pipes: 2 });
     await client.request(Command.TREE_DISCONNECT, encodeTreeDisconnectRequest());
     expect(inUse()).toMatchObject({ trees: 1, pipes: 0 });
     await client.treeConnect('IPC$');
-    await client.request(Command.CREATE, pipeBody('wkssvc'));
+    await client.request(Command.CREATE, openBody('wkssvc'));
     client.end();
     await eventually('nothing is in use', () => inUse().sessions === 0);
     expect(inUse()).toMatchObject({ trees: 0, pipes: 0 });
+  });
+
+  test('has no more opens than it may, however many are asked for at a time, and gives the place of what came to nothing', async () => {
+    server = await TestServer.start({ limits: { opens: 3, perUser: { opens: 2 } } });
+    const { sidecar } = server;
+    const [alice, bob] = [await server.loggedOn(...ALICE), await server.loggedOn(...BOB)];
+    for (const client of [alice, bob]) await client.treeConnect('data');
+    const asked: Request[] = [];
+    sidecar.decide = (request) => {
+      if (request.body?.$case !== 'open') return { outcome: Outcome.GRANTED };
+      asked.push(request);
+      return undefined; // is decided later
+    };
+    const grant = ({ id, body }: Request) => {
+      const record = body?.$case === 'open' ? { ...body.value.record, openId: id } : undefined;
+      sidecar.reply({ id, body: { $case: 'open', value: OpenReply.fromPartial({ record }) } });
+    };
+    const statuses = async (client: RawClient, answers: number) => {
+      const got: number[] = [];
+      for (let i = 0; i < answers; i++) got.push((await client.receive()).header.status);
+      return got;
+    };
+    const { INSUFFICIENT_RESOURCES, SHARING_VIOLATION, SUCCESS } = Status;
+    const ask = (client: RawClient) => client.send(Command.CREATE, openBody(''));
+    for (let i = 0; i < 4; i++) ask(alice);
+    expect(await statuses(alice, 2)).toEqual([INSUFFICIENT_RESOURCES, INSUFFICIENT_RESOURCES]);
+    await eventually('what one may have is asked for', () => asked.length === 2);
+    ask(bob);
+    ask(bob);
+    expect(await statuses(bob, 1)).toEqual([INSUFFICIENT_RESOURCES]);
+    await eventually('all that may be are asked for', () => asked.length === 3);
+
+    const [first, second, third] = asked.splice(0) as [Request, Request, Request];
+    grant(first);
+    expect(await statuses(alice, 1)).toEqual([SUCCESS]);
+    ask(alice);
+    expect(await statuses(alice, 1)).toEqual([INSUFFICIENT_RESOURCES]);
+    sidecar.reply({ id: second.id, outcome: Outcome.SHARING_VIOLATION });
+    expect(await statuses(alice, 1)).toEqual([SHARING_VIOLATION]);
+    ask(alice);
+    await eventually('the place is taken again', () => asked.length === 1);
+    grant(third);
+    grant(asked[0] as Request);
+    expect([await statuses(bob, 1), await statuses(alice, 1)]).toEqual([[SUCCESS], [SUCCESS]]);
+    ask(bob);
+    expect(await statuses(bob, 1)).toEqual([INSUFFICIENT_RESOURCES]);
+    expect(server.server.inUse.creates).toBe(0);
   });
 
   describe('and a clock that is put forward', () => {

@@ -51,6 +51,8 @@ export interface Request extends Waiter {
    * it (3.3.5.2.7.2).
    */
   fileIdOf(fromBody: FileId): FileId;
+  /** CREATE calls this when its open is there: that counts from then on, and no longer the CREATE that makes it. */
+  opened(): void;
   /** CREATE calls this when it succeeds, the others when they resolved an open: related requests that follow mean this one. */
   setCompoundFileId(fileId: FileId): void;
   /**

@@ -534,6 +534,7 @@ export class ServerConnection implements CallHost {
     this.#inFlightBytes += call.weight;
     accounts.addBytes(call.weight, usage);
     accounts.addRequests(1, usage);
+    if (call.header.command === Command.CREATE) call.begunToOpen(usage);
     // It was told to wait before its handler had given a promise.
     if (call.asyncId !== 0n) this.#countAsWaiting(call);
     // 3.3.5.2.10: a request that was answered at once was never outstanding.
@@ -559,6 +560,7 @@ export class ServerConnection implements CallHost {
     this.#pending.delete(call);
     this.#inFlightBytes -= call.weight;
     accounts.addBytes(-call.weight, usage);
+    call.opened(); // or not, and never will be
     if (call.asyncId !== 0n) this.#asyncCount--;
     if (call.countsAsWaiting) accounts.addWaiting(-1, usage);
     else accounts.addRequests(-1, usage);

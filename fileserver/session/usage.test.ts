@@ -28,6 +28,22 @@ describe('accounts', () => {
     expect(accounts.hasRoomForSession(carol)).toBe(true);
   });
 
+  test('have room for opens, those that are being made counted', () => {
+    const accounts = new Accounts(limitsOf({ limits: { opens: 5, perUser: { opens: 3 } } }));
+    const [alice, bob] = [accounts.of('a'), accounts.of('b')];
+    alice.opens = 2;
+    expect(accounts.hasRoomForOpen(alice, 2)).toBe(true);
+    accounts.addCreates(1, alice);
+    expect(accounts.hasRoomForOpen(alice, 2)).toBe(false);
+    expect(accounts.hasRoomForOpen(bob, 2)).toBe(true);
+    accounts.addCreates(2, bob);
+    expect(accounts.hasRoomForOpen(bob, 2)).toBe(false);
+    accounts.addCreates(-1, alice);
+    expect(accounts.hasRoomForOpen(bob, 2)).toBe(true);
+    expect(accounts.hasRoomForOpen(bob, 3)).toBe(false);
+    expect(accounts.hasRoomForOpen(undefined, 2)).toBe(true);
+  });
+
   test('have room for tree connects and pipes, three quarters of which one user may take', () => {
     const accounts = new Accounts();
     const [alice, bob] = [accounts.of('a'), accounts.of('b')];

@@ -59,6 +59,8 @@ export class Usage {
   sessions = 0;
   /** Of sessions that are there; the server's own count is that of the table of opens. */
   opens = 0;
+  /** CREATEs that are under way: each may become an open. */
+  creates = 0;
   requests = 0;
   waitingRequests = 0;
   bytesInFlight = 0;
@@ -100,6 +102,13 @@ export class Accounts {
   hasRoomForSession(user: Usage): boolean {
     const { sessions, perUser } = this.limits;
     return this.server.sessions < sessions && user.sessions < perUser.sessions && this.hasRoomForChannel(user);
+  }
+
+  /** Whether one more CREATE may begin. @param opens that the server has */
+  hasRoomForOpen(user: Usage | undefined, opens: number): boolean {
+    const { limits, server } = this;
+    if (opens + server.creates >= limits.opens) return false;
+    return !user || user.opens + user.creates < limits.perUser.opens;
   }
 
   hasRoomForTree(user: Usage | undefined): boolean {
@@ -144,6 +153,11 @@ export class Accounts {
     this.server.requests += requests;
     if (user) user.requests += requests;
     if (requests < 0 && this.#waiting.length > 0) this.#wake();
+  }
+
+  addCreates(creates: number, user: Usage | undefined): void {
+    this.server.creates += creates;
+    if (user) user.creates += creates;
   }
 
   /** A request of the user has begun to wait for somebody, or ended to. */

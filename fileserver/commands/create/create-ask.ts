@@ -13,6 +13,8 @@ export interface CreateAsk {
   names: string[];
   /** Of the file that is named: the alternate data stream that is meant. */
   stream: string | undefined;
+  /** Only the file that a stream is to be of is made: the open of the stream, which is asked for, comes later. */
+  isForStream?: true;
   /** The index of the volume's quotas is opened. */
   isQuotas: boolean;
   /** Another open has the same CreateGuid, and this is no replay of its CREATE: see Open.guidAgain. */

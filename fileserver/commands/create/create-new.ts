@@ -92,6 +92,7 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
         replayKey: replayKeyFor(ask),
         fileState: decision.value.fileState,
       });
+      if (!ask.isForStream) request.opened();
       request.services.changes.added(request.tree.share, open.path, plan.directory, open);
       if (plan.directory && open.record.lease) {
         await request.services.opens.directoryLeases.hold(open, request.tree.share);

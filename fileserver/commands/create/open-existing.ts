@@ -119,6 +119,7 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
       replayKey: replayKeyFor(ask),
       fileState: value.fileState,
     });
+    request.opened();
     if (directory && open.record.lease) await request.services.opens.directoryLeases.hold(open, tree.share);
   } catch (error) {
     await giveBack();

@@ -86,6 +86,7 @@ async function createFileOf(ask: CreateAsk, missing: Missing): Promise<void> {
     {
       ...ask,
       stream: undefined,
+      isForStream: true,
       wire: {
         ...wire,
         desiredAccess: Access.readAttributes,
@@ -264,6 +265,7 @@ async function answer({ ask, file, about, maximal }: Wanted, pin: OpenRecord, gr
     replayKey: replayKeyFor(ask),
     fileState: granted.fileState,
   });
+  request.opened();
   if (granted.createAction === CreateAction.CREATED) {
     request.services.changes.added(request.tree.share, open.path, false);
   }

@@ -132,6 +132,7 @@ async function adopt(
   const here = opens.byId(record.openId);
   if (here && !here.closing && here.fd >= 0) {
     opens.reconnect(here, record, session, tree, fileState);
+    request.opened();
     if (replayKey === undefined) opens.creations.remove(here);
     return here;
   }
@@ -165,6 +166,7 @@ async function adopt(
     replayKey,
     fileState,
   });
+  request.opened();
   if (found.path !== path) await endRename(request, open);
   return open;
 }
