@@ -166,7 +166,7 @@ export class Reconciler {
   async #rebuild(life: Life, stores: readonly string[], isKnown: boolean): Promise<void> {
     const { registry, store, keys } = this.#is;
     const { generation, tags } = life;
-    const lost = isKnown ? registry.witness.contradicts(await registry.list()) : undefined;
+    const lost = isKnown ? await registry.contradiction(life.isOther) : undefined;
     if (lost !== undefined) {
       await this.#beginLife(generation);
       throw new Error(`the store went back in time: ${lost}; its state is put back`);

@@ -182,7 +182,7 @@ export class Registry {
   /** @returns with the Redis process that renewed it, and the life of the data in it */
   async renew(me: Identity, fields: ServerFields): Promise<Renewal> {
     const answer = await this.#call(me.serverId, me.epoch, 'renew', fields);
-    const servers = this.#observe(listAt(answer, 1));
+    const servers = this.#observe(listAt(answer, 1), true);
     const [runId, generation] = [textAt(answer, 3), textAt(answer, 4)];
     const highestEpoch = answer[0] === 1 ? numberAt(answer, 5) : 0;
     return { valid: answer[0] === 1, servers, inbox: listAt(answer, 2) as Buffer[], runId, generation, highestEpoch };
@@ -216,12 +216,25 @@ export class Registry {
   }
 
   /**
+   * What the store has lost of what was seen here, for people; undefined: nothing. Compared before the next answer is seen: that one may
+   * know more than this, and has lost nothing.
+   * @param isOtherLife of the data than the one that this sidecar has served with
+   */
+  async contradiction(isOtherLife: boolean): Promise<string | undefined> {
+    const flat = listAt(await this.#call('', 0, 'list', {}), 1);
+    const lost = this.witness.contradicts(readServers(flat), readForgotten(flat), isOtherLife);
+    this.#observe(flat);
+    return lost;
+  }
+
+  /**
    * All servers, at a time at which they could have renewed: while replicas are missing nobody can, and silence proves nothing.
    * @throws StoreUnavailableError then
    */
   async look(): Promise<ServerRecord[]> {
     const servers = await this.list();
     await this.#store.settled(this.#keys.servers);
+    this.witness.observe(servers);
     return servers;
   }
 
@@ -230,10 +243,11 @@ export class Registry {
     await this.#store.lease.rpush(this.#keys.inbox(serverId), Buffer.from(message));
   }
 
-  #observe(flat: Answer): ServerRecord[] {
+  /** @param isSettled what was read cannot be lost: before its replicas have it a primary may be replaced by one that never had */
+  #observe(flat: Answer, isSettled = !this.#store.isReplicated): ServerRecord[] {
     const servers = readServers(flat);
     this.#readMs = monotonicMs();
-    this.witness.observe(servers);
+    if (isSettled) this.witness.observe(servers);
     for (const { epoch } of servers) this.saw(epoch);
     return servers;
   }
@@ -300,6 +314,20 @@ function readServers(flat: Answer): ServerRecord[] {
     }
   }
   return servers;
+}
+
+/** The highest epoch of those that are not there any more because they were forgotten (registry.lua). */
+function readForgotten(flat: Answer): number {
+  for (let i = 0; i + 1 < flat.length; i += 2) {
+    if (textAt(flat, i) !== '#forgotten') continue;
+    try {
+      const { forgotten } = JSON.parse(textAt(flat, i + 1)) as { forgotten?: unknown };
+      return typeof forgotten === 'number' ? forgotten : 0;
+    } catch {
+      return 0;
+    }
+  }
+  return 0;
 }
 
 function readHandedOver(value: unknown): HandedOver | undefined {

@@ -43,15 +43,22 @@ export class Witness {
     }
   }
 
-  /** What the store has lost, for people; undefined: nothing that was seen here. */
-  contradicts(servers: readonly Sighting[]): string | undefined {
+  /**
+   * What the store has lost, for people; undefined: nothing that was seen here.
+   * @param forgotten the highest epoch of all servers that were fenced and forgotten
+   * @param isOtherLife of the data than the one in which most was seen: others may have begun it, and who did not come back in it is missing
+   */
+  contradicts(servers: readonly Sighting[], forgotten: number, isOtherLife: boolean): string | undefined {
     const stored = new Map(servers.map((server) => [server.serverId, server]));
     for (const [serverId, seen] of this.#seen) {
       const now = stored.get(serverId);
       if (!now) {
-        if (!seen.isOver) return `it does not know the server ${serverId}, epoch ${seen.epoch}`;
-      } else if (now.epoch < seen.epoch) return `it has epoch ${now.epoch} of ${serverId}, after ${seen.epoch}`;
-      else if (now.epoch === seen.epoch) {
+        if (seen.isOver || isOtherLife || seen.epoch <= forgotten) continue;
+        return `it does not know the server ${serverId}, epoch ${seen.epoch}`;
+      }
+      if (now.epoch < seen.epoch && !isOtherLife)
+        return `it has epoch ${now.epoch} of ${serverId}, after ${seen.epoch}`;
+      if (now.epoch === seen.epoch) {
         const lives = now.state === 'active' || now.state === 'draining';
         if (seen.isOver && lives) return `it has ${serverId} alive in epoch ${seen.epoch}, in which it was fenced`;
         if (now.counter < seen.counter) return `it has renewal ${now.counter} of ${serverId}, after ${seen.counter}`;

@@ -121,6 +121,11 @@ export class Store {
     return this.#open;
   }
 
+  /** Whether what is decided counts only when replicas have it. */
+  get isReplicated(): boolean {
+    return this.#replication !== undefined;
+  }
+
   /** Whether shards are in several Redis processes. */
   get isCluster(): boolean {
     return 'nodes' in this.data;

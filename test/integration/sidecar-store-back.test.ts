@@ -12,8 +12,11 @@ import type { Fencer } from '../../sidecar/fencing/fencer.ts';
 import { Forgetting } from '../../sidecar/fencing/forgetting.ts';
 import { Lease } from '../../sidecar/fencing/lease.ts';
 import { Orphans } from '../../sidecar/fencing/orphans.ts';
+import type { Possession } from '../../sidecar/fencing/possession.ts';
 import type { Promises } from '../../sidecar/fencing/promises.ts';
+import { Reconciler } from '../../sidecar/fencing/reconciler.ts';
 import { Registry } from '../../sidecar/fencing/registry.ts';
+import { Settling } from '../../sidecar/fencing/settling.ts';
 import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { ClusterView } from '../../sidecar/services/cluster.ts';
 import { Member } from '../../sidecar/services/member.ts';
@@ -45,6 +48,17 @@ afterEach(async () => {
   store.end();
   await redis.stop();
 });
+
+/** What it gives once it can: a replica needs a moment to come. */
+async function eventual<T>(ask: () => Promise<T>): Promise<T> {
+  let answer: T | undefined;
+  const isThere = async () => {
+    answer = await ask().catch(() => undefined);
+    return answer !== undefined;
+  };
+  await until(isThere, 30_000);
+  return answer as T;
+}
 
 const runId = async () => (await store.whereabouts(keys.stores())).runIds[0] ?? '';
 
@@ -134,6 +148,102 @@ describe('a renewal', () => {
     expect(await leaseOf(member, () => '').renew(member)).toBe(false);
     expect(member.over).toBe(false);
   }, 30_000);
+});
+
+describe('a store is not said to have gone back in time', () => {
+  test('by what the next answer says, which came in the same moment', async () => {
+    const a = await registered('a');
+    await registry.list();
+    // All three go to the store together, in this order.
+    const lost = registry.contradiction(false);
+    const renewed = registry.renew(a, { counter: 7 });
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    const next = registry.list();
+    expect(await lost).toBeUndefined();
+    expect((await renewed).valid).toBe(true);
+    expect(await next).toMatchObject([{ counter: 7 }]);
+    // What was seen is compared all the same.
+    await redis.admin.hdel(keys.servers, 'a');
+    expect(await registry.contradiction(false)).toContain('does not know the server a');
+  }, 30_000);
+
+  test('by a server that was fenced and forgotten while nobody looked', async () => {
+    const watching = new Registry(store, keys);
+    const [a, b] = [await registered('a'), await registered('b')];
+    await watching.list();
+    await registry.beginFencing(a, -1, 'b', false);
+    await registry.endFencing(a);
+    await registry.forget(a);
+    expect(await watching.contradiction(false)).toBeUndefined();
+    await redis.admin.hdel(keys.servers, b.serverId);
+    expect(await watching.contradiction(false)).toContain('does not know the server b');
+  }, 30_000);
+
+  test('by what no replica had when its primary was lost', async () => {
+    await redis.admin.config('SET', 'repl-diskless-sync-delay', '0');
+    const settings = ['--replicaof', `127.0.0.1 ${redis.port}`];
+    const replica = await TestRedis.start({ settings });
+    const durability = { mode: 'Replicated' as const, replicas: 1 };
+    const config = { mode: 'Standalone' as const, addresses: [redis.address], durability };
+    const replicated = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
+    try {
+      const watching = new Registry(replicated, keys);
+      const a = await registered('a');
+      await replicated.load(new Array(SHARDS).fill(await runId()), '1');
+      const before = await eventual(() => watching.look());
+      const contradicted = () => watching.witness.contradicts(before, 0, false);
+      expect(before).toMatchObject([{ counter: 0 }]);
+      expect(contradicted()).toBeUndefined();
+      await watching.renew(a, { counter: 1 });
+      const settled = await watching.look();
+      expect(contradicted()).toContain('renewal 0');
+      await replica.kill();
+      await expect(watching.renew(a, { counter: 7 })).rejects.toThrow(StoreUnavailableError);
+      await expect(watching.look()).rejects.toThrow(StoreUnavailableError);
+      expect(await watching.list()).toMatchObject([{ counter: 7 }]);
+      // A replica that takes its place has none of that, and has lost nothing that was answered.
+      expect(watching.witness.contradicts(settled, 0, false)).toBeUndefined();
+    } finally {
+      replicated.end();
+      await replica.stop();
+    }
+  }, 90_000);
+
+  test('by who served in a life of the data before the one that others have begun', async () => {
+    const waitMs = 300;
+    const log = createLogger('test');
+    const [cluster, orphans, metrics] = [new ClusterView(), new Orphans(), createSidecarMetrics()];
+    const table = new Table(store, keys, 5000);
+    const reconciler = new Reconciler({
+      ...{ store, keys, table, registry, cluster, orphans, log, metrics, newStore: false, maxExtensionMs: 0 },
+      config: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
+      possession: { refusal: async () => undefined } as unknown as Possession,
+      settling: new Settling(table, log),
+      leaseDurationMs: waitMs,
+      persistentTimeoutMs: 1000,
+      place: { address: '', pod: '', node: '' },
+      isAskedByAll: () => true,
+      hasPromisedNothing: () => true,
+      fenced: () => {},
+      opened: () => {},
+    });
+    try {
+      reconciler.reconcile();
+      await until(() => store.open, 30_000);
+      // It served in the life before, and was left out of the one that came after it.
+      await registry.register('lost', {});
+      expect(await registry.list()).toHaveLength(1);
+      const other = 'another Redis process:2';
+      await store.data.del(keys.servers);
+      await Promise.all(keys.stores().map((key) => store.data.set(key, other)));
+      await store.data.set(keys.generation, '2');
+      store.close();
+      await until(() => store.open, 60_000);
+      expect(await store.data.get(keys.generation)).toBe('2');
+    } finally {
+      reconciler.stop();
+    }
+  }, 120_000);
 });
 
 describe('what is put back', () => {
