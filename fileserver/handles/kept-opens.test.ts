@@ -252,6 +252,23 @@ describe('opens that are kept after their CLOSE', () => {
     expect(removed).toEqual([{ fileId, share: 'share', path: 'now' }]);
   });
 
+  test.each([
+    ['when it is told again', (_open: OpenRecord) => jest.advanceTimersByTimeAsync(3000)],
+    ['when somebody wants the file', (open: OpenRecord) => broken(open)],
+  ])('also where a client closed it and the store could not be told: it goes %s, once', async (_when, comesAgain) => {
+    await close(await open());
+    const second = await open();
+    await broken(second); // it is the client's alone now, and its CLOSE is told
+    table.isAway = true;
+    expect((await close(second)).outcome).toBe(Outcome.STORE_UNAVAILABLE);
+    table.isAway = false;
+    table.removes = true;
+    await comesAgain(second);
+    expect(removed).toEqual([{ fileId, share: 'share', path: 'now' }]);
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(removed).toHaveLength(1);
+  });
+
   test('a resilient open is one of its session: the sidecar is told of which, and goes with it', async () => {
     await close(await open());
     const second = await open();

@@ -271,7 +271,7 @@ export class KeptOpens {
   }
 
   #endOld(): void {
-    for (const kept of this.#failed) void this.#closeInTable(kept);
+    for (const kept of this.#failed) void this.#closeAgain(kept);
     const beforeMs = performance.now() - KEEP_MS;
     for (const kept of this.#parked) {
       if ((kept.parkedMs ?? 0) > beforeMs) return;
@@ -289,6 +289,12 @@ export class KeptOpens {
     const decision = await this.#closeInTable(kept);
     if (!byClient && decision.value?.remove) await this.#remove(kept.record, decision.value);
     return decision;
+  }
+
+  /** A CLOSE that failed. Whoever asked for it has been answered, and does not hear any more that the file is to be removed. */
+  async #closeAgain(kept: Kept): Promise<void> {
+    const { value } = await this.#closeInTable(kept);
+    if (value?.remove) await this.#remove(kept.record, value);
   }
 
   async #closeInTable(kept: Kept): Promise<Decision<CloseReply>> {
@@ -345,7 +351,7 @@ export class KeptOpens {
     const kept = this.#byId.get(openId);
     if (kept) return this.#giveUp(kept, ackRequired);
     const ending = this.#ending.get(openId);
-    if (ending && this.#failed.has(ending)) return this.#closeInTable(ending).then(() => true);
+    if (ending && this.#failed.has(ending)) return this.#closeAgain(ending).then(() => true);
     if (ending) return Promise.resolve(true);
     if (this.#asking > 0) remember(this.#early, openId, ackRequired);
     return undefined;
