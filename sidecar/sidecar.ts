@@ -109,6 +109,8 @@ export class Sidecar {
       log,
       metrics,
       join(options.runDir, 'store-connections.json'),
+      // As long as peers need to see that a server is silent: less would make connections anew to a store that only pauses.
+      2 * leaseDurationMs,
     );
     const keys = new Keys(config.clusterId);
     const table = new Table(this.#store, keys, storeWaitMs(leaseDurationMs));

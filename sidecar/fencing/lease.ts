@@ -49,7 +49,6 @@ export class Lease {
   #timer: NodeJS.Timeout | undefined;
   #lookTimer: NodeJS.Timeout | undefined;
   #lastLookMs = Number.NEGATIVE_INFINITY;
-  #waitingSinceMs: number | undefined;
   #stopped = false;
   /** As of the last look at an open store: no server can go on without it that this pod has not promised anything. */
   isAskedByAll = false;
@@ -211,23 +210,6 @@ export class Lease {
       void this.renew(member);
     }
     this.#is.metrics.storeReachable.set(this.reachable ? 1 : 0);
-    this.#unstick();
-  }
-
-  /** A connection that says nothing for two leases is made anew: its other end may be gone without a word. */
-  #unstick(): void {
-    const { leaseDurationMs, store } = this.#is;
-    if (monotonicMs() - this.#lastLookMs < leaseDurationMs) {
-      this.#waitingSinceMs = undefined;
-      return;
-    }
-    this.#waitingSinceMs ??= monotonicMs();
-    if (monotonicMs() - this.#waitingSinceMs < 2 * leaseDurationMs) return;
-    this.#waitingSinceMs = undefined;
-    for (const connection of [store.lease, store.data]) {
-      if ('nodes' in connection || connection.status !== 'ready') continue;
-      connection.disconnect(true);
-    }
   }
 
   /** One look after the other: often, so that a change is seen soon after it was made, and just when somebody's lease would be over. */

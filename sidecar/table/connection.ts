@@ -12,8 +12,10 @@ export type PasswordSource = () => string | undefined;
 /**
  * Opens a connection to the store as the configuration names it. Nothing is resent on its own: the caller knows what may run twice.
  * The password is read again for every connection that is made, so that it can be changed while everything runs.
+ * @param silenceMs a connection that owes an answer (that to its handshake too) and says nothing for so long is made anew: its other end
+ *   may be gone without a word
  */
-export function connect(config: StoreConfig, password: PasswordSource, name: string): Connection {
+export function connect(config: StoreConfig, password: PasswordSource, name: string, silenceMs: number): Connection {
   const tls = config.tls && tlsOptions(config.tls);
   const backoff = (times: number) => Math.min(50 * times, 500);
   const common: RedisOptions = {
@@ -26,6 +28,7 @@ export function connect(config: StoreConfig, password: PasswordSource, name: str
     maxRetriesPerRequest: 0,
     enableAutoPipelining: true,
     connectTimeout: 2000,
+    socketTimeout: silenceMs,
     keepAlive: 1000,
   };
   withPassword(common, password());

@@ -81,18 +81,22 @@ export class Store {
   /** What Redis refuses to do though it answers: for people. Said again whenever it happens. */
   onTrouble: (message: string) => void = () => {};
 
-  /** @param connectionsFile where its connections are noted down, for who takes its place should it die; see Predecessors */
+  /**
+   * @param connectionsFile where its connections are noted down, for who takes its place should it die; see Predecessors
+   * @param silenceMs after so long without a word a connection that owes an answer is made anew
+   */
   constructor(
     config: StoreConfig,
     password: PasswordSource,
     log: Logger,
     metrics: SidecarMetrics,
     connectionsFile?: string,
+    silenceMs = 20_000,
   ) {
     this.#config = config;
     this.#metrics = metrics;
-    this.data = connect(config, password, 'holdfast-sidecar');
-    this.lease = connect(config, password, 'holdfast-sidecar-lease');
+    this.data = connect(config, password, 'holdfast-sidecar', silenceMs);
+    this.lease = connect(config, password, 'holdfast-sidecar-lease', silenceMs);
     this.#processes = new RedisProcesses(this.data, config);
     const reconnected = (isOther: boolean) => {
       metrics.storeReconnects.inc();
@@ -107,7 +111,7 @@ export class Store {
       connectionsFile && `${connectionsFile}.lease`,
     );
     if (config.durability.mode === 'Replicated') {
-      const connection = connect(config, password, 'holdfast-sidecar-wait');
+      const connection = connect(config, password, 'holdfast-sidecar-wait', silenceMs);
       this.#replication = new Replication(connection, config.durability.replicas, log, (message) =>
         this.onTrouble(message),
       );

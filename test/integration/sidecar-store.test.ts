@@ -1,12 +1,16 @@
 // A store that could lose what it was told is refused, with what to set; nothing is started anew when it was set.
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import type { StoreConfig } from '../../common/config.ts';
+import { createLogger } from '../../common/logging.ts';
 import type { StatusReply } from '../../proto/generated/control.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
+import { createSidecarMetrics } from '../../sidecar/metrics.ts';
+import { Store } from '../../sidecar/table/store.ts';
 import { checkRedis } from '../../sidecar/table/store-checks.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
+import { SilentProxy } from '../../sidecar/testing/silent-proxy.ts';
 
 describe('a store', () => {
   let redis: TestRedis;
@@ -88,4 +92,57 @@ describe('a sidecar whose store is refused', () => {
       await cluster.stop();
     }
   }, 30_000);
+});
+
+/** Connections of sidecars by name: their ids, and the ports that Redis sees. */
+async function connectionsOf(redis: TestRedis, name: string): Promise<{ id: string; port: number }[]> {
+  const lines = String(await redis.admin.client('LIST')).split('\n');
+  return lines
+    .filter((line) => line.split(' ').includes(`name=${name}`))
+    .map((line) => ({ id: /\bid=(\d+)/.exec(line)?.[1] ?? '', port: Number(/\baddr=\S*:(\d+)/.exec(line)?.[1]) }));
+}
+
+describe('a connection to the store that says nothing, while another works', () => {
+  let redis: TestRedis;
+  let proxy: SilentProxy;
+  let config: StoreConfig;
+  beforeEach(async () => {
+    redis = await TestRedis.start();
+    proxy = await SilentProxy.to(redis.port);
+    config = { mode: 'Standalone', addresses: [proxy.address], durability: { mode: 'Always' } };
+  }, 20_000);
+  afterEach(async () => {
+    await proxy.stop();
+    await redis.stop();
+  });
+
+  test('because its handshake never came to an end: it is made anew, and what waited is decided', async () => {
+    const cluster = await TestCluster.start(1, 1500, { config });
+    try {
+      const { server } = cluster.pod(0);
+      await server.session(1n);
+      const [data] = await connectionsOf(redis, 'holdfast-sidecar');
+      proxy.muteNext();
+      await redis.admin.client('KILL', 'ID', data?.id ?? '');
+      await until(() => proxy.muteFromStart === 1, 30_000);
+      await until(async () => (await server.open('afterwards')).outcome === Outcome.GRANTED, 60_000);
+    } finally {
+      await cluster.stop();
+    }
+  }, 120_000);
+
+  test('in the middle of its work: it is made anew', async () => {
+    const store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics(), undefined, 300);
+    try {
+      await store.data.set('some', 'thing');
+      const [before] = await connectionsOf(redis, 'holdfast-sidecar');
+      proxy.mute(before?.port ?? 0);
+      const isThere = async () => (await store.data.get('some').catch(() => undefined)) === 'thing';
+      await until(isThere, 60_000);
+      const after = await connectionsOf(redis, 'holdfast-sidecar');
+      expect(after.at(-1)?.id).not.toBe(before?.id);
+    } finally {
+      store.end();
+    }
+  }, 90_000);
 });
