@@ -74,7 +74,21 @@ export function connect(config: StoreConfig, password: PasswordSource, name: str
     } satisfies RedisOptions);
   } else Object.assign(options, addresses[0]);
   const redis = new Redis(options);
+  redis.on('end', () => {
+    if (!closed.has(redis)) setTimeout(() => void redis.connect().catch(() => undefined), backoff(1));
+  });
   return redis;
+}
+
+/**
+ * Those that nobody needs any more. ioredis ends others too, and for good: where it is told to connect anew (by itself, when the Sentinels
+ * name another primary) just while it connects, it takes that for a user who closes it.
+ */
+const closed = new WeakSet<Connection>();
+
+export function close(connection: Connection): void {
+  closed.add(connection);
+  connection.disconnect();
 }
 
 function withPassword(options: RedisOptions, password: string | undefined): void {

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { delay } from '../../common/time.ts';
-import type { Connection } from './connection.ts';
+import { type Connection, close } from './connection.ts';
 import type { LoadedScript } from './scripts.ts';
 import { isConnectionError, StoreUnavailableError } from './store-errors.ts';
 
@@ -97,6 +97,6 @@ export class Replication {
   }
 
   end(): void {
-    this.#connection.disconnect();
+    close(this.#connection);
   }
 }

@@ -6,7 +6,7 @@ import { delay, monotonicMs } from '../../common/time.ts';
 import { SHARDS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import { Batches } from './batches.ts';
-import { type Connection, connect, type PasswordSource } from './connection.ts';
+import { type Connection, close, connect, type PasswordSource } from './connection.ts';
 import type { Answer, Argument, Call } from './packed.ts';
 import { Predecessors } from './predecessors.ts';
 import { RedisProcesses, type Whereabouts } from './redis-processes.ts';
@@ -463,8 +463,8 @@ export class Store {
     for (const waiting of this.#waiting) waiting.expire();
     this.#waiting.clear();
     this.#opened.reject(new StoreUnavailableError('end', 'the sidecar ends'));
-    this.data.disconnect();
-    this.lease.disconnect();
+    close(this.data);
+    close(this.lease);
     this.#replication?.end();
   }
 }

@@ -131,6 +131,21 @@ describe('a connection to the store that says nothing, while another works', () 
     }
   }, 120_000);
 
+  test('because it is to be made anew just while it is being made: that does not end it', async () => {
+    const store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
+    try {
+      await store.data.set('some', 'thing');
+      const [before] = await connectionsOf(redis, 'holdfast-sidecar');
+      const ended = new Promise((resolve) => store.data.once('end', resolve));
+      store.data.once('connecting', () => store.data.disconnect(true));
+      await redis.admin.client('KILL', 'ID', before?.id ?? '');
+      await ended;
+      await until(async () => (await store.data.get('some').catch(() => undefined)) === 'thing', 60_000);
+    } finally {
+      store.end();
+    }
+  }, 90_000);
+
   test('in the middle of its work: it is made anew', async () => {
     const store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics(), undefined, 300);
     try {
