@@ -120,9 +120,11 @@ export class ClusterReconciler {
       return { requeueAfterMs: LOOK_EVERY_MS };
     }
     try {
-      // First of all: whoever cordons a node goes on to evict its pods a moment later.
+      // First of all: whoever cordons a node goes on to evict its pods a moment later. A new leader may have been evicted itself before,
+      // and has much to compare before it knows that nothing else has to be done.
       const plan = this.#plan(cluster, key);
       await this.#beginLeaving(cluster, key, plan);
+      await this.#recordMigrations(cluster, key);
       problems = await this.#parts.prerequisites.check(cluster);
       await this.#parts.secrets.ensure(cluster);
       problems = [...problems, ...(await this.#applyFixed(cluster, key))];
@@ -136,7 +138,6 @@ export class ClusterReconciler {
       } else throw error;
     }
     const isNewborn = await this.#parts.newborns.tell(uid, this.#parts.world.pods(key));
-    await this.#recordMigrations(cluster, key);
     await this.#tendPods(cluster, key);
     this.#parts.reports.refresh(uid, this.#parts.world.pods(key), () => this.#parts.enqueue(key));
     await this.#writeStatus(cluster, key, problems, refused);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { V1Pod } from '@kubernetes/client-node';
-import { monotonicMs } from '../../common/time.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import { CLUSTERS, MIGRATIONS, NODES, PODS } from '../../operator/kinds.ts';
@@ -188,6 +188,7 @@ afterAll(async () => {
 
 beforeEach(() => {
   nodes.beforeMigrate = async () => undefined;
+  nodes.mayEnd = () => true;
   nodes.calls.length = 0;
 });
 
@@ -385,6 +386,41 @@ test('the operator is killed at every step of a migration: the next one goes on,
   expect(steps).toEqual([]);
   expect(inTheMiddle).toBe(false);
 }, 300_000);
+
+test('an operator that begins while a server goes moves its handles before it looks at anything that can wait', async () => {
+  const proxy = theWay();
+  await OperatorProcess.running(false);
+  const [source] = await thirtyHandles();
+  await OperatorProcess.endAll();
+  nodes.mayEnd = (pod) => pod !== name(source) || nodes.calls.includes(`migrate ${name(source)} leaving`);
+  const order: string[] = [];
+  let planned: () => void = () => undefined;
+  const isPlanned = new Promise<void>((resolve) => {
+    planned = resolve;
+  });
+  // given: what stays as it is takes longer to look at than the server has
+  const stays = /\/(secrets|configmaps|services|networkpolicies|persistentvolumeclaims|replicasets)\/[^?]/;
+  proxy.before = async (asked) => {
+    if (isCreation(asked)) {
+      order.push('migration');
+      planned();
+    } else if (stays.test(asked.path)) {
+      order.push('what stays');
+      await Promise.race([isPlanned, delay(10_000)]);
+    }
+    return undefined;
+  };
+  await objects.delete(PODS, NAMESPACE, name(source));
+  new OperatorProcess(proxy);
+  await eventually(
+    'they moved',
+    async () =>
+      (await migrations()).some(({ spec, status }) => spec.source === name(source) && status?.handles?.moved === 10),
+    PATIENCE_MS,
+  );
+  expect(order[0]).toBe('migration');
+  await settled();
+}, 120_000);
 
 describe('of two operators', () => {
   /** A leader in the middle of moving handles, and another operator that waits with watches that say nothing any more. */
