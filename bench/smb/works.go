@@ -97,14 +97,14 @@ func newWork(c *connection, o order, index int) (work, error) {
 		}
 		return &write{packed, places, o.Bytes}, nil
 	case "open-close":
-		w := &openClose{close: pack(cmdClose, closeBody()), next: index * o.Files / (o.Connections * o.Outstanding)}
+		w := &openClose{closing: closing{pack(cmdClose, closeBody())}, next: index * o.Files / (o.Connections * o.Outstanding)}
 		for i := range o.Files {
 			w.opens = append(w.opens, pack(cmdCreate, createBody(fmt.Sprintf(o.FileFormat, i), accessReadWrite, optionFile)))
 		}
 		return w, nil
 	case "create-close":
 		path := fmt.Sprintf(`%s\new-%02d-000000000`, o.NewFiles, index)
-		return &createClose{create: pack(cmdCreate, createNewBody(path)), close: pack(cmdClose, closeBody())}, nil
+		return &createClose{closing: closing{pack(cmdClose, closeBody())}, create: pack(cmdCreate, createNewBody(path))}, nil
 	case "list":
 		fileID, err := c.open(o.Directory, accessList, optionDirectory)
 		if err != nil {
@@ -186,10 +186,24 @@ func (w *write) answered(_ *connection, request []byte, response received) ([]by
 	return nil, nil
 }
 
+// closing follows each CREATE with the CLOSE of what it opened.
+type closing struct{ close []byte }
+
+func (w *closing) answered(_ *connection, request []byte, response received) ([]byte, error) {
+	if err := succeeded(request, response); err != nil {
+		return nil, err
+	}
+	if le.Uint16(request[12:]) == cmdClose {
+		return nil, nil
+	}
+	copy(w.close[closeFileIDAt:], response.message[createdFileIDAt:createdFileIDAt+16])
+	return w.close, nil
+}
+
 // openClose opens the files in turn, and closes each.
 type openClose struct {
+	closing
 	opens [][]byte
-	close []byte
 	next  int
 }
 
@@ -197,21 +211,11 @@ func (w *openClose) begin(*connection) []byte {
 	w.next++
 	return w.opens[w.next%len(w.opens)]
 }
-func (w *openClose) answered(_ *connection, request []byte, response received) ([]byte, error) {
-	if err := succeeded(request, response); err != nil {
-		return nil, err
-	}
-	if le.Uint16(request[12:]) == cmdClose {
-		return nil, nil
-	}
-	copy(w.close[closeFileIDAt:], response.message[createdFileIDAt:createdFileIDAt+16])
-	return w.close, nil
-}
 
 // createClose makes files, another each time, and closes each, which deletes it.
 type createClose struct {
+	closing
 	create []byte
-	close  []byte
 	next   int
 }
 
@@ -219,16 +223,6 @@ func (w *createClose) begin(*connection) []byte {
 	w.next++
 	setNumber(w.create, w.next)
 	return w.create
-}
-func (w *createClose) answered(_ *connection, request []byte, response received) ([]byte, error) {
-	if err := succeeded(request, response); err != nil {
-		return nil, err
-	}
-	if le.Uint16(request[12:]) == cmdClose {
-		return nil, nil
-	}
-	copy(w.close[closeFileIDAt:], response.message[createdFileIDAt:createdFileIDAt+16])
-	return w.close, nil
 }
 
 // setNumber writes the nine digits that a CREATE's name ends with.
