@@ -11,6 +11,8 @@ import {
   type StatusReply,
   type StoreIsNewReply,
 } from '../proto/generated/control.ts';
+import type { ClusterAuthority } from './resources/authority.ts';
+import { bundle } from './resources/certificates.ts';
 import { PORTS } from './resources/names.ts';
 
 const CERTIFICATE_DAYS = 7;
@@ -19,6 +21,7 @@ const REISSUE_AFTER_MS = 86_400_000;
 const IDLE_MS = 10 * 60_000;
 
 interface Access {
+  /** The certificates of who signs and who is trusted: another text, and a new certificate is due. */
   authority: string;
   tls: TlsMaterial;
   issuedMs: number;
@@ -55,17 +58,18 @@ export class Sidecars {
     this.#collector = collector;
   }
 
-  /** Tells by which authority a cluster's sidecars know the operator. @param clusterUid UID of the FileServerCluster */
-  async trust(clusterUid: string, authority: { certificate: string; key: string }): Promise<void> {
+  /** Tells by which authority a cluster's sidecars know the operator, and it them. @param clusterUid UID of the FileServerCluster */
+  async trust(clusterUid: string, { signer, trusted }: ClusterAuthority): Promise<void> {
+    const authority = bundle([signer.certificate, ...trusted]);
     const before = this.#access.get(clusterUid);
     const fresh = before !== undefined && monotonicMs() - before.issuedMs < REISSUE_AFTER_MS;
-    if (before?.authority === authority.certificate && fresh) return;
-    const issued = await issueCertificate(authority, [OPERATOR_IDENTITY], CERTIFICATE_DAYS);
+    if (before?.authority === authority && fresh) return;
+    const issued = await issueCertificate(signer, [OPERATOR_IDENTITY], CERTIFICATE_DAYS);
     this.#access.set(clusterUid, {
-      authority: authority.certificate,
+      authority,
       issuedMs: monotonicMs(),
       tls: {
-        ca: Buffer.from(authority.certificate),
+        ca: Buffer.from(bundle(trusted)),
         certificate: Buffer.from(issued.certificate),
         key: Buffer.from(issued.key),
       },

@@ -3,12 +3,16 @@ import type { V1Secret } from '@kubernetes/client-node';
 import { monotonicMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { SECRETS } from '../kinds.ts';
+import { beginReplacement, type ClusterAuthority, nextAuthority } from '../resources/authority.ts';
 import {
   authorityOf,
   authoritySecret,
   certificateSecret,
+  isEnding,
+  makeAuthority,
   needsCertificate,
   newPassword,
+  ROTATE_AUTHORITY_ANNOTATION,
 } from '../resources/certificates.ts';
 import { metadataOf, nameOf, namesOf, namespaceOf } from '../resources/names.ts';
 import { hasEmbeddedStore, ROTATE_ANNOTATION, redisSecret, storePasswordOf } from '../resources/redis.ts';
@@ -24,12 +28,13 @@ import { requireOurs } from './ownership.ts';
  * Secrets. With a thousand clusters that is twice a day: certificates are renewed 30 days before they end.
  */
 const LOOK_AGAIN: LookAgain = { leastMs: 60_000, perClusterMs: 45_000 };
-/** While a password changes. */
+/** While a password or an authority changes. */
 const CHANGING_LOOK_MS = 30_000;
 
 interface Seen {
   generation: number | undefined;
-  wish: string | undefined;
+  /** The texts of the annotations that ask for something new. */
+  wishes: string;
   isChanging: boolean;
   atMs: number;
 }
@@ -52,31 +57,46 @@ export class ClusterSecrets {
     const uid = cluster.metadata.uid ?? '';
     const seen = this.#seen.get(uid);
     const { generation } = cluster.metadata;
-    const wish = cluster.metadata.annotations?.[ROTATE_ANNOTATION];
-    if (seen && seen.generation === generation && seen.wish === wish) {
+    const annotations = cluster.metadata.annotations ?? {};
+    const wishes = JSON.stringify([annotations[ROTATE_ANNOTATION], annotations[ROTATE_AUTHORITY_ANNOTATION]]);
+    if (seen && seen.generation === generation && seen.wishes === wishes) {
       const goodForMs = seen.isChanging ? CHANGING_LOOK_MS : lookAgainMs(LOOK_AGAIN, this.#clusters());
       if (monotonicMs() - seen.atMs < goodForMs) return;
     }
     const names = namesOf(nameOf(cluster));
-    const namespace = namespaceOf(cluster);
-
-    const find = (name: string) => this.#find(cluster, name);
-    let authority = authorityOf(await find(names.authority));
-    if (!authority) {
-      authority = authorityOf(await this.#makeOnce(await authoritySecret(cluster)));
-      if (!authority)
-        throw new Error(`the Secret ${namespace}/${names.authority} holds no certificate authority: delete it`);
-    }
-    if (needsCertificate(await find(names.certificate), authority)) {
+    const authority = await this.#ensureAuthority(cluster, names.authority);
+    if (needsCertificate(await this.#find(cluster, names.certificate), authority)) {
       await this.#objects.apply(SECRETS, await certificateSecret(cluster, authority));
     }
-    const isChanging = hasEmbeddedStore(cluster) && (await this.#ensureRedis(cluster, names.redis));
+    const newPasswordUnderWay = hasEmbeddedStore(cluster) && (await this.#ensureRedis(cluster, names.redis));
     await this.#sidecars.trust(uid, authority);
-    this.#seen.set(uid, { generation, wish, isChanging, atMs: monotonicMs() });
+    const isChanging = newPasswordUnderWay || authority.trusted.length > 1;
+    this.#seen.set(uid, { generation, wishes, isChanging, atMs: monotonicMs() });
   }
 
   forget(clusterUid: string): void {
     this.#seen.delete(clusterUid);
+  }
+
+  /** The authority as it is now, a step further where one was due. */
+  async #ensureAuthority(cluster: FileServerCluster, name: string): Promise<ClusterAuthority> {
+    const fresh = async () => {
+      const signer = await makeAuthority(cluster);
+      return authoritySecret(cluster, { signer, trusted: [signer.certificate], madeFor: wish });
+    };
+    const wish = cluster.metadata.annotations?.[ROTATE_AUTHORITY_ANNOTATION];
+    const secret = (await this.#find(cluster, name)) ?? (await this.#makeOnce(await fresh()));
+    const now = authorityOf(secret);
+    if (!now) {
+      throw new Error(`the Secret ${namespaceOf(cluster)}/${name} holds no certificate authority: delete it`);
+    }
+    const step = nextAuthority(now, wish, isEnding(now, Date.now()), Date.now());
+    if (step.wanted === 'nothing') return now;
+    const next =
+      step.wanted === 'step' ? step.next : beginReplacement(now, await makeAuthority(cluster), wish, Date.now());
+    // Of this version alone: an authority that another operator has just made must not be lost, certificates may be of it.
+    await this.#objects.apply(SECRETS, authoritySecret(cluster, next, secret.metadata?.resourceVersion));
+    return next;
   }
 
   /** @returns whether the password is being changed */

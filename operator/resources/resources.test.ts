@@ -1,11 +1,20 @@
 import { X509Certificate } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { issueCertificate } from '../../common/certificates.ts';
+import { createAuthority, issueCertificate } from '../../common/certificates.ts';
 import { checkClusterConfig } from '../../common/config.ts';
 import { SIDECAR_IDENTITY } from '../../common/tls.ts';
 import { cluster } from '../testing/fixtures.ts';
 import { disruptionBudget, networkPolicies, volumeClaims } from './access.ts';
-import { authorityOf, authoritySecret, certificateSecret, needsCertificate, readSecret } from './certificates.ts';
+import type { ClusterAuthority } from './authority.ts';
+import {
+  authorityOf,
+  authoritySecret,
+  certificateSecret,
+  isEnding,
+  makeAuthority,
+  needsCertificate,
+  readSecret,
+} from './certificates.ts';
 import { clusterConfig, restartHash } from './cluster-config.ts';
 import { podTemplate } from './pod-template.ts';
 import { redisConfiguration, redisDisruptionBudget, redisSecret, redisService } from './redis.ts';
@@ -350,29 +359,78 @@ describe('the rest', () => {
     expect(text).not.toContain('_from');
   });
 
-  test('certificates are made once, and again when they run out or the authority is another', async () => {
-    const secret = await authoritySecret(cluster());
-    const authority = authorityOf(secret);
-    if (!authority) throw new Error('the Secret holds no authority');
-    expect(needsCertificate(undefined, authority)).toBe(true);
-    const issued = await certificateSecret(cluster(), authority);
-    expect(needsCertificate(issued, authority)).toBe(false);
-    expect(readSecret(issued, 'ca.key')).toBeUndefined();
-    const certificate = new X509Certificate(readSecret(issued, 'tls.crt') ?? '');
-    expect(certificate.subjectAltName).toBe(`DNS:${SIDECAR_IDENTITY}`);
-    expect(certificate.verify(new X509Certificate(authority.certificate).publicKey)).toBe(true);
-    // Nearly over: another is made while the old one is still good.
+  describe('certificates', () => {
     const base64 = (text: string) => Buffer.from(text).toString('base64');
-    for (const [days, isDue] of [
-      [29, true],
-      [31, false],
-    ] as const) {
-      const late = await issueCertificate(authority, [SIDECAR_IDENTITY], days);
-      const data = { 'tls.crt': base64(late.certificate), 'tls.key': base64(late.key) };
-      expect([days, needsCertificate({ data: { ...issued.data, ...data } }, authority)]).toEqual([days, isDue]);
+    async function newAuthority(): Promise<ClusterAuthority> {
+      const signer = await makeAuthority(cluster());
+      return { signer, trusted: [signer.certificate] };
     }
-    const other = authorityOf(await authoritySecret(cluster()));
-    expect(other && needsCertificate(issued, other)).toBe(true);
-    expect(authorityOf({ data: { 'ca.crt': 'bm8=', 'ca.key': 'bm8=' } })).toBeUndefined();
+
+    test('are made once, and again when they run out or the authority is another', async () => {
+      const authority = await newAuthority();
+      expect(needsCertificate(undefined, authority)).toBe(true);
+      const issued = await certificateSecret(cluster(), authority);
+      expect(needsCertificate(issued, authority)).toBe(false);
+      expect(readSecret(issued, 'ca.key')).toBeUndefined();
+      const certificate = new X509Certificate(readSecret(issued, 'tls.crt') ?? '');
+      expect(certificate.subjectAltName).toBe(`DNS:${SIDECAR_IDENTITY}`);
+      expect(certificate.verify(new X509Certificate(authority.signer.certificate).publicKey)).toBe(true);
+      // Nearly over: another is made while the old one is still good.
+      for (const [days, isDue] of [
+        [29, true],
+        [31, false],
+      ] as const) {
+        const late = await issueCertificate(authority.signer, [SIDECAR_IDENTITY], days);
+        const data = { 'tls.crt': base64(late.certificate), 'tls.key': base64(late.key) };
+        expect([days, needsCertificate({ data: { ...issued.data, ...data } }, authority)]).toEqual([days, isDue]);
+      }
+      expect(needsCertificate(issued, await newAuthority())).toBe(true);
+    });
+
+    test('are made again at each step of a replacement of the authority', async () => {
+      const [old, next] = [await newAuthority(), await newAuthority()];
+      const both = [next.signer.certificate, old.signer.certificate];
+      const issued = await certificateSecret(cluster(), old);
+      const learning = { signer: old.signer, trusted: both, next: next.signer };
+      expect(needsCertificate(issued, learning)).toBe(true);
+      const ofBoth = await certificateSecret(cluster(), learning);
+      expect(needsCertificate(ofBoth, learning)).toBe(false);
+      const changed = { signer: next.signer, trusted: both };
+      expect(needsCertificate(ofBoth, changed)).toBe(true);
+      const ofNext = await certificateSecret(cluster(), changed);
+      expect(needsCertificate(ofNext, changed)).toBe(false);
+      expect(needsCertificate(ofNext, next)).toBe(true);
+    });
+
+    test('an authority and its replacement stand in the Secret, so that any operator goes on', async () => {
+      const [old, next] = [await newAuthority(), await newAuthority()];
+      const both = [next.signer.certificate, old.signer.certificate];
+      for (const state of [
+        old,
+        { ...old, trusted: both, next: next.signer, sinceMs: 1_800_000_000_000, madeFor: 'x' },
+        { ...next, trusted: both, sinceMs: 1_800_000_000_000, madeFor: 'x' },
+        { ...next, madeFor: 'x' },
+      ]) {
+        const secret = authoritySecret(cluster(), state);
+        expect(authorityOf(secret)).toEqual({
+          ...{ next: undefined, sinceMs: undefined, madeFor: undefined },
+          ...state,
+        });
+      }
+      expect(authorityOf({ data: { 'ca.crt': 'bm8=', 'ca.key': 'bm8=' } })).toBeUndefined();
+      // Two of one cluster are told apart by their names.
+      const names = [old, next].map(({ signer }) => new X509Certificate(signer.certificate).subject);
+      expect(new Set(names).size).toBe(2);
+    });
+
+    test('an authority ends when what it issues could outlive it', async () => {
+      for (const [days, ends] of [
+        [179, true],
+        [181, false],
+      ] as const) {
+        const signer = await createAuthority('short', days);
+        expect([days, isEnding({ signer, trusted: [signer.certificate] }, Date.now())]).toEqual([days, ends]);
+      }
+    });
   });
 });

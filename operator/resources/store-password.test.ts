@@ -1,7 +1,8 @@
 import { expect, test } from '@jest/globals';
 import { cluster } from '../testing/fixtures.ts';
+import { PROPAGATION_MS } from './propagation.ts';
 import { redisSecret, storePasswordOf } from './redis.ts';
-import { nextPassword, PROPAGATION_MS, type StorePassword } from './store-password.ts';
+import { nextPassword, type StorePassword } from './store-password.ts';
 
 const stable: StorePassword = { password: 'a', accepted: ['a'] };
 const make = () => 'b';

@@ -1,3 +1,5 @@
+import { PROPAGATION_MS } from './propagation.ts';
+
 /** The password of an embedded store, and how far a change of it is. Kept in the Secret that the pods mount. */
 export interface StorePassword {
   /** What clients show. */
@@ -11,12 +13,6 @@ export interface StorePassword {
   /** The wish (a text of the user's choice) that this password was made for. */
   madeFor?: string | undefined;
 }
-
-/**
- * Until every pod has what a Secret says: nodes look once a minute, and a busy one is late. Nothing breaks while it takes longer, for
- * connections that stand need no password; it only must not be much shorter.
- */
-export const PROPAGATION_MS = 180_000;
 
 /**
  * The next step of a change: Redis learns the new password beside the old, then clients show the new one, then Redis forgets the old.
