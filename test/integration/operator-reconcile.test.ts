@@ -1,4 +1,5 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -30,6 +31,7 @@ import {
   SERVICES,
   STATEFUL_SETS,
 } from '../../operator/kinds.ts';
+import { ROTATE_AUTHORITY_ANNOTATION } from '../../operator/resources/certificates.ts';
 import { EVENTS } from '../../operator/runtime/events.ts';
 import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
 import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
@@ -217,6 +219,59 @@ describe('the operator, on a real API server', () => {
       ).rejects.toThrow(/violates PodSecurity "restricted/);
     }
   });
+
+  test('replaces the certificate authority in steps: all trust the next, then show its certificates, then forget the old one', async () => {
+    const wish = (text: string) =>
+      objects.patch(CLUSTERS, NAMESPACE, 'media', {
+        metadata: { annotations: { [ROTATE_AUTHORITY_ANNOTATION]: text } },
+      });
+    /** The step that runs has lasted long enough. */
+    const longAgo = () =>
+      objects.patch(SECRETS, NAMESPACE, 'media-ca', {
+        metadata: {
+          annotations: { 'holdfast.dev/authority-step-since': new Date(Date.now() - 600_000).toISOString() },
+        },
+      });
+    /** Who is trusted, by whom the certificate in use is, and whether its key is where pods are. */
+    const read = async () => {
+      const { data = {} } = await get<V1Secret>(SECRETS, 'media-tls');
+      const text = (key: string) => Buffer.from(data[key] ?? '', 'base64').toString();
+      const trusted = text('ca.crt').match(/-----BEGIN[^-]*-----[^-]*-----END[^-]*-----/g) ?? [];
+      const shown = new X509Certificate(text('tls.crt'));
+      return {
+        keys: Object.keys(data).sort(),
+        trusted: trusted.map((pem) => new X509Certificate(pem).subject),
+        by: trusted.map((pem) => new X509Certificate(pem)).find(({ publicKey }) => shown.verify(publicKey))?.subject,
+      };
+    };
+    const before = await read();
+    expect(before.trusted).toEqual([before.by]);
+
+    await wish('one');
+    const learning = await eventually('two are trusted', async () => {
+      const now = await read();
+      return now.trusted.length === 2 && now;
+    });
+    const [next] = learning.trusted;
+    expect(learning).toEqual({ keys: before.keys, trusted: [next, before.by], by: before.by });
+
+    await longAgo();
+    await wish('another, meanwhile'); // waits for its turn
+    const changed = await eventually('the next one signs', async () => {
+      const now = await read();
+      return now.by === next && now;
+    });
+    expect(changed.trusted).toEqual([next, before.by]);
+
+    await longAgo();
+    await wish('one');
+    await eventually('the old one is forgotten', async () => {
+      const now = await read();
+      return now.trusted.length === 1 && now.trusted[0] === next && now.by === next;
+    });
+    const authority = await get<V1Secret>(SECRETS, 'media-ca');
+    expect(Object.keys(authority.data ?? {}).sort()).toEqual(['ca.crt', 'ca.key']);
+  }, 60_000);
 
   test('puts back what was changed or deleted by hand', async () => {
     await objects.delete(CONFIG_MAPS, NAMESPACE, 'media-config');

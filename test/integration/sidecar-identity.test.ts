@@ -1,4 +1,5 @@
 // Who may ask a sidecar what, and certificates that are exchanged under processes that go on.
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { credentials, Server, type ServiceError, status } from '@grpc/grpc-js';
@@ -10,7 +11,12 @@ import {
   readTlsMaterial,
   SIDECAR_IDENTITY,
   sidecarChannel,
+  type TlsMaterial,
 } from '../../common/tls.ts';
+import { beginReplacement, type ClusterAuthority, nextAuthority } from '../../operator/resources/authority.ts';
+import { certificateSecret, makeAuthority } from '../../operator/resources/certificates.ts';
+import { PROPAGATION_MS } from '../../operator/resources/propagation.ts';
+import { cluster as fileServerCluster } from '../../operator/testing/fixtures.ts';
 import { ControlClient, MigrateRequest, type MigrationProgress } from '../../proto/generated/control.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { PeerClient } from '../../proto/generated/peer.ts';
@@ -115,6 +121,74 @@ describe('a sidecar', () => {
     } finally {
       pretender.forceShutdown();
     }
+  });
+});
+
+describe('an authority that is replaced', () => {
+  let folder = '';
+  /** What pods have of each step, in their order. */
+  const steps: TlsMaterial[] = [];
+
+  async function materialOf(step: string, authority: ClusterAuthority): Promise<TlsMaterial> {
+    const { data = {} } = await certificateSecret(fileServerCluster(), authority);
+    const path = join(folder, step);
+    mkdirSync(path, { recursive: true });
+    for (const [file, value] of Object.entries(data)) writeFileSync(join(path, file), Buffer.from(value, 'base64'));
+    return readTlsMaterial(path);
+  }
+
+  beforeAll(async () => {
+    folder = join(cluster.folder, 'replaced');
+    const signer = await makeAuthority(fileServerCluster());
+    const old: ClusterAuthority = { signer, trusted: [signer.certificate] };
+    steps.push(await materialOf('0', old));
+    let now = beginReplacement(old, await makeAuthority(fileServerCluster()), 'x', 0);
+    for (let nowMs = 1; ; nowMs += PROPAGATION_MS) {
+      steps.push(await materialOf(String(steps.length), now));
+      const step = nextAuthority(now, 'x', false, nowMs + PROPAGATION_MS);
+      if (step.wanted !== 'step') break;
+      now = step.next;
+    }
+  });
+
+  /** Whether one with these certificates comes through to one with those. */
+  async function reaches(from: TlsMaterial, to: TlsMaterial, withinMs = PATIENCE_MS): Promise<boolean> {
+    const server = new Server();
+    const port = await new Promise<number>((resolve, reject) =>
+      server.bindAsync('127.0.0.1:0', new PeerServerCredentials(to), (error, bound) =>
+        error ? reject(error) : resolve(bound),
+      ),
+    );
+    const channel = sidecarChannel(from);
+    const client = new PeerClient(`127.0.0.1:${port}`, channel.credentials, channel.options);
+    try {
+      return await new Promise((resolve) =>
+        client.waitForReady(Date.now() + withinMs, (error) =>
+          error
+            ? resolve(false)
+            : client.ping({ fromServerId: '' }, (failed) => resolve(codeOf(failed) !== status.UNAVAILABLE)),
+        ),
+      );
+    } finally {
+      client.close();
+      server.forceShutdown();
+    }
+  }
+
+  test('leaves those who are a step behind or ahead understood, in both directions', async () => {
+    expect(steps).toHaveLength(4);
+    for (const [i, here] of steps.entries()) {
+      for (const [j, there] of steps.entries()) {
+        if (Math.abs(i - j) <= 1) expect([i, j, await reaches(here, there)]).toEqual([i, j, true]);
+      }
+    }
+  }, 120_000);
+
+  test('is worth nothing when it is over', async () => {
+    const [first, last] = [steps.at(0), steps.at(-1)];
+    if (!first || !last) throw new Error('no steps');
+    expect(await reaches(first, last, REFUSED_WITHIN_MS)).toBe(false);
+    expect(await reaches(last, first, REFUSED_WITHIN_MS)).toBe(false);
   });
 });
 
