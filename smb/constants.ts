@@ -463,68 +463,6 @@ export const QueryInfoFlags = {
 } as const;
 export type QueryInfoFlags = (typeof QueryInfoFlags)[keyof typeof QueryInfoFlags];
 
-/** FileInformationClass (MS-FSCC 2.4) */
-export const FileInfoClass = {
-  FileDirectoryInformation: 1,
-  FileFullDirectoryInformation: 2,
-  FileBothDirectoryInformation: 3,
-  FileBasicInformation: 4,
-  FileStandardInformation: 5,
-  FileInternalInformation: 6,
-  FileEaInformation: 7,
-  FileAccessInformation: 8,
-  FileNameInformation: 9,
-  FileRenameInformation: 10,
-  FileLinkInformation: 11,
-  FileNamesInformation: 12,
-  FileDispositionInformation: 13,
-  FilePositionInformation: 14,
-  FileFullEaInformation: 15,
-  FileModeInformation: 16,
-  FileAlignmentInformation: 17,
-  FileAllInformation: 18,
-  FileAllocationInformation: 19,
-  FileEndOfFileInformation: 20,
-  FileAlternateNameInformation: 21,
-  FileStreamInformation: 22,
-  FilePipeInformation: 23,
-  FilePipeLocalInformation: 24,
-  FilePipeRemoteInformation: 25,
-  FileMailslotQueryInformation: 26,
-  FileMailslotSetInformation: 27,
-  FileCompressionInformation: 28,
-  FileObjectIdInformation: 29,
-  FileMoveClusterInformation: 31,
-  FileQuotaInformation: 32,
-  FileReparsePointInformation: 33,
-  FileNetworkOpenInformation: 34,
-  FileAttributeTagInformation: 35,
-  FileTrackingInformation: 36,
-  FileIdBothDirectoryInformation: 37,
-  FileIdFullDirectoryInformation: 38,
-  FileValidDataLengthInformation: 39,
-  FileShortNameInformation: 40,
-  FileSfioReserveInformation: 44,
-  FileHardLinkInformation: 46,
-  FileNormalizedNameInformation: 48,
-  FileIdGlobalTxDirectoryInformation: 50,
-  FileStandardLinkInformation: 54,
-  FileIdInformation: 59,
-  FileIdExtdDirectoryInformation: 60,
-  FileDispositionInformationEx: 64,
-  FileRenameInformationEx: 65,
-  FileCaseSensitiveInformation: 71,
-  FileLinkInformationEx: 72,
-  FileIdExtdBothDirectoryInformation: 63,
-  FileId64ExtdDirectoryInformation: 78,
-  FileId64ExtdBothDirectoryInformation: 79,
-  FileIdAllExtdDirectoryInformation: 80,
-  FileIdAllExtdBothDirectoryInformation: 81,
-  /** Of the POSIX extensions that Samba and Linux speak. */
-  FilePosixInformation: 100,
-} as const;
-export type FileInfoClass = (typeof FileInfoClass)[keyof typeof FileInfoClass];
-
 /** MS-SMB2 2.2.2.1 */
 export const ErrorId = { DEFAULT: 0x0000_0000, SHARE_REDIRECT: 0x7264_5253 } as const;
 export type ErrorId = (typeof ErrorId)[keyof typeof ErrorId];

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { Command, CreateOptions, FileAccess, FileInfoClass, QueryDirectoryFlags } from '../../smb/constants.ts';
+import { Command, CreateOptions, FileAccess, QueryDirectoryFlags } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { decodeDirectoryList } from '../../smb/fscc/directory.ts';
 import { Status } from '../../smb/status.ts';
 import { CREDIT_SIZE } from '../../smb/wire/header.ts';
@@ -124,7 +125,7 @@ export class Client extends EventEmitter<FailoverEvents> {
     first: boolean,
     signal?: AbortSignal,
   ): Promise<ListEntry[] | undefined> {
-    const fileInformationClass = FileInfoClass.FileIdBothDirectoryInformation;
+    const fileInformationClass = FileInfoClass.idBothDirectory;
     const outputBufferLength = Math.min(LIST_BUFFER_BYTES, this.#limits().maxReadBytes);
     const { response } = await this.#operations.onOpen(open, {
       command: Command.QUERY_DIRECTORY,

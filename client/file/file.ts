@@ -1,4 +1,5 @@
-import { Command, FileInfoClass, LockFlags, WriteFlags } from '../../smb/constants.ts';
+import { Command, LockFlags, WriteFlags } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import {
   fileAllInformation,
   fileDispositionInformation,
@@ -184,7 +185,7 @@ export class File {
   /** Sets the size, cutting off or adding zeros. */
   async truncate(size: number, options: OperationOptions = {}): Promise<void> {
     const { response } = await this.#setInfo(
-      FileInfoClass.FileEndOfFileInformation,
+      FileInfoClass.endOfFile,
       fileEndOfFileInformation.encode({ endOfFile: size }),
       'truncating',
       options.signal,
@@ -196,7 +197,7 @@ export class File {
     const { response } = await this.#operations.onOpen(this.#open, {
       command: Command.QUERY_INFO,
       doing: 'asking about',
-      body: (fileId) => queryFileInfoRequest(fileId, FileInfoClass.FileNetworkOpenInformation, 56),
+      body: (fileId) => queryFileInfoRequest(fileId, FileInfoClass.networkOpen, 56),
       signal: options.signal,
     });
     expectSuccess(response.status, `asking about ${this.path}`);
@@ -206,7 +207,7 @@ export class File {
   /** Marks the file for removal when its last handle is closed. Needs FileAccess.DELETE. */
   async deleteOnClose(options: OperationOptions = {}): Promise<void> {
     const { response, replayed } = await this.#setInfo(
-      FileInfoClass.FileDispositionInformation,
+      FileInfoClass.disposition,
       fileDispositionInformation.encode({ deletePending: true }),
       'removing',
       options.signal,
@@ -219,7 +220,7 @@ export class File {
   async rename(to: string, options: OperationOptions & { replace?: boolean } = {}): Promise<void> {
     const fileName = wirePath(to);
     const { response, replayed } = await this.#setInfo(
-      FileInfoClass.FileRenameInformation,
+      FileInfoClass.rename,
       fileRenameInformation.encode({ replaceIfExists: options.replace ?? false, rootDirectory: 0n, fileName }),
       'renaming',
       options.signal,
@@ -235,7 +236,7 @@ export class File {
     const { response } = await this.#operations.onOpen(this.#open, {
       command: Command.QUERY_INFO,
       doing: 'asking about',
-      body: (fileId) => queryFileInfoRequest(fileId, FileInfoClass.FileAllInformation, NAME_QUERY_BYTES),
+      body: (fileId) => queryFileInfoRequest(fileId, FileInfoClass.all, NAME_QUERY_BYTES),
       signal,
     });
     expectSuccess(response.status, `asking for the name of ${this.path}`);

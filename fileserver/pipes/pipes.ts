@@ -1,14 +1,7 @@
 // Named pipes of IPC$ (MS-SMB2 3.3.5.9, 3.3.5.12, 3.3.5.13, 3.3.5.15.10): srvsvc for listing shares, wkssvc, lsarpc for the names
 // of those who may do something with a file.
-import {
-  Command,
-  CreateAction,
-  FileAttributes,
-  FileInfoClass,
-  Fsctl,
-  InfoType,
-  OplockLevel,
-} from '../../smb/constants.ts';
+import { Command, CreateAction, FileAttributes, Fsctl, InfoType, OplockLevel } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { type RpcAccounts, RpcServer, type RpcServerOptions, ShareType } from '../../smb/rpc/server.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeCloseRequest, encodeCloseResponse } from '../../smb/wire/close.ts';
@@ -181,7 +174,7 @@ export class Pipes implements PipeService {
   #queryInfo(request: Request): Reply {
     const query = decodeQueryInfoRequest(request.message);
     if (!this.#find(request, query.fileId)) return statusReply(Status.FILE_CLOSED);
-    if (query.infoType !== InfoType.FILE || query.fileInfoClass !== FileInfoClass.FileStandardInformation) {
+    if (query.infoType !== InfoType.FILE || query.fileInfoClass !== FileInfoClass.standard) {
       return statusReply(Status.NOT_SUPPORTED);
     }
     const output = Buffer.alloc(24);

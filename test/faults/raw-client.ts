@@ -11,13 +11,13 @@ import {
   CreateOptions,
   DurableFlags,
   FileAccess,
-  FileInfoClass,
   ImpersonationLevel,
   IoctlFlags,
   LockFlags,
   OplockLevel,
   ShareAccess,
 } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { fileDispositionInformation } from '../../smb/fscc/file-info.ts';
 import { Status, statusName } from '../../smb/status.ts';
 import { type CreateResponse, decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create.ts';
@@ -194,7 +194,7 @@ export class RawClient {
 
   async setDeletePending(open: RawOpen): Promise<string> {
     const info = fileDispositionInformation.encode({ deletePending: true });
-    const body = setFileInfoRequest(open.fileId, FileInfoClass.FileDispositionInformation, info);
+    const body = setFileInfoRequest(open.fileId, FileInfoClass.disposition, info);
     const { status } = await this.send({ command: Command.SET_INFO, body, payloadBytes: info.length });
     return statusName(status);
   }

@@ -3,7 +3,8 @@ import { NtlmClient } from '../../smb/auth/client.ts';
 import { ntHash } from '../../smb/auth/nt-hash.ts';
 import { NtlmServer, ntlmUserLookup, serverNegotiateToken } from '../../smb/auth/server.ts';
 import { decodeSpnego } from '../../smb/auth/spnego.ts';
-import { Command, Dialect, FileInfoClass } from '../../smb/constants.ts';
+import { Command, Dialect } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { appendDirectoryEntry, type DirectoryEntry } from '../../smb/fscc/directory.ts';
 import { fileFullEaInformation, fileGetEaInformation } from '../../smb/fscc/ea.ts';
 import {

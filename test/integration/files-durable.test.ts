@@ -3,16 +3,8 @@ import { constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { setFileInfoRequest } from '../../client/file/requests.ts';
-import {
-  Command,
-  CreateOptions,
-  FileInfoClass,
-  Fsctl,
-  LeaseState,
-  LockFlags,
-  OplockLevel,
-  ShareAccess,
-} from '../../smb/constants.ts';
+import { Command, CreateOptions, Fsctl, LeaseState, LockFlags, OplockLevel, ShareAccess } from '../../smb/constants.ts';
+import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { fileBasicInformation } from '../../smb/fscc/file-info.ts';
 import {
   type CreateContext,
@@ -243,7 +235,7 @@ describe('a write time that a handle has frozen', () => {
       const open = await granted(first, 'frozen.bin', { ...batch, contexts: [durableV2(createGuid)] });
       const freeze = { creationTime: 0n, lastAccessTime: 0n, changeTime: 0n, fileAttributes: 0, lastWriteTime: T };
       const info = fileBasicInformation.encode(freeze);
-      const body = setFileInfoRequest(open.fileId, FileInfoClass.FileBasicInformation, info);
+      const body = setFileInfoRequest(open.fileId, FileInfoClass.basic, info);
       expect((await first.send({ command: Command.SET_INFO, body, payloadBytes: info.length })).status).toBe(0);
       await serving.kill('fileserver-0');
 

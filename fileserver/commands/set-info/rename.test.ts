@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { OpenReply, Outcome, type Reply, type Request } from '../../../proto/generated/handles.ts';
-import { Command, CreateDisposition, FileInfoClass, ImpersonationLevel, InfoType } from '../../../smb/constants.ts';
+import { Command, CreateDisposition, ImpersonationLevel, InfoType } from '../../../smb/constants.ts';
+import { FileInfoClass } from '../../../smb/fscc/constants.ts';
 import { fileRenameInformation } from '../../../smb/fscc/file-info.ts';
 import { Status } from '../../../smb/status.ts';
 import { decodeCreateResponse, encodeCreateRequest } from '../../../smb/wire/create.ts';
@@ -45,7 +46,7 @@ test('a name that another server is at for long is asked for again', async () =>
     Command.SET_INFO,
     encodeSetInfoRequest({
       infoType: InfoType.FILE,
-      fileInfoClass: FileInfoClass.FileRenameInformation,
+      fileInfoClass: FileInfoClass.rename,
       additionalInformation: 0,
       fileId,
       input: fileRenameInformation.encode({ replaceIfExists: false, rootDirectory: 0n, fileName: 'new' }),
