@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { CoreV1Event } from '@kubernetes/client-node';
 import type { Logger } from '../../common/logging.ts';
 import { monotonicMs } from '../../common/time.ts';
-import { isNamespaceEnding } from './api.ts';
+import { isConflict, isNamespaceEnding, isNotFound } from './api.ts';
 import type { KubernetesObject, Objects, Resource } from './objects.ts';
 
 export const EVENTS: Resource = { apiVersion: 'v1', kind: 'Event', plural: 'events', namespaced: true };
@@ -15,8 +15,8 @@ interface Sent {
   count: number;
   firstTimestamp: string;
   atMs: number;
-  /** Ends when it is there, or could not be written: it is counted only then. */
-  written: Promise<unknown>;
+  /** Ends when it was written, and says whether it is there: it is counted only then. */
+  written: Promise<boolean>;
 }
 
 /** Writes Events, which people see in `kubectl describe`. Losing one is logged and nothing more. */
@@ -60,16 +60,39 @@ export class EventRecorder {
       lastTimestamp: now,
       count: sent.count,
     } as unknown as CoreV1Event; // the client library's types have timestamps as Date; on the wire they are text
-    const counted = { count: sent.count, lastTimestamp: now };
     const writing = repeated
-      ? before.written.then(() => this.#objects.patch(EVENTS, namespace, sent.name, counted))
-      : this.#objects.create(EVENTS, event);
-    this.#remember(key, { ...sent, written: writing.catch(() => undefined) });
+      ? before.written.then((isThere) => (isThere ? this.#count(event) : this.#create(event)))
+      : this.#create(event);
+    const written = writing.then(
+      () => true,
+      () => false,
+    );
+    this.#remember(key, { ...sent, written });
     try {
       await writing;
     } catch (error) {
       if (isNamespaceEnding(error)) return; // nobody will read it
       this.#log.warn({ err: error, reason, object: `${namespace}/${name}` }, 'cannot write an Event');
+    }
+  }
+
+  /** One whose creation was carried out although no answer came is counted. */
+  async #create(event: CoreV1Event): Promise<void> {
+    try {
+      await this.#objects.create(EVENTS, event);
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+      await this.#objects.patch(EVENTS, event.metadata.namespace ?? '', event.metadata.name ?? '', counted(event));
+    }
+  }
+
+  /** One that somebody has deleted is made again. */
+  async #count(event: CoreV1Event): Promise<void> {
+    try {
+      await this.#objects.patch(EVENTS, event.metadata.namespace ?? '', event.metadata.name ?? '', counted(event));
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      await this.#objects.create(EVENTS, event);
     }
   }
 
@@ -82,3 +105,5 @@ export class EventRecorder {
     }
   }
 }
+
+const counted = ({ count, lastTimestamp }: CoreV1Event) => ({ count, lastTimestamp });
