@@ -252,7 +252,10 @@ export class Sidecar {
       fencer: this.#fencer,
       clock: this.#clock,
       place: this.#place,
-      storeState: () => ({ reachable: this.#lease.reachable, message: this.#reconciler.message }),
+      storeState: () => {
+        const { message, refusal } = this.#reconciler;
+        return { reachable: this.#lease.reachable, message, refusal };
+      },
       storeIsNew: () => this.#reconciler.storeIsNew(),
     });
     this.#remote.addService(ControlDefinition, control.implementation());

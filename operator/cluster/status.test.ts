@@ -102,9 +102,10 @@ describe('what is wrong is named', () => {
   });
 
   test('a store that refuses, in the sidecar’s words', () => {
-    const bad = reply({ storeReachable: false, storeMessage: 'set maxmemory-policy to noeviction' });
+    const storeMessage = 'set maxmemory-policy to noeviction';
+    const bad = reply({ storeReachable: false, storeMessage, storeRefusal: 'STORE_EVICTION' });
     const result = status(three, { reports: new Map([['uid-b', bad]]) });
-    expect(condition(result, 'StateStoreReady')).toBe('False StoreUnreachable');
+    expect(condition(result, 'StateStoreReady')).toBe('False StoreRefused');
     expect(result.conditions?.find((c) => c.type === 'Degraded')?.message).toBe('set maxmemory-policy to noeviction');
     // While Redis is away, clients must still reach a server that tells them to retry.
     expect(condition(result, 'Available')).toBe('True ServersReady');

@@ -246,7 +246,7 @@ function stateStoreReady(input: StatusInput): NewCondition {
     return {
       type,
       status: 'False',
-      reason: 'StoreUnreachable',
+      reason: refused.storeRefusal === '' ? 'StoreUnreachable' : 'StoreRefused',
       message: refused.storeMessage || 'the file servers cannot reach Redis',
     };
   }

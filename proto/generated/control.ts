@@ -44,6 +44,8 @@ export interface StatusReply {
   peers: ServerStatus[];
   /** in this sidecar's custody */
   orphanedOpens: bigint;
+  /** of a store that answers: by which rule it is not used, such as STORE_EVICTION, or STORE_REFUSES where it refuses something itself; empty: neither, or the sidecar is older */
+  storeRefusal: string;
 }
 
 export interface ServerStatus {
@@ -178,7 +180,7 @@ export const StatusRequest: MessageFns<StatusRequest> = {
 };
 
 function createBaseStatusReply(): StatusReply {
-  return { servers: [], storeReachable: false, storeMessage: "", peers: [], orphanedOpens: 0n };
+  return { servers: [], storeReachable: false, storeMessage: "", peers: [], orphanedOpens: 0n, storeRefusal: "" };
 }
 
 export const StatusReply: MessageFns<StatusReply> = {
@@ -200,6 +202,9 @@ export const StatusReply: MessageFns<StatusReply> = {
         throw new globalThis.Error("value provided for field message.orphanedOpens of type uint64 too large");
       }
       writer.uint32(40).uint64(message.orphanedOpens);
+    }
+    if (message.storeRefusal !== "") {
+      writer.uint32(50).string(message.storeRefusal);
     }
     return writer;
   },
@@ -257,6 +262,14 @@ export const StatusReply: MessageFns<StatusReply> = {
             message.orphanedOpens = reader.uint64() as bigint;
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.storeRefusal = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -281,6 +294,7 @@ export const StatusReply: MessageFns<StatusReply> = {
     message.orphanedOpens = (object.orphanedOpens !== undefined && object.orphanedOpens !== null)
       ? BigInt(object.orphanedOpens)
       : 0n;
+    message.storeRefusal = object.storeRefusal ?? "";
     return message;
   },
 };

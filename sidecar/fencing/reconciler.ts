@@ -50,6 +50,7 @@ export class Reconciler {
   /** Of the Redis processes whose shards were opened last. */
   #runIds: ReadonlySet<string> = new Set();
   #problem = 'the store has not answered yet';
+  #refusal = '';
   /** What Redis refuses though it is open. */
   #trouble: { message: string; atMs: number } | undefined;
   /** Keys that each Redis process had thrown away when its shards were opened. */
@@ -71,6 +72,12 @@ export class Reconciler {
   get message(): string {
     if (this.#problem !== '') return this.#problem;
     return this.#trouble?.message ?? '';
+  }
+
+  /** By which rule a store that answers is not used, such as STORE_EVICTION; STORE_REFUSES: it is, and refuses something; else empty. */
+  get refusal(): string {
+    if (this.#problem !== '') return this.#refusal;
+    return this.#trouble ? 'STORE_REFUSES' : '';
   }
 
   /** Whether what this Redis process, in this life of its data, says of a member counts even if its lease has run out. */
@@ -108,6 +115,7 @@ export class Reconciler {
     while (!this.#stopped) {
       try {
         await this.#open();
+        this.#refusal = '';
         this.#problem = '';
         metrics.storeRefused.reset();
         return;
@@ -115,6 +123,7 @@ export class Reconciler {
         const reason = reasonOf(error);
         if (reason !== this.#problem) log.warn({ reason }, 'the store cannot be used yet');
         this.#problem = reason;
+        this.#refusal = refusalOf(error);
         metrics.storeRefused.reset();
         metrics.storeRefused.labels(error instanceof HoldfastError ? error.code : 'STORE_UNAVAILABLE').set(1);
         await delay(RETRY_MS);
@@ -148,6 +157,7 @@ export class Reconciler {
     this.#evicted = new Map(facts.map(({ runId, evictedKeys }) => [runId, evictedKeys]));
     this.#tellFull(facts);
     store.openWith(scripts);
+    this.#refusal = '';
     this.#problem = '';
     this.#is.opened();
     log.info({ store: life.tag }, 'the store is open');
@@ -257,6 +267,7 @@ export class Reconciler {
       if (error instanceof HoldfastError && error.code.startsWith('STORE_')) {
         log.warn({ reason: error.message }, 'the store is not used any more');
         this.#problem = error.message;
+        this.#refusal = refusalOf(error);
         store.close();
       }
     }
@@ -316,4 +327,10 @@ export class Reconciler {
       if (member.reportsExpected === 0) await this.#is.settling.compare(member);
     }
   }
+}
+
+/** The code of what a store was found to be; empty for one that does not answer. */
+function refusalOf(error: unknown): string {
+  const code = error instanceof HoldfastError ? error.code : '';
+  return code.startsWith('STORE_') && code !== 'STORE_UNAVAILABLE' ? code : '';
 }

@@ -32,7 +32,7 @@ export interface ControlParts {
   clock: Clock;
   /** Where this sidecar is. */
   place: { address: string; pod: string; node: string };
-  storeState(): { reachable: boolean; message: string };
+  storeState(): { reachable: boolean; message: string; refusal: string };
   /** @returns whether that is of use */
   storeIsNew(): boolean;
 }
@@ -91,7 +91,7 @@ export class ControlFace {
 
   #status(): StatusReply {
     const { components, storeState, clock, place } = this.#is;
-    const { reachable, message } = storeState();
+    const { reachable, message, refusal } = storeState();
     const servers = [...components.cluster.members.values()].map((member) => {
       const status = statusOf(components.cluster.server(member.identity.serverId), member.identity.serverId);
       status.identity = { serverId: member.identity.serverId, epoch: BigInt(member.identity.epoch) };
@@ -114,6 +114,7 @@ export class ControlFace {
     return StatusReply.create({
       servers,
       storeReachable: reachable && message === '',
+      storeRefusal: refusal,
       storeMessage:
         message !== ''
           ? message

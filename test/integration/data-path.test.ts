@@ -287,10 +287,10 @@ test('a store that refuses the password is named by the cluster, until it takes 
   const before = await timesTold('Normal', 'Reachable', isWell);
 
   await storeAsksFor(ANOTHER);
-  expect(await becomes('StateStoreReady', 'StoreUnreachable', refusal)).toMatchObject({ status: 'False' });
+  expect(await becomes('StateStoreReady', 'StoreRefused', refusal)).toMatchObject({ status: 'False' });
   await eventually(
     'there is a warning',
-    async () => (await timesTold('Warning', 'StoreUnreachable', refusal)) > 0,
+    async () => (await timesTold('Warning', 'StoreRefused', refusal)) > 0,
     PATIENCE_MS,
   );
 

@@ -81,12 +81,12 @@ describe('a sidecar whose store is refused', () => {
       await cluster.redis.kill();
       await cluster.redis.up('--maxmemory-policy', 'allkeys-lru');
       await until(async () => (await status()).storeMessage.includes('noeviction'));
-      expect((await status()).storeReachable).toBe(false);
+      expect(await status()).toMatchObject({ storeReachable: false, storeRefusal: 'STORE_EVICTION' });
       const asked = pod.server.session(1n);
 
       await admin.config('SET', 'maxmemory-policy', 'noeviction');
       expect(await asked).toBe(Outcome.GRANTED);
-      expect(await status()).toMatchObject({ storeReachable: true, storeMessage: '' });
+      expect(await status()).toMatchObject({ storeReachable: true, storeMessage: '', storeRefusal: '' });
     } finally {
       admin.disconnect();
       await cluster.stop();
