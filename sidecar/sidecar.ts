@@ -220,12 +220,11 @@ export class Sidecar {
       renames,
       changes: this.#changes,
       drain: (timeoutMs) => this.handoff.drain(timeoutMs),
-      reported: (member) => {
+      reported: (member) => void settling.settle(member),
+      reportedAgain: (member, opens) => {
         settling
-          .compare(member, true)
-          .then(() => settling.resume(member))
-          .catch((error: unknown) => log.warn({ err: error }, 'what a file server holds does not fit the table yet'))
-          .finally(() => member.hasSettled());
+          .compareSome(member, opens)
+          .catch((error: unknown) => log.warn({ err: error }, 'opens that are not known here are looked up later'));
       },
     });
     const limits = {

@@ -1,5 +1,7 @@
+import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { inSlices } from '../../common/slices.ts';
+import { delay } from '../../common/time.ts';
 import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { SHARDS } from '../constants.ts';
 import type { Member, OwnOpen } from '../services/member.ts';
@@ -9,6 +11,7 @@ import type { OpenDecision, Table } from '../table/table.ts';
 
 const LOOKING_UP_AT_ONCE = 256;
 const RELEASE_TIMEOUT_MS = 10_000;
+const RETRY_MS = 200;
 /** Opens of a file server that are looked at in one turn, and how many of these that wait for their client are looked up. */
 const PASSED_AT_ONCE = 20_000;
 const WAITING_AT_ONCE = 2000;
@@ -23,6 +26,33 @@ export class Settling {
   constructor(table: Table, log: Logger) {
     this.#table = table;
     this.#log = log;
+  }
+
+  /**
+   * All that a file server holds was reported to a sidecar that was started anew: compared with what the table has, until that is done, or
+   * the file server is over, or its stream breaks: then it reports again.
+   */
+  async settle(member: Member): Promise<void> {
+    const { reporting } = member;
+    const isDue = () => !member.over && member.stream !== undefined && member.reporting === reporting;
+    for (let tries = 0; isDue(); tries++) {
+      try {
+        await this.compare(member, true);
+        if (!isDue()) return;
+        await this.#resume(member);
+        if (isDue()) member.hasSettled();
+        return;
+      } catch (error) {
+        const fields = { server: member.owner, reason: reasonOf(error) };
+        if (tries === 0) this.#log.warn(fields, 'what a file server holds does not fit the table yet');
+        await delay(RETRY_MS);
+      }
+    }
+  }
+
+  /** Opens that a file server reports, and that nobody here knows: what the table does not have as its own is released. */
+  async compareSome(member: Member, opens: readonly OwnOpen[]): Promise<void> {
+    await this.#releaseForeign(member, opens);
   }
 
   /**
@@ -97,7 +127,7 @@ export class Settling {
   }
 
   /** @param doubtful opens that may not be the server's any more: each is looked up once more */
-  async #releaseForeign(member: Member, doubtful: OwnOpen[]): Promise<void> {
+  async #releaseForeign(member: Member, doubtful: readonly OwnOpen[]): Promise<void> {
     const foreign: OpenRecord[] = [];
     const back: OpenDecision[] = [];
     await inSlices(doubtful, LOOKING_UP_AT_ONCE, async ({ record }) => {
@@ -141,7 +171,7 @@ export class Settling {
   }
 
   /** A handoff that died with its sidecar left sessions quiesced. Whoever wants the handles away asks again. */
-  async resume(member: Member): Promise<void> {
+  async #resume(member: Member): Promise<void> {
     if (!member.draining) await member.stream?.ask({ $case: 'resume', value: { sessionIds: [] } }, RELEASE_TIMEOUT_MS);
   }
 }

@@ -8,7 +8,6 @@ import {
   type DrainRequest,
   type HandlesServer,
   type OpenRecord,
-  OpenState,
   OplockLevel,
   Outcome,
   type Reply,
@@ -24,7 +23,7 @@ import type { ChangeFeed } from './changes.ts';
 import type { Components } from './components.ts';
 import type { Endings } from './endings.ts';
 import type { Locks } from './locks.ts';
-import type { Member } from './member.ts';
+import type { Member, OwnOpen } from './member.ts';
 import type { Opens } from './opens.ts';
 import type { Ownership } from './ownership.ts';
 import type { Pending } from './pending.ts';
@@ -47,6 +46,8 @@ export interface HandlesParts {
   drain(timeoutMs: number): Promise<DrainReply>;
   /** The last report of a resuming file server came. */
   reported(member: Member): void;
+  /** A file server whose opens are known attached anew, and reports some that are not: they ended or went while it was not there. */
+  reportedAgain(member: Member, opens: readonly OwnOpen[]): void;
 }
 
 type Body = NonNullable<Reply['body']>;
@@ -129,8 +130,10 @@ export class HandlesService {
     const stream = new FileServerStream(call);
     const pendings = new Map<bigint, PendingRequest>();
     let member: Member | undefined;
+    let isLost = false;
     const lost = () => {
-      if (stream.ended) return;
+      if (isLost) return;
+      isLost = true;
       stream.end();
       portions.clear(); // the file server asks again
       for (const pending of pendings.values()) pending.cancel();
@@ -142,6 +145,7 @@ export class HandlesService {
     };
     const take = (pending: PendingRequest): void => {
       const { request } = pending;
+      if (stream.ended) return; // another one took its place: what was not answered comes again through that
       const decided =
         request.body?.$case === 'hello'
           ? this.#is.registration.hello(request.body.value, stream).then((result): Decided => {
@@ -296,16 +300,12 @@ export class HandlesService {
 
   /** What a file server holds after this sidecar was restarted. */
   #report(member: Member, opens: OpenRecord[]): void {
-    for (const record of opens) {
-      if (record.state === OpenState.ACTIVE && record.sessionId !== 0n && !member.sessions.has(record.sessionId)) {
-        member.sessions.set(record.sessionId, { user: record.user, clientGuid: record.clientGuid });
-      }
-      if (!member.opens.has(record.openId)) member.add(record, 0);
-    }
-    if (member.reportsExpected > 0) {
-      member.reportsExpected = Math.max(0, member.reportsExpected - opens.length);
-      if (member.reportsExpected === 0) this.#is.reported(member);
-    }
+    this.#is.lease.heartbeat(member); // it sends none before all is reported
+    const wasSettling = member.isSettling;
+    const before = member.reportsExpected;
+    const added = member.report(opens);
+    if (!wasSettling) this.#is.reportedAgain(member, added);
+    else if (before > 0 && member.reportsExpected === 0) this.#is.reported(member);
   }
 
   #failed(request: Request, error: unknown): Decided {

@@ -1,5 +1,5 @@
 import { monotonicMs } from '../../common/time.ts';
-import type { FileState, Lease, OpenRecord } from '../../proto/generated/handles.ts';
+import { type FileState, type Lease, type OpenRecord, OpenState } from '../../proto/generated/handles.ts';
 import type { ServerRecord } from '../fencing/registry.ts';
 import { bytesId, hex, type Identity, identityText, type OpenIds } from '../table/keys.ts';
 import type { FileServerStream } from './stream.ts';
@@ -72,8 +72,14 @@ export class Member {
   /** Shares that it cannot serve, and why, as it said last. */
   troubles: string[] = [];
   #over = false;
-  /** Opens that a resuming file server still has to report. */
+  /** Opens that a resuming file server still has to report on this stream. */
   reportsExpected = 0;
+  /** How often it began to report: what an earlier report led to is over then. */
+  reporting = 0;
+  /** Opens as they were reported on this stream. */
+  readonly #reported = new Map<bigint, OwnOpen>();
+  /** Opens that were reported on streams that broke before all was said, and on this one not yet. */
+  readonly #saidBefore = new Map<bigint, OwnOpen>();
   /** After a restart of this sidecar: what the file server holds was reported and compared with the table, or it is over. */
   settled: Promise<void> = Promise.resolve();
   #hasSettled: (() => void) | undefined;
@@ -95,12 +101,56 @@ export class Member {
     return this.#over;
   }
 
-  /** Nothing may be moved until what the file server holds is known. */
+  /**
+   * Nothing may be moved until what the file server holds is known. It tells all of it from the beginning, also when an earlier stream
+   * broke in the middle: what came through that one counts no more.
+   * @param opens how many it will report
+   */
   expectReports(opens: number): void {
+    this.reporting++;
     this.reportsExpected = opens;
+    for (const [openId, open] of this.#reported) this.#saidBefore.set(openId, open);
+    this.#reported.clear();
+    if (opens === 0) this.#forgetUnsaid();
+    // Who waits since the stream before waits on.
+    if (this.#hasSettled) return;
     this.settled = new Promise((resolve) => {
       this.#hasSettled = resolve;
     });
+  }
+
+  /**
+   * Takes opens that the file server holds, as it reports them.
+   * @returns those that were not known
+   */
+  report(records: readonly OpenRecord[]): OwnOpen[] {
+    const added: OwnOpen[] = [];
+    for (const record of records) {
+      const { openId } = record;
+      if (record.state === OpenState.ACTIVE && record.sessionId !== 0n && !this.sessions.has(record.sessionId)) {
+        this.sessions.set(record.sessionId, { user: record.user, clientGuid: record.clientGuid });
+      }
+      const known = this.opens.get(openId);
+      // What an earlier stream said may have changed since. What was decided since then is not among it.
+      if (!known || known === this.#saidBefore.get(openId)) {
+        const open = this.add(record, 0);
+        if (!known) added.push(open);
+        if (this.isSettling) this.#reported.set(openId, open);
+      }
+      this.#saidBefore.delete(openId);
+    }
+    if (this.reportsExpected === 0) return added;
+    this.reportsExpected = Math.max(0, this.reportsExpected - records.length);
+    if (this.reportsExpected === 0) this.#forgetUnsaid();
+    return added;
+  }
+
+  /** What the file server held when the stream before broke, and has not named in the report that is complete now. */
+  #forgetUnsaid(): void {
+    for (const [openId, open] of this.#saidBefore) {
+      if (this.opens.get(openId) === open && !this.asking.has(openId)) this.remove(openId);
+    }
+    this.#saidBefore.clear();
   }
 
   get isSettling(): boolean {
@@ -108,6 +158,8 @@ export class Member {
   }
 
   hasSettled(): void {
+    this.#reported.clear();
+    this.#saidBefore.clear();
     this.#hasSettled?.();
     this.#hasSettled = undefined;
   }

@@ -82,7 +82,9 @@ export class Registration {
     const known = cluster.members.get(hello.worker);
     if (known?.identity.epoch === identity.epoch && !known.over) {
       known.alive = true;
-      log.info({ server: known.owner }, 'a file server attached again');
+      // The stream broke in the middle of the report: it begins again, with what is open by now.
+      if (known.isSettling) known.expectReports(Number(hello.opensFollow));
+      log.info({ server: known.owner, settling: known.isSettling }, 'a file server attached again');
       return known;
     }
     if (known) return undefined;
