@@ -38,6 +38,7 @@ describe('the stream to the sidecar', () => {
       worker: '0',
       lockPath: join(folder, 'lock'),
       smbAddress: '127.0.0.1:445',
+      helloTimeoutMs: { first: 100, most: 200 },
       log: pino({ level: 'silent' }),
       commands: commands as SidecarCommands & ChangeCommands,
       records: () => records,
@@ -80,6 +81,40 @@ describe('the stream to the sidecar', () => {
     expect(sent('reportOpens')).toHaveLength(1);
     expect(sent('close')).toHaveLength(2);
     expect(sent('close')[0]?.id).toBe(sent('close')[1]?.id);
+  });
+
+  test('a Hello that is not answered is said again, with more and more patience, as the same request', async () => {
+    const saidMs: number[] = [];
+    sidecar.isTakingHello = false;
+    sidecar.decide = ({ body }) => {
+      if (body?.$case === 'hello') saidMs.push(performance.now());
+      return undefined;
+    };
+    sidecar.epoch = 2n;
+    sidecar.send({ $case: 'fenced', value: { reason: 'silent for too long' } });
+    await eventually('asked four times', () => saidMs.length === 4);
+    // Waited for 100 ms, 200 and 200, and a moment between two streams.
+    const waitedMs = saidMs.slice(1).map((ms, i) => ms - (saidMs[i] ?? 0));
+    expect(waitedMs.map((ms) => ms >= 195)).toEqual([false, true, true]);
+
+    sidecar.decide = () => ({ outcome: Outcome.GRANTED });
+    sidecar.isTakingHello = true;
+    await eventually('registered anew', () => registrations.length === 2);
+    const attempts = sent('hello').map(({ body }) => (body?.$case === 'hello' ? hex(body.value.attempt) : ''));
+    expect(attempts.slice(1).every((attempt) => attempt === attempts.at(-1))).toBe(true);
+    expect(attempts[0]).not.toBe(attempts[1]); // it had been answered
+  });
+
+  test('opens of which one report was refused are reported again', async () => {
+    records = Array.from({ length: 600 }, (_, i) => ({ ...emptyRecord(), openId: BigInt(i + 1) }));
+    let reports = 0;
+    sidecar.decide = ({ body }) => {
+      if (body?.$case !== 'reportOpens') return { outcome: Outcome.GRANTED };
+      return { outcome: ++reports === 2 ? Outcome.STORE_UNAVAILABLE : Outcome.GRANTED };
+    };
+    sidecar.cut();
+    await eventually('registered again', () => registrations.length === 2);
+    expect(reports).toBe(6);
   });
 
   test('when fenced, everything is let go before a new identity is asked for', async () => {
@@ -147,6 +182,8 @@ describe('the stream to the sidecar', () => {
     expect((await sidecar.command({ $case: 'warmUp', value: { opens: [] } })).ok).toBe(false);
   });
 });
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 function emptyRecord(): OpenRecord {
   return {

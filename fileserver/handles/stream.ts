@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
+import { chunks, inSlices } from '../../common/slices.ts';
 import {
   type Answer,
   type Command,
@@ -23,9 +25,12 @@ const RECONNECT_FIRST_MS = 20;
 const RECONNECT_MOST_MS = 200;
 /** Requests that wait for a sidecar this long end with STORE_UNAVAILABLE. */
 const AWAY_TOO_LONG_MS = 30_000;
-const HELLO_TIMEOUT_MS = 5000;
+/** How long an answer to Hello, or to a report, is waited for: twice as long each time that none came. */
+const HELLO_TIMEOUT_MS = { first: 5000, most: 60_000 };
 /** Opens in one ReportOpens; a record is a few hundred bytes, at most some 8 KiB. */
 const OPENS_PER_REPORT = 256;
+/** Reports under way: each is waited for from when it is sent, so that many opens need no longer wait than few. */
+const REPORTS_AT_ONCE = 8;
 /** Requests in one frame: keeps a frame in the order of a MiB. */
 const REQUESTS_PER_FRAME = 2000;
 const PROTOCOL = 1;
@@ -38,6 +43,8 @@ export interface HandlesStreamOptions {
   smbAddress: string;
   log: Logger;
   commands: SidecarCommands & ChangeCommands;
+  /** How long the first answer to Hello is waited for, and how long it is at most, ms. */
+  helloTimeoutMs?: { first: number; most: number };
   /** Every open in memory, for a resumed stream. */
   records(): OpenRecord[];
   /** Shares that cannot be served, and why. */
@@ -87,10 +94,17 @@ export class HandlesStream {
   #heartbeat: NodeJS.Timeout | undefined;
   #reconnect: NodeJS.Timeout | undefined;
   #reconnectMs = RECONNECT_FIRST_MS;
+  readonly #helloTimeoutMs: { first: number; most: number };
+  /** How long the next answer to Hello is waited for. */
+  #patienceMs: number;
+  /** Names the request for an identity until it is answered. */
+  #attempt = randomBytes(16);
   #away: NodeJS.Timeout | undefined;
 
   constructor(options: HandlesStreamOptions) {
     this.#options = options;
+    this.#helloTimeoutMs = options.helloTimeoutMs ?? HELLO_TIMEOUT_MS;
+    this.#patienceMs = this.#helloTimeoutMs.first;
     this.#client = new HandlesClient(`unix:${options.socketPath}`, credentials.createInsecure(), {
       'grpc.max_receive_message_length': -1,
       'grpc.max_send_message_length': -1,
@@ -152,6 +166,7 @@ export class HandlesStream {
     this.#isFencing = true;
     this.#options.log.warn({ identity: identityFields(this.#identity), reason }, 'fenced');
     this.#identity = undefined;
+    this.#attempt = randomBytes(16); // the one that was answered has had its identity
     this.#endAll(Outcome.FENCED);
     try {
       await this.#options.fenced(reason);
@@ -188,6 +203,7 @@ export class HandlesStream {
         opensFollow: BigInt(records.length),
         smbAddress,
         deadlineNs: this.#deadlineNs,
+        attempt: this.#attempt,
       },
     });
     if (reply.outcome === Outcome.FENCED && resume) {
@@ -196,12 +212,15 @@ export class HandlesStream {
     }
     const hello = reply.body?.$case === 'hello' ? reply.body.value : undefined;
     if (reply.outcome !== Outcome.GRANTED || !hello?.identity) throw new Error(`Hello was answered ${reply.outcome}`);
-    const reports: Promise<Reply>[] = [];
-    for (let at = 0; at < records.length; at += OPENS_PER_REPORT) {
-      const opens = records.slice(at, at + OPENS_PER_REPORT);
-      reports.push(this.#askNow(stream, { $case: 'reportOpens', value: { opens } }));
+    const reports = await inSlices(chunks(records, OPENS_PER_REPORT), REPORTS_AT_ONCE, (opens) =>
+      this.#askNow(stream, { $case: 'reportOpens', value: { opens } }),
+    );
+    const refused = reports.find(({ outcome }) => outcome !== Outcome.GRANTED);
+    if (refused?.outcome === Outcome.FENCED) {
+      void this.fence('fenced while what is open here was reported');
+      return;
     }
-    await Promise.all(reports);
+    if (refused) throw new Error(`a report of opens was answered ${refused.outcome}`);
     if (stream !== this.#stream || this.#isFencing) return;
     this.#attached({ ...hello, identity: hello.identity }, resume !== undefined);
   }
@@ -212,6 +231,7 @@ export class HandlesStream {
     this.#isAttached = true;
     this.#saidAway = false;
     this.#reconnectMs = RECONNECT_FIRST_MS;
+    this.#patienceMs = this.#helloTimeoutMs.first;
     clearTimeout(this.#away);
     this.#away = undefined;
     this.#options.log.info(
@@ -232,7 +252,12 @@ export class HandlesStream {
   #askNow(stream: Stream, body: RequestBody): Promise<Reply> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => settle(reject, new Error(`no answer to ${body.$case}`)), HELLO_TIMEOUT_MS);
+      const patienceMs = this.#patienceMs;
+      const timer = setTimeout(() => {
+        // It may be at it: who asks it again and again only adds to what keeps it busy.
+        this.#patienceMs = Math.min(this.#helloTimeoutMs.most, 2 * patienceMs);
+        settle(reject, new Error(`no answer to ${body.$case} within ${patienceMs} ms`));
+      }, patienceMs);
       const settle = <T>(how: (value: T) => void, value: T) => {
         clearTimeout(timer);
         this.#ownOfStream.delete(id);

@@ -235,6 +235,11 @@ export interface Hello {
   smbAddress: string;
   /** with resume: until when this process may serve, absolute CLOCK_MONOTONIC */
   deadlineNs: bigint;
+  /**
+   * Random. A Hello without resume that is said again, because its answer did not come, has the same one, and gets the same identity; one
+   * that asks for another identity has another. Empty: from an older file server, or none; then each is a request of its own.
+   */
+  attempt: Buffer;
 }
 
 export interface HelloReply {
@@ -1665,6 +1670,7 @@ function createBaseHello(): Hello {
     opensFollow: 0n,
     smbAddress: "",
     deadlineNs: 0n,
+    attempt: Buffer.alloc(0),
   };
 }
 
@@ -1699,6 +1705,9 @@ export const Hello: MessageFns<Hello> = {
         throw new globalThis.Error("value provided for field message.deadlineNs of type uint64 too large");
       }
       writer.uint32(64).uint64(message.deadlineNs);
+    }
+    if (message.attempt.length !== 0) {
+      writer.uint32(74).bytes(message.attempt);
     }
     return writer;
   },
@@ -1780,6 +1789,14 @@ export const Hello: MessageFns<Hello> = {
             message.deadlineNs = reader.uint64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.attempt = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1811,6 +1828,7 @@ export const Hello: MessageFns<Hello> = {
     message.deadlineNs = (object.deadlineNs !== undefined && object.deadlineNs !== null)
       ? BigInt(object.deadlineNs)
       : 0n;
+    message.attempt = object.attempt ?? Buffer.alloc(0);
     return message;
   },
 };

@@ -47,6 +47,8 @@ export class Member {
   readonly asking = new Set<bigint>();
   /** CreateGuids of opens that are asked for now, hex. */
   readonly askingGuids = new Set<string>();
+  /** The Hello that it was registered by; empty: it resumed, or its file server is older. */
+  attempt = Buffer.alloc(0);
   stream: FileServerStream | undefined;
   ids: OpenIds;
   smbAddress: string;

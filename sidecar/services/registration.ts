@@ -1,10 +1,11 @@
+import { randomUUID } from 'node:crypto';
 import { HoldfastError } from '../../common/errors.ts';
 import { monotonicNs } from '../../common/time.ts';
 import { type Hello, HelloReply, Outcome } from '../../proto/generated/handles.ts';
 import { PROTOCOL, SHARDS } from '../constants.ts';
 import { isProvenDead } from '../fencing/death.ts';
 import type { Lease } from '../fencing/lease.ts';
-import { type Identity, OpenIds } from '../table/keys.ts';
+import { hex, type Identity, OpenIds } from '../table/keys.ts';
 import type { Components } from './components.ts';
 import { Member } from './member.ts';
 import type { FileServerStream } from './stream.ts';
@@ -23,6 +24,8 @@ export class Registration {
   readonly #is: Components;
   readonly #lease: Lease;
   readonly #place: Place;
+  /** What is asked for now, by worker. */
+  readonly #underWay = new Map<string, { what: string; member: Promise<Member | undefined> }>();
   /** The pod goes away: nobody is to be accepted any more. */
   leaving = false;
 
@@ -32,7 +35,11 @@ export class Registration {
     this.#place = place;
   }
 
-  /** @returns the member, or why the file server cannot be one */
+  /**
+   * A file server says Hello. One that says it again, because the answer took too long, gets the answer to the first: a registration that
+   * began anew each time would never be done on a slow store.
+   * @returns the member, or why the file server cannot be one
+   */
   async hello(
     hello: Hello,
     stream: FileServerStream,
@@ -49,11 +56,13 @@ export class Registration {
       return { outcome: Outcome.INVALID };
     }
     const serverId = `${this.#place.serverId}/${hello.worker}`;
-    const member = hello.resume
-      ? await this.#resume(hello, { serverId: hello.resume.serverId, epoch: Number(hello.resume.epoch) }, serverId)
-      : await this.#enter(hello, serverId);
-    if (!member) return { outcome: Outcome.FENCED };
-    this.#is.cluster.members.set(member.worker, member);
+    const member = await this.#memberFor(hello, stream, serverId);
+    if (!member) return { outcome: stream.ended ? Outcome.STORE_UNAVAILABLE : Outcome.FENCED };
+    if (stream.ended) {
+      // It says Hello again, or it died meanwhile, and nobody else would notice.
+      if (!member.stream) this.#lease.streamLost(member);
+      return { outcome: Outcome.STORE_UNAVAILABLE };
+    }
     const before = member.stream;
     member.stream = stream;
     before?.end();
@@ -72,6 +81,37 @@ export class Registration {
         draining: member.draining,
       }),
     };
+  }
+
+  /** One registration of a worker after the other; those that ask for the same have one in common. */
+  async #memberFor(hello: Hello, stream: FileServerStream, serverId: string): Promise<Member | undefined> {
+    const { worker } = hello;
+    const what = requestOf(hello);
+    for (let before = this.#underWay.get(worker); before; before = this.#underWay.get(worker)) {
+      const member = await before.member.catch((error: unknown) => {
+        if (before?.what === what) throw error;
+        return undefined;
+      });
+      if (stream.ended) return member;
+      if (before.what === what && !hello.resume) return member;
+    }
+    const member = this.#begin(hello, serverId);
+    const underWay = { what, member };
+    this.#underWay.set(worker, underWay);
+    const isOver = () => {
+      if (this.#underWay.get(worker) === underWay) this.#underWay.delete(worker);
+    };
+    member.then(isOver, isOver);
+    return member;
+  }
+
+  async #begin(hello: Hello, serverId: string): Promise<Member | undefined> {
+    const { resume } = hello;
+    const member = resume
+      ? await this.#resume(hello, { serverId: resume.serverId, epoch: Number(resume.epoch) }, serverId)
+      : await this.#enter(hello, serverId);
+    if (member) this.#is.cluster.members.set(member.worker, member);
+    return member;
   }
 
   /** The stream or this sidecar was lost: the file server goes on under its identity, if nobody fenced it. */
@@ -139,11 +179,16 @@ export class Registration {
 
   async #enter(hello: Hello, serverId: string): Promise<Member> {
     const { registry, table, cluster, log } = this.#is;
+    const known = cluster.members.get(hello.worker);
+    if (known && !known.over && hello.attempt.length > 0 && known.attempt.equals(hello.attempt)) {
+      known.alive = true;
+      log.info({ server: known.owner }, 'a file server that was registered asks for the answer again');
+      return known;
+    }
     // Whoever held the lock file before this process is dead: the kernel gave it away.
-    const before = cluster.members.get(hello.worker);
-    if (before) {
-      before.end();
-      before.stream?.end();
+    if (known) {
+      known.end();
+      known.stream?.end();
       cluster.members.delete(hello.worker);
     }
     const { address, pod, node } = this.#place;
@@ -155,6 +200,7 @@ export class Registration {
       Array.from({ length: SHARDS }, (_, shard) => table.fence(shard, identity, 'enter', 'alive', replaced)),
     );
     const member = new Member(hello.worker, identity, hello.lockPath, new OpenIds(epoch, 0), hello.smbAddress);
+    member.attempt = Buffer.from(hello.attempt);
     member.deadlineNs = this.#lease.deadlineNs(sentNs);
     log.info({ server: member.owner, replaced, smbAddress: hello.smbAddress }, 'a file server registered');
     if (replaced > 0) this.onReplaced(`${serverId}@${replaced}`);
@@ -168,4 +214,10 @@ export class Registration {
     const servers = await this.#is.registry.list();
     return servers.find((server) => server.serverId === identity.serverId)?.counter ?? 0;
   }
+}
+
+/** The same in each repetition of a Hello; no two Hellos of an older file server are the same, but for those that resume. */
+function requestOf({ resume, attempt }: Hello): string {
+  if (resume) return `resume ${resume.serverId}@${resume.epoch}`;
+  return `enter ${attempt.length > 0 ? hex(attempt) : randomUUID()}`;
 }

@@ -35,6 +35,8 @@ export class TestFileServer {
   deadlineNs = 0n;
   fenced = false;
   draining = false;
+  /** Names its request for an identity; empty: each Hello is one of its own. */
+  attempt = Buffer.alloc(0);
   /** What a Quiesce is answered with: opens with a change that has not returned. */
   unfinished: bigint[] = [];
   /** Answers a command; undefined: ok. A promise delays the answer. */
@@ -77,6 +79,7 @@ export class TestFileServer {
         opensFollow: BigInt(opensFollow),
         smbAddress: '127.0.0.1:445',
         deadlineNs: resume ? this.deadlineNs : 0n,
+        attempt: this.attempt,
       },
     });
     if (reply.body?.$case !== 'hello') throw new Error(`Hello was answered ${reply.outcome}`);
