@@ -149,8 +149,8 @@ export class Reconciler {
     // Where an earlier version opened them it did not say so.
     if ((await store.data.get(keys.opened)) !== life.tag) await store.data.set(keys.opened, life.tag);
     if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
-    await this.#dropForgotten();
     if (this.#generation !== generation) this.#is.registry.witness.forget();
+    await this.#dropForgotten(); // and sees who is there: should the store be lost now, they are waited for
     this.#generation = generation;
     this.#runIds = new Set(runIds);
     this.#is.registry.serveWith(life.tag, this.#runIds);

@@ -149,6 +149,8 @@ export class TestPod {
 
   async startSidecar(): Promise<Sidecar> {
     this.address ||= `127.0.0.1:${await freePort()}`;
+    // Nobody says so of a store that this pod has served with.
+    const newStore = this.sidecar === undefined && (this.#cluster.store.newStore ?? true);
     this.sidecar = new Sidecar({
       config: this.#cluster.config,
       runDir: this.runDir,
@@ -160,7 +162,7 @@ export class TestPod {
       pod: this.name,
       node: 'node',
       storePassword: this.#cluster.store.password ?? (() => undefined),
-      newStore: this.#cluster.store.newStore ?? true,
+      newStore,
       log: createLogger('sidecar', { pod: this.name }),
     });
     await this.sidecar.start();

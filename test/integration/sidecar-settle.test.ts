@@ -82,6 +82,14 @@ test('an open whose answer was lost with the sidecar is had by asking for it aga
   expect((await server.close(record)).outcome).toBe(Outcome.GRANTED);
 }, 60_000);
 
+test('a sidecar that has opened the store knows at once whom it would wait for if it lost its data', async () => {
+  cluster = await TestCluster.start(1, LEASE_MS);
+  const joined = cluster.newPod();
+  const sidecar = await joined.startSidecar();
+  await until(async () => (await cluster.storeMessage(joined)) === '', PATIENCE_MS);
+  expect(sidecar.components.registry.witness.missing([])).toBe('uid-pod-0/0');
+}, 60_000);
+
 test('orphans are looked after by whoever fences their custodian, and by a custodian that was started anew', async () => {
   cluster = await TestCluster.start(3, LEASE_MS);
   const [custodian, orphaned, heir] = [cluster.pod(0), cluster.pod(1), cluster.pod(2)];
