@@ -1,10 +1,16 @@
 // A file server tells a sidecar that was started anew what it holds, and does not get to the end of it.
+import { join } from 'node:path';
 import { afterEach, expect, test } from '@jest/globals';
+import { createLogger } from '../../common/logging.ts';
+import type { ChangeCommands, SidecarCommands } from '../../fileserver/handles/commands.ts';
+import { lockForLife } from '../../fileserver/handles/lock-file.ts';
+import { HandlesStream } from '../../fileserver/handles/stream.ts';
 import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
 import { SHARDS } from '../../sidecar/constants.ts';
 import type { Member } from '../../sidecar/services/member.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
-import { TestFileServer } from '../../sidecar/testing/file-server.ts';
+import { CuttingRelay } from '../../sidecar/testing/cutting-relay.ts';
+import { sampleRecord, TestFileServer } from '../../sidecar/testing/file-server.ts';
 import { until } from '../../sidecar/testing/redis.ts';
 
 /** So long that nothing here depends on how fast the machine is. */
@@ -68,6 +74,67 @@ test('no open is lost when the stream breaks twice while they are reported', asy
   expect([member.opens.size, await inTable(pod)]).toEqual([OPENS, OPENS]);
   for (const record of [records[0], records[399], records[OPENS - 1]]) {
     expect((await pod.server.close(record as OpenRecord)).outcome).toBe(Outcome.GRANTED);
+  }
+}, 60_000);
+
+test("a file server's own stream that breaks twice while it reports brings all of it in the end", async () => {
+  cluster = await TestCluster.start(0, LEASE_MS);
+  const pod = cluster.newPod();
+  await pod.startSidecar();
+  const relay = new CuttingRelay(join(pod.runDir, 'sidecar.sock'));
+  await relay.start(join(pod.runDir, 'relay.sock'));
+  const lockPath = join(pod.runDir, 'fileserver-0.lock');
+  await lockForLife(lockPath);
+  const records: OpenRecord[] = [];
+  const resumptions: boolean[] = [];
+  const released: bigint[] = [];
+  const commands: Partial<SidecarCommands> = {
+    release: async ({ openIds }) => released.push(...openIds) > 0,
+    resume: async () => true,
+  };
+  const stream = new HandlesStream({
+    socketPath: join(pod.runDir, 'relay.sock'),
+    worker: '0',
+    lockPath,
+    smbAddress: '127.0.0.1:445',
+    log: createLogger('fileserver'),
+    commands: commands as SidecarCommands & ChangeCommands,
+    records: () => records,
+    troubles: () => [],
+    registered: (_, resumed) => resumptions.push(resumed),
+    renewed: () => {},
+    fenced: () => Promise.resolve(),
+  });
+  try {
+    stream.start();
+    await until(() => resumptions.length === 1, PATIENCE_MS);
+    for (let i = 0; i < OPENS; i++) {
+      const value = { record: sampleRecord(`file-${i}`), truncates: false, drop: undefined };
+      const { body } = await stream.ask({ $case: 'open', value });
+      if (body?.$case === 'open' && body.value.record) records.push(body.value.record);
+    }
+    expect(records.length).toBe(OPENS);
+
+    // One report, then two of the three, and then it stays away for a while.
+    relay.cutAfter.push(1, 2);
+    pod.sidecar?.halt();
+    await pod.startSidecar();
+    await until(() => {
+      relay.isRefusing = relay.cut === 2;
+      return relay.isRefusing;
+    }, PATIENCE_MS);
+    const member = memberOf(pod);
+    await until(() => member.stream === undefined, PATIENCE_MS);
+    if (member.reportsExpected === 0) await member.settled;
+    expect([member.isSettling, await inTable(pod)]).toEqual([true, OPENS]);
+
+    relay.isRefusing = false;
+    await until(() => resumptions.length === 2, PATIENCE_MS);
+    await member.settled;
+    expect([resumptions, member.opens.size, await inTable(pod), released]).toEqual([[false, true], OPENS, OPENS, []]);
+  } finally {
+    stream.stop();
+    relay.stop();
   }
 }, 60_000);
 
