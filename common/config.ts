@@ -51,6 +51,8 @@ export interface ShareConfig {
   comment?: string;
   continuouslyAvailable: boolean;
   scaleOut: boolean;
+  /** Listings show a user only what they may read; left out: all. */
+  accessBasedEnumeration?: boolean;
   encryption: 'Required' | 'Desired' | 'Off';
   /** Nobody else gets in. The principal "*" means every user. */
   access: { principal: string; permission: Permission }[];
@@ -132,6 +134,9 @@ export function checkClusterConfig(input: unknown): ClusterConfig {
       ...(s.comment === undefined ? {} : { comment: text(s.comment, `${at}.comment`) }),
       continuouslyAvailable: boolean(s.continuouslyAvailable ?? false, `${at}.continuouslyAvailable`),
       scaleOut: boolean(s.scaleOut ?? false, `${at}.scaleOut`),
+      ...(s.accessBasedEnumeration === undefined
+        ? {}
+        : { accessBasedEnumeration: boolean(s.accessBasedEnumeration, `${at}.accessBasedEnumeration`) }),
       encryption: oneOf(s.encryption ?? 'Desired', ['Required', 'Desired', 'Off'], `${at}.encryption`),
       access: list(s.access ?? [], `${at}.access`).map((a, j) => {
         const rule = object(a, `${at}.access[${j}]`);

@@ -14,6 +14,8 @@ export interface Share {
   /** Opens may be persistent, and everything is written through (invariant 5 of the design). */
   readonly continuouslyAvailable: boolean;
   readonly scaleOut: boolean;
+  /** Listings show a user only what they may read (Share.DoAccessBasedDirectoryEnumeration). */
+  readonly accessBasedEnumeration: boolean;
 }
 
 const IPC: Share = {
@@ -24,6 +26,7 @@ const IPC: Share = {
   volume: undefined,
   continuouslyAvailable: false,
   scaleOut: false,
+  accessBasedEnumeration: false,
 };
 
 const GENEROSITY: Record<Permission, number> = { Read: 1, Change: 2, Full: 3 };
@@ -50,6 +53,7 @@ export class Shares {
         volume,
         continuouslyAvailable: config.continuouslyAvailable,
         scaleOut: config.scaleOut,
+        accessBasedEnumeration: config.accessBasedEnumeration ?? false,
       });
     }
     this.#byName = byName;

@@ -21,7 +21,10 @@ const STOP_GRACE_MS = 10_000;
 export interface LocalClusterOptions {
   /** The folder that is shared: absolute. */
   directory: string;
-  shareName: string;
+  /** Its names. */
+  shareNames: readonly string[];
+  /** Those of them under which nobody is shown what they may not read. */
+  accessBased: readonly string[];
   users: Map<string, string>;
   servers: number;
   /** Port of the first file server; the others follow. */
@@ -131,17 +134,16 @@ export class LocalCluster {
       clusterId: clusterIdOf(options.directory),
       clusterName: 'local',
       volumes: [{ name: 'local', path: options.directory, fencing: 'Deadline' }],
-      shares: [
-        {
-          name: options.shareName,
-          volume: 'local',
-          path: '/',
-          continuouslyAvailable: options.continuouslyAvailable,
-          scaleOut: options.scaleOut,
-          encryption: options.encryption,
-          access: [{ principal: '*', permission: 'Full' }],
-        },
-      ],
+      shares: options.shareNames.map((name) => ({
+        name,
+        volume: 'local',
+        path: '/',
+        continuouslyAvailable: options.continuouslyAvailable,
+        scaleOut: options.scaleOut,
+        accessBasedEnumeration: options.accessBased.includes(name),
+        encryption: options.encryption,
+        access: [{ principal: '*', permission: 'Full' }],
+      })),
       security: {
         signing: options.signing,
         minDialect: options.minDialect,

@@ -13,7 +13,8 @@ const READY_WITHIN_MS = 60_000;
 const MAX_SERVERS = 32;
 
 interface Flags {
-  share: string;
+  share: string[];
+  accessBasedEnumeration: string[];
   user: string[];
   servers: number;
   port: number;
@@ -36,7 +37,18 @@ const program = new Command('holdfast serve')
       'For trying it out, development and measuring. Prints "ready ADDRESS..." when all servers accept clients.',
   )
   .argument('<directory>', 'the folder to share')
-  .option('--share <name>', 'name of the share', 'share')
+  .option(
+    '--share <name>',
+    'name of the share; repeatable: the same folder by several names (default: "share")',
+    collect,
+    [],
+  )
+  .option(
+    '--access-based-enumeration <name>',
+    'a share of this name lists to each user only what they may read; repeatable',
+    collect,
+    [],
+  )
   .option(
     '--user <name:password>',
     'somebody who may log on; repeatable (default: "holdfast" with a new password)',
@@ -102,7 +114,7 @@ async function run(directory: string, flags: Flags): Promise<void> {
         ...plain,
         ...storeOf(flags),
         directory: shared,
-        shareName: flags.share,
+        ...sharesOf(flags),
         users,
         leaseDurationMs: flags.leaseDuration,
         stateDirectory: state,
@@ -135,6 +147,18 @@ function storeOf({ store, storePasswordFile }: Flags): Pick<LocalClusterOptions,
   if (store === undefined) return {};
   const passwordFile = storePasswordFile === undefined ? undefined : resolve(storePasswordFile);
   return { store: { config: readStoreConfig(store), passwordFile } };
+}
+
+function sharesOf({ share, accessBasedEnumeration }: Flags): Pick<LocalClusterOptions, 'shareNames' | 'accessBased'> {
+  const shareNames = share.length > 0 ? share : ['share'];
+  const folded = shareNames.map((name) => name.toLowerCase());
+  const twice = shareNames.find((_, i) => folded.indexOf(folded[i] ?? '') !== i);
+  if (twice !== undefined) throw new HoldfastError('SHARE', `--share ${twice}: there is one of this name already`);
+  const unknown = accessBasedEnumeration.find((name) => !shareNames.includes(name));
+  if (unknown !== undefined) {
+    throw new HoldfastError('SHARE', `--access-based-enumeration ${unknown}: there is no --share of this name`);
+  }
+  return { shareNames, accessBased: accessBasedEnumeration };
 }
 
 function assertFolder(path: string): void {

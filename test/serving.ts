@@ -86,7 +86,7 @@ export class Serving {
     const port = await Serving.ports(servers);
     const command = [
       ...partProgram('serve'),
-      ...[directory, '--share', 'share', '--user', `${USER}:${PASSWORD}`],
+      ...[directory, '--user', `${USER}:${PASSWORD}`],
       ...['--servers', String(servers), '--port', String(port), ...(options.flags ?? [])],
     ];
     // The kernel ends it when this process is killed, and it ends its own then: nothing is left behind.

@@ -97,6 +97,10 @@ export interface FileServerClusterSpec {
      */
     scaleOut: boolean;
     /**
+     * Lists to each user only what their permissions let them read, as Windows' access-based enumeration. What is hidden can still be asked for by its name, and is refused. Costs a look at the permissions of each entry that has its own.
+     */
+    accessBasedEnumeration: boolean;
+    /**
      * Required refuses clients that cannot encrypt; Desired encrypts for all that can; Off leaves it to the client.
      */
     encryption: 'Required' | 'Desired' | 'Off';

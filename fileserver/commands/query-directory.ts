@@ -8,12 +8,15 @@ import {
   isDirectoryInfoClass,
   sealDirectoryList,
 } from '../../smb/fscc/directory.ts';
+import type { AccessToken } from '../../smb/security/access.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import { Status } from '../../smb/status.ts';
 import { HEADER_SIZE } from '../../smb/wire/header.ts';
 import { OUTPUT_BUFFER_OFFSET, writeOutputBufferFixed } from '../../smb/wire/output-buffer.ts';
 import { decodeQueryDirectoryRequest, type QueryDirectoryRequest } from '../../smb/wire/query-directory.ts';
 import type { OpenFile } from '../opens/open-file.ts';
+import { askerOf } from '../security/asker.ts';
+import { isShownTo } from '../security/rights.ts';
 import { allocateRoomy, REPLY_ROOM, type Reply, type Request, roomyReply, statusReply } from '../session/request.ts';
 import { DirectoryScan, type ScannedName } from '../volume/directory-scan.ts';
 import { factsOf } from '../volume/facts.ts';
@@ -36,7 +39,9 @@ export const queryDirectory = onVolume((request: Request): Reply | Promise<Reply
   if (open === undefined) return statusReply(Status.FILE_CLOSED);
   const refusal = checkRequest(request, open, wanted);
   if (refusal !== Status.SUCCESS) return statusReply(refusal);
-  return inTurn(open, () => list(open, wanted));
+  const { share } = request.tree ?? {};
+  const hidesFrom = share?.accessBasedEnumeration ? askerOf(request).token : undefined;
+  return inTurn(open, () => list(open, wanted, hidesFrom));
 });
 
 /** In the order of MS-SMB2 3.3.5.18. */
@@ -66,20 +71,26 @@ function inTurn(open: OpenFile, query: () => Promise<Reply>): Promise<Reply> {
   return mine;
 }
 
-async function list(open: OpenFile, wanted: QueryDirectoryRequest): Promise<Reply> {
+/** @param hidesFrom whose rights decide what is shown; undefined: all is */
+async function list(open: OpenFile, wanted: QueryDirectoryRequest, hidesFrom: AccessToken | undefined): Promise<Reply> {
   const scan = await scanFor(open, wanted);
   try {
-    return await answer(open, scan, wanted);
+    return await answer(open, scan, wanted, hidesFrom);
   } finally {
     scan.rest();
   }
 }
 
-async function answer(open: OpenFile, scan: DirectoryScan, wanted: QueryDirectoryRequest): Promise<Reply> {
+async function answer(
+  open: OpenFile,
+  scan: DirectoryScan,
+  wanted: QueryDirectoryRequest,
+  hidesFrom: AccessToken | undefined,
+): Promise<Reply> {
   const size = Math.min(wanted.outputBufferLength, MAXIMUM_OUTPUT);
   const buffer = allocateRoomy(FIXED_SIZE + size);
   const output = buffer.subarray(REPLY_ROOM + FIXED_SIZE, REPLY_ROOM + FIXED_SIZE + size);
-  const filled = await fill(open, scan, wanted, output);
+  const filled = await fill(open, scan, wanted, hidesFrom, output);
   if (filled === 'too-small') return statusReply(Status.INFO_LENGTH_MISMATCH);
   if (filled === 0) return statusReply(scan.returnedAny ? Status.NO_MORE_FILES : Status.NO_SUCH_FILE);
   scan.returnedAny = true;
@@ -109,6 +120,7 @@ async function fill(
   open: OpenFile,
   scan: DirectoryScan,
   { fileInformationClass, flags }: QueryDirectoryRequest,
+  hidesFrom: AccessToken | undefined,
   output: Buffer,
 ): Promise<number | 'too-small'> {
   const single = (flags & QueryDirectoryFlags.RETURN_SINGLE_ENTRY) !== 0;
@@ -122,7 +134,7 @@ async function fill(
     if (name === undefined) break;
     let entry: DirectoryEntry | undefined;
     try {
-      entry = namesOnly ? nameOnly(name) : await entryOf(open, scan, name);
+      entry = namesOnly && !hidesFrom ? nameOnly(name) : await entryOf(open, scan, name, hidesFrom);
     } catch (error) {
       // What was found goes out; the name that the volume failed at comes first the next time.
       scan.pushBack(name);
@@ -162,11 +174,20 @@ function nameOnly({ wire }: ScannedName): DirectoryEntry {
   };
 }
 
-/** undefined: the name went meanwhile, or leads out of the share. */
-async function entryOf(open: OpenFile, scan: DirectoryScan, name: ScannedName): Promise<DirectoryEntry | undefined> {
+/** undefined: the name went meanwhile, leads out of the share, or is hidden from this user. */
+async function entryOf(
+  open: OpenFile,
+  scan: DirectoryScan,
+  name: ScannedName,
+  hidesFrom: AccessToken | undefined,
+): Promise<DirectoryEntry | undefined> {
   const found = isDots(name) ? await dotsOf(open, name) : await open.folder.entry(scan.fd, open.path, name.disk);
   if (found === undefined) return undefined;
   const { stat, stored } = found;
+  if (hidesFrom && stored.hasDescriptor && !isDots(name)) {
+    const descriptor = await open.folder.entryDescriptor(open.path, name.disk);
+    if (descriptor === undefined || !isShownTo(hidesFrom, descriptor)) return undefined;
+  }
   return { fileName: name.wire, ...factsOf(stat, stored), eaSize: stored.eaSize, reparseTag: 0, fileId: stat.inode };
 }
 

@@ -11,6 +11,7 @@ import {
   LeaseState,
   OplockLevel,
   ShareCapabilities,
+  ShareFlags,
 } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create.ts';
@@ -38,6 +39,7 @@ beforeEach(async () => {
       { ...share, name: 'plain' },
       { ...share, name: 'available', continuouslyAvailable: true },
       { ...share, name: 'scaled', continuouslyAvailable: true, scaleOut: true },
+      { ...share, name: 'discreet', accessBasedEnumeration: true },
     ],
   });
   writeFileSync(join(server.folder, 'volume', 'file'), 'content');
@@ -48,12 +50,14 @@ beforeEach(async () => {
 });
 afterEach(() => server.stop());
 
-async function capabilitiesOf(client: RawClient, name: string): Promise<number> {
+async function connectTo(client: RawClient, name: string) {
   const request = encodeTreeConnectRequest({ flags: 0, path: `\\\\server\\${name}` });
   const { header, message } = await client.request(Command.TREE_CONNECT, request);
   client.treeId = header.treeId;
-  return decodeTreeConnectResponse(message).capabilities;
+  return decodeTreeConnectResponse(message);
 }
+
+const capabilitiesOf = async (client: RawClient, name: string) => (await connectTo(client, name)).capabilities;
 
 test('a share says what is true of it', async () => {
   const client = await server.connected();
@@ -63,6 +67,9 @@ test('a share says what is true of it', async () => {
   expect(await capabilitiesOf(client, 'available')).toBe(CLUSTER | CONTINUOUS_AVAILABILITY);
   expect(await capabilitiesOf(client, 'scaled')).toBe(CLUSTER | CONTINUOUS_AVAILABILITY | SCALEOUT);
   expect(await capabilitiesOf(client, 'IPC$')).toBe(0);
+  const { ACCESS_BASED_DIRECTORY_ENUM } = ShareFlags;
+  expect((await connectTo(client, 'discreet')).shareFlags).toBe(ACCESS_BASED_DIRECTORY_ENUM);
+  expect((await connectTo(client, 'plain')).shareFlags).toBe(0);
 });
 
 test('each server has an id of its own', async () => {

@@ -69,7 +69,11 @@ function shareNameOf(path: string): string {
 function shareFlagsOf(share: Share, dialect: number): number {
   if (share.isPipe) return ShareFlags.NO_CACHING;
   const isEncrypted = share.config?.encryption === 'Required' && dialect >= Dialect.SMB_3_0;
-  return ShareFlags.MANUAL_CACHING | (isEncrypted ? ShareFlags.ENCRYPT_DATA : 0);
+  return (
+    ShareFlags.MANUAL_CACHING |
+    (isEncrypted ? ShareFlags.ENCRYPT_DATA : 0) |
+    (share.accessBasedEnumeration ? ShareFlags.ACCESS_BASED_DIRECTORY_ENUM : 0)
+  );
 }
 
 /** What is true of the share (MS-SMB2 2.2.10): the same name is served by several servers, and its handles outlive each. */

@@ -1,6 +1,14 @@
 // Named pipes of IPC$ (MS-SMB2 3.3.5.9, 3.3.5.12, 3.3.5.13, 3.3.5.15.10): srvsvc for listing shares, wkssvc, lsarpc for the names
 // of those who may do something with a file.
-import { Command, CreateAction, FileAttributes, Fsctl, InfoType, OplockLevel } from '../../smb/constants.ts';
+import {
+  Command,
+  CreateAction,
+  FileAttributes,
+  Fsctl,
+  InfoType,
+  OplockLevel,
+  ShareFlags,
+} from '../../smb/constants.ts';
 import { FileInfoClass } from '../../smb/fscc/constants.ts';
 import { type RpcAccounts, RpcServer, type RpcServerOptions, ShareType } from '../../smb/rpc/server.ts';
 import { Status } from '../../smb/status.ts';
@@ -41,10 +49,11 @@ export class Pipes implements PipeService {
       serverName,
       accounts,
       shares: () =>
-        shares.all().map(({ name, isPipe, config }) => ({
+        shares.all().map(({ name, isPipe, config, accessBasedEnumeration }) => ({
           name,
           type: isPipe ? ShareType.ipc + ShareType.special : ShareType.disk,
           comment: config?.comment ?? (isPipe ? 'Remote IPC' : ''),
+          flags: accessBasedEnumeration ? ShareFlags.ACCESS_BASED_DIRECTORY_ENUM : 0, // the same bit (MS-SRVS 2.2.4.29)
         })),
     };
   }

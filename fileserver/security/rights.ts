@@ -64,6 +64,17 @@ export async function directoryRights(
   return { rights: (maximalAccess(descriptor, asker.token) & asker.shareAccess) >>> 0, descriptor };
 }
 
+/** What it takes to see a file in a listing that hides what cannot be read: all of FILE_GENERIC_READ that is about its contents. */
+const TO_BE_SHOWN = FileAccess.read & ~Access.synchronize;
+
+/**
+ * Whether a listing of a share with access-based enumeration shows a file to this user (MS-SMB2 3.3.5.18). Its own descriptor decides
+ * alone: that the directory can be listed gives the right to see attributes of all that is in it.
+ */
+export function isShownTo(token: AccessToken, descriptor: SecurityDescriptor): boolean {
+  return (maximalAccess(descriptor, token) & TO_BE_SHOWN) === TO_BE_SHOWN;
+}
+
 /**
  * Whether a user who may change the owner may make it `owner`: themselves, and those who have full access to the share anybody,
  * as who restores a backup or moves files here from another server must (SeRestorePrivilege of Windows).

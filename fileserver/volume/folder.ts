@@ -527,4 +527,22 @@ export class Folder {
       await this.posix.close(fd);
     }
   }
+
+  /**
+   * The descriptor of an entry whose attributes say that it has one; undefined: it went meanwhile, leads out of the share, or what is
+   * stored is damaged, so that nobody gets in. Throws PosixError.
+   */
+  async entryDescriptor(dirPath: DiskPath, name: string): Promise<SecurityDescriptor | undefined> {
+    const fd = await this.open(childOf(dirPath, name), O.PATH);
+    if (fd < 0) return HIDES.has(fd) ? undefined : failed(fd, 'openat2');
+    try {
+      const bytes = await this.volume.metadata.read(this.#described(fd), MetadataName.descriptor, true);
+      return bytes === undefined ? undefined : decodeSecurityDescriptor(bytes);
+    } catch (error) {
+      if (error instanceof WireError) return undefined;
+      throw error;
+    } finally {
+      await this.posix.close(fd);
+    }
+  }
 }

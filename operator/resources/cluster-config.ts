@@ -35,6 +35,7 @@ export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
       ...(share.comment ? { comment: share.comment } : {}),
       continuouslyAvailable: share.continuouslyAvailable,
       scaleOut: share.scaleOut,
+      ...(share.accessBasedEnumeration ? { accessBasedEnumeration: true } : {}), // what it is without is not said: nothing changes
       encryption: share.encryption,
       access: share.access.map(({ principal, permission }) => ({ principal, permission })),
     })),

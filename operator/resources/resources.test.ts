@@ -43,7 +43,7 @@ describe('config.json', () => {
   test('says all of the spec that they go by', () => {
     const share = {
       ...{ name: 'projects', volume: 'data', path: '/projects', comment: 'Work', continuouslyAvailable: true },
-      ...{ scaleOut: true, encryption: 'Required' as const },
+      ...{ scaleOut: true, accessBasedEnumeration: true, encryption: 'Required' as const },
       access: [{ principal: 'alice', permission: 'Read' as const }],
     };
     const security = {

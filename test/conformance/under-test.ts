@@ -9,6 +9,8 @@ import type { Variant } from './variants.ts';
 /** Files that tests want to be there. */
 const FILES: Record<string, string> = { 'smb2.zero-data-ioctl': 'zero.dat' };
 
+/** By the name that the test of access-based enumeration looks for; of the same folder. */
+const HIDING_SHARE = 'hideunread';
 const SECOND_USER = 'bob';
 const SECOND_PASSWORD = 'battery staple';
 /** What the servers keep for themselves at the root of a volume. */
@@ -30,6 +32,7 @@ export class UnderTest {
     const flags = [
       ...['--min-dialect', '2.0.2', '--signing', 'Desired', '--anonymous-ipc'],
       ...['--user', `${SECOND_USER}:${SECOND_PASSWORD}`],
+      ...['--share', 'share', '--share', HIDING_SHARE, '--access-based-enumeration', HIDING_SHARE],
       ...variant.serveFlags,
     ];
     const serving = await Serving.start({ servers: variant.servers, flags });

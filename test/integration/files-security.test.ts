@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/gl
 import { RawClient } from '../../fileserver/testing/raw-client.ts';
 import { Command, CreateDisposition, CreateOptions, InfoType, OplockLevel, ShareAccess } from '../../smb/constants.ts';
 import { FileInfoClass } from '../../smb/fscc/constants.ts';
+import { decodeDirectoryList } from '../../smb/fscc/directory.ts';
 import { type FullEa, fileFullEaInformation } from '../../smb/fscc/ea.ts';
 import {
   type FileBasicInformation,
@@ -27,12 +28,15 @@ import { encodeCloseRequest } from '../../smb/wire/close.ts';
 import { decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create.ts';
 import { decodeMxAcResponse, findCreateContext, CreateContextName as Name } from '../../smb/wire/create-contexts.ts';
 import type { FileId } from '../../smb/wire/cursor.ts';
+import { decodeQueryDirectoryResponse, encodeQueryDirectoryRequest } from '../../smb/wire/query-directory.ts';
 import { decodeQueryInfoResponse, encodeQueryInfoRequest } from '../../smb/wire/query-info.ts';
 import { encodeSetInfoRequest } from '../../smb/wire/set-info.ts';
 import { encodeWriteRequest } from '../../smb/wire/write.ts';
 import { PASSWORD, Serving, USER } from '../serving.ts';
 
 const OTHER = 'bob';
+/** A share with access-based enumeration, of the same folder. */
+const DISCREET = 'discreet';
 const { everyone, localSystem } = wellKnownSids;
 const SHARE_ALL = ShareAccess.READ | ShareAccess.WRITE | ShareAccess.DELETE;
 
@@ -50,9 +54,9 @@ class Person {
     this.#client = client;
   }
 
-  static async at(address: string | undefined, user: string): Promise<Person> {
+  static async at(address: string | undefined, user: string, share = 'share'): Promise<Person> {
     const client = await RawClient.loggedOn(Number(address?.split(':')[1]), user, PASSWORD);
-    await client.treeConnect('share');
+    await client.treeConnect(share);
     return new Person(client);
   }
 
@@ -111,6 +115,20 @@ class Person {
     return decodeQueryInfoResponse(message).output;
   }
 
+  /** The names in a directory that match a pattern, without "." and ".."; or the status, where that is another. */
+  async list(name: string, pattern = '*', fileInformationClass = FileInfoClass.idBothDirectory as number) {
+    const { fileId } = await this.open(name, Access.listDirectory | Access.readAttributes);
+    const body = encodeQueryDirectoryRequest({
+      ...{ fileInformationClass, flags: 0, fileIndex: 0, fileId },
+      ...{ fileName: pattern, outputBufferLength: 65_536 },
+    });
+    const { header, message } = await this.#client.request(Command.QUERY_DIRECTORY, body);
+    await this.close(fileId);
+    if (header.status !== 0) return header.status;
+    const entries = decodeDirectoryList(fileInformationClass, decodeQueryDirectoryResponse(message).output);
+    return entries.map(({ fileName }) => fileName).filter((fileName) => !/^\.\.?$/.test(fileName));
+  }
+
   async descriptor(name: string): Promise<SecurityDescriptor> {
     const { fileId } = await this.open(name, Access.readControl);
     const { owner, group, dacl } = SecurityInfo;
@@ -154,7 +172,9 @@ describe('permissions, extended attributes and times of files', () => {
   let other: Person;
 
   beforeAll(async () => {
-    serving = await Serving.start({ servers: 2, flags: ['--user', `${OTHER}:${PASSWORD}`, '--signing', 'Desired'] });
+    const shares = ['--share', 'share', '--share', DISCREET, '--access-based-enumeration', DISCREET];
+    const flags = [...shares, '--user', `${OTHER}:${PASSWORD}`, '--signing', 'Desired'];
+    serving = await Serving.start({ servers: 2, flags });
     owner = await Person.at(serving.addresses[0], USER);
     other = await Person.at(serving.addresses[1], OTHER);
   }, 60_000);
@@ -168,6 +188,48 @@ describe('permissions, extended attributes and times of files', () => {
   afterEach(() => {
     for (const name of readdirSync(serving.directory)) {
       if (!name.startsWith('.holdfast-')) rmSync(join(serving.directory, name), { recursive: true });
+    }
+  });
+
+  test('a share with access-based enumeration lists what its reader may read, and nothing else', async () => {
+    const { readControl, readData, readAttributes, readEa, synchronize } = Access;
+    const reading = readControl | readData | readAttributes | readEa | synchronize;
+    const aces: Record<string, number> = {
+      'all of reading': reading,
+      'reading, not waiting for it': reading & ~synchronize,
+      'no extended attributes': reading & ~readEa,
+      'no attributes': reading & ~readAttributes,
+      'no data': reading & ~readData,
+      'only writing': FileAccess.write,
+    };
+    await owner.tries('d', FileAccess.all, { options: CreateOptions.DIRECTORY_FILE });
+    await owner.tries('d\\nobody set any', FileAccess.all);
+    await owner.tries('d\\a folder', FileAccess.all, { options: CreateOptions.DIRECTORY_FILE });
+    await owner.setDacl('d\\a folder', 0, [AceType.allow, (await owner.descriptor('d')).owner ?? '', FileAccess.all]);
+    for (const [name, mask] of Object.entries(aces)) {
+      await owner.tries(`d\\${name}`, FileAccess.all);
+      expect(await owner.setDacl(`d\\${name}`, 0, [AceType.allow, everyone, mask])).toBe(Status.SUCCESS);
+    }
+    const shown = ['all of reading', 'nobody set any', 'reading, not waiting for it'];
+    const discreet = await Person.at(serving.addresses[1], OTHER, DISCREET);
+    const owning = await Person.at(serving.addresses[0], USER, DISCREET);
+    try {
+      const { names, idBothDirectory, directory } = FileInfoClass;
+      for (const infoClass of [names, idBothDirectory, directory]) {
+        expect(((await discreet.list('d', '*', infoClass)) as string[]).sort()).toEqual(shown);
+      }
+      // Of its owner the right to read and change the descriptor is not enough either.
+      expect(((await owning.list('d')) as string[]).sort()).toEqual(['a folder', ...shown].sort());
+      expect(await discreet.list('d', 'no data')).toBe(Status.NO_SUCH_FILE);
+      expect(await discreet.list('d', 'a f*')).toBe(Status.NO_SUCH_FILE);
+      // Hidden is not gone: who asks for it by its name is told what the descriptor says.
+      expect(await discreet.tries('d\\no data', Access.readData)).toBe(Status.ACCESS_DENIED);
+      expect(await discreet.tries('d\\only writing', Access.writeData)).toBe(Status.SUCCESS);
+      // By the other name of the folder all is listed, as ever.
+      expect(await other.list('d')).toHaveLength(Object.keys(aces).length + 2);
+    } finally {
+      discreet.end();
+      owning.end();
     }
   });
 

@@ -57,6 +57,7 @@ describe('FileServerCluster', () => {
           path: '/',
           continuouslyAvailable: false,
           scaleOut: false,
+          accessBasedEnumeration: false,
           encryption: 'Desired',
           access: [],
         },
