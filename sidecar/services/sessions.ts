@@ -56,8 +56,9 @@ export class Sessions {
     const { table, cluster, peers, log } = this.#is;
     const sessionId = request.previousSessionId;
     const untilMs = monotonicMs() + this.#patienceMs;
-    while (monotonicMs() < untilMs && !pending.cancelled) {
+    for (let wasThere = false; monotonicMs() < untilMs && !pending.cancelled; wasThere = true) {
       const held = await table.session(member.identity, 'look', sessionId, request.user);
+      if (held.outcome === Outcome.NOT_FOUND && wasThere) return Outcome.GRANTED; // ended meanwhile, or forgotten with its server
       if (held.outcome !== Outcome.GRANTED) return held.outcome;
       if (held.standing !== 'valid') {
         await table.session(member.identity, 'end', sessionId);

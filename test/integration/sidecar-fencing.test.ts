@@ -179,11 +179,33 @@ test('of a server that was fenced long ago nothing stays in the store when its h
 
   // It holds nobody up, and nobody else was touched.
   const claim = { previousSessionId: 1n, user: 'alice' };
-  expect((await two.ask({ $case: 'claimSession', value: claim })).outcome).toBe(Outcome.GRANTED);
+  expect((await two.ask({ $case: 'claimSession', value: claim })).outcome).toBe(Outcome.NOT_FOUND); // nothing to end
   const value = { directoryId: Buffer.from('folder'), name: 'GOAL' };
   expect((await two.ask({ $case: 'reserve', value })).outcome).toBe(Outcome.GRANTED);
   expect((await two.close(kept.record)).outcome).toBe(Outcome.GRANTED);
 }, 150_000);
+
+test('of a server that is over no session stays in the store, however many there were; those of others do', async () => {
+  const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+  // Of one shard, more than are forgotten at once, and one in each of some others.
+  const sessions = Array.from({ length: 1200 }, (_, i) => BigInt(i + 10));
+  const elsewhere = [1n, 2n, 63n].map((shard) => (shard << 30n) | 7n);
+  const ended = (9n << 30n) | 7n;
+  for (const id of [...sessions, ...elsewhere, ended]) expect(await one.session(id)).toBe(Outcome.GRANTED);
+  await one.ask({ $case: 'endSession', value: { sessionId: ended } });
+  const stored = async () => (await cluster.redis.admin.keys('hf:*:session:*')).length;
+  const listed = async () => (await cluster.redis.admin.keys('hf:*:sessions:*')).length;
+  expect([await stored(), await listed()]).toEqual([
+    1 + sessions.length + elsewhere.length + 1,
+    1 + elsewhere.length + 1,
+  ]);
+  one.kill();
+  await until(async () => (await stored()) === 1, 10_000);
+  expect(await listed()).toBe(1);
+  // Its client is told as before: there is nothing to end.
+  const claim = await two.ask({ $case: 'claimSession', value: { previousSessionId: 500n, user: 'alice' } });
+  expect(claim.outcome).toBe(Outcome.NOT_FOUND);
+}, 30_000);
 
 test('a server whose sidecar does not know that shards forget keeps its fence; others wait until no such server is there', async () => {
   const { components } = cluster.pod(1).sidecar as Sidecar;

@@ -242,7 +242,11 @@ describe('a fenced server that the shards forget', () => {
     const record = await open();
     const directory = Buffer.from('directory');
     await table.name(fenced, 'reserve', directory, 'a.txt', 'its token');
+    const itself = `${fenced.serverId}@${fenced.epoch}`;
     await table.session(fenced, 'store', SESSION, 'alice');
+    // As the version before stored it: listed nowhere, so that it stays.
+    await redis.admin.del(keys.session(SESSION).key.replace(/session:.*/, `sessions:${itself}`));
+    await table.session(fenced, 'store', SESSION + 1n, 'alice');
     await fence('fence', 'alive');
     expect(await reclaimed(record)).toBe(Outcome.GRANTED);
     // Another may do it at the same time.
@@ -250,9 +254,9 @@ describe('a fenced server that the shards forget', () => {
     expect((await everywhere(remembered)).flat()).toEqual([]);
 
     const held = await table.find(other, FILE, Buffer.alloc(0), record.openId);
-    const itself = `${fenced.serverId}@${fenced.epoch}`;
     expect(await table.letGo(other, SHARD, held.record ? [held.record] : [], itself)).toBe(Outcome.INVALID);
     expect(await table.session(other, 'look', SESSION, 'alice')).toMatchObject({ owner: itself, standing: 'fenced' });
+    expect((await table.session(other, 'look', SESSION + 1n, 'alice')).outcome).toBe(Outcome.NOT_FOUND);
     expect(await table.name(other, 'reserve', directory, 'a.txt', 'another token')).toBe(Outcome.GRANTED);
     // It wakes up, and puts its state back as if the store had lost it.
     await everywhere((shard) => table.fence(shard, fenced, 'reenter', 'alive'));

@@ -195,6 +195,18 @@ local function own_key(owner)
   return string.gsub(KEYS[2], ':fence$', '') .. ':own:' .. owner
 end
 
+--[[ section sessions ]]
+local SESSIONS_AT_ONCE = 500
+-- Forgets sessions of a server that is over; false: there are more.
+local function forget_sessions(owner)
+  local shard = string.gsub(KEYS[2], 'fence$', '')
+  for _, id in ipairs(redis.call('SPOP', shard .. 'sessions:' .. owner, SESSIONS_AT_ONCE)) do
+    local session = shard .. 'session:' .. id
+    if redis.call('HGET', session, 'owner') == owner then redis.call('DEL', session) end
+  end
+  return redis.call('EXISTS', shard .. 'sessions:' .. owner) == 0
+end
+
 --[[ section state ]]
 -- Servers other than the caller that have the file open, fenced ones left out: whom a new lock list has to reach.
 local function others(file)
