@@ -84,6 +84,8 @@ export interface KeepRequest {
   /** the fenced server, serverId@epoch; "-": nobody, they were released */
   owner: string;
   opens: OpenRecord[];
+  /** Their clients have got them back: whoever keeps them forgets them. Who does not know this finds it out from the table a little later. */
+  hadBack?: boolean | undefined;
 }
 
 export interface BeneathRequest {
@@ -845,7 +847,7 @@ export const TransferredRequest: MessageFns<TransferredRequest> = {
 };
 
 function createBaseKeepRequest(): KeepRequest {
-  return { owner: "", opens: [] };
+  return { owner: "", opens: [], hadBack: undefined };
 }
 
 export const KeepRequest: MessageFns<KeepRequest> = {
@@ -855,6 +857,9 @@ export const KeepRequest: MessageFns<KeepRequest> = {
     }
     for (const v of message.opens) {
       OpenRecord.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.hadBack !== undefined) {
+      writer.uint32(24).bool(message.hadBack);
     }
     return writer;
   },
@@ -888,6 +893,14 @@ export const KeepRequest: MessageFns<KeepRequest> = {
             message.opens.push(OpenRecord.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.hadBack = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -907,6 +920,7 @@ export const KeepRequest: MessageFns<KeepRequest> = {
     const message = createBaseKeepRequest();
     message.owner = object.owner ?? "";
     message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
+    message.hadBack = object.hadBack ?? undefined;
     return message;
   },
 };

@@ -14,6 +14,8 @@ import { isLive, type Registry, type ServerRecord } from './registry.ts';
 
 /** A peer that does not answer in this time is not waited for: another is asked. Nobody waits for this but a sidecar that ends. */
 const KEEP_TIMEOUT_MS = 2500;
+/** A client waits for this, once, where its server moved between two answers of its peer. */
+const HAD_BACK_TIMEOUT_MS = 500;
 
 /**
  * Sees to it that somebody besides the store remembers opens that no live server owns (invariant 8): who releases opens keeps them, and
@@ -61,11 +63,33 @@ export class Custodians {
     for (const owner of this.#orphans.owners) await this.#pass(owner, this.#orphans.of(owner), untilMs);
   }
 
-  /** A peer passes on what it kept. */
-  kept({ owner, opens }: KeepRequest): PeerReply {
+  /** A peer passes on what it kept, or its client has got back what is kept here. */
+  kept({ owner, opens, hadBack }: KeepRequest): PeerReply {
     if (owner !== NOBODY && !parseIdentity(owner)) return { ok: false, reason: 'no such owner' };
-    this.#orphans.keep(owner, opens);
+    if (hadBack) this.#orphans.forget(owner, opens);
+    else this.#orphans.keep(owner, opens);
     return { ok: true, reason: '' };
+  }
+
+  /**
+   * A client has got an open back here that another server had let go for that. Who released it keeps it; should the store be lost when
+   * the client has closed it, that one would put it back, and it would wait for nobody. So it is told before the client is.
+   * @param by who had it, serverId@epoch
+   */
+  async hadBack(open: OpenRecord, by: string): Promise<void> {
+    const request = { owner: NOBODY, opens: [open], hadBack: true };
+    if (this.#cluster.member(by)) {
+      this.kept(request);
+      return;
+    }
+    const identity = parseIdentity(by);
+    const peer = identity && this.#cluster.server(identity.serverId);
+    if (!peer) return;
+    try {
+      await this.#peers.call(peer, (client) => client.keep, request, HAD_BACK_TIMEOUT_MS);
+    } catch (error) {
+      this.#log.info({ reason: reasonOf(error), peer: by }, 'a peer finds out later that an open was had back');
+    }
   }
 
   async #pass(owner: string, opens: readonly OpenRecord[], untilMs: number): Promise<void> {

@@ -30,6 +30,15 @@ export class Orphans {
     }
   }
 
+  /** Their clients have got these back. */
+  forget(identity: string, records: Iterable<OpenRecord>): void {
+    for (const { openId } of records) {
+      const shard = shardOfId(openId);
+      const kept = this.#kept.get(identity)?.get(shard);
+      if (kept?.delete(openId)) this.retain(identity, shard, new Set(kept.keys()));
+    }
+  }
+
   /** In this shard only these still wait: the others have been had back, or have ended. */
   retain(identity: string, shard: number, waiting: ReadonlySet<bigint>): void {
     const shards = this.#kept.get(identity);

@@ -48,6 +48,7 @@ export class Ownership {
     if (!fileId) return { outcome: Outcome.NOT_FOUND };
     const beganMs = monotonicMs();
     const untilMs = beganMs + this.#patienceMs;
+    let letGoBy: string | undefined;
     for (;;) {
       const decision = await table.reclaim(member.identity, fileId, request);
       if (decision.outcome === Outcome.GRANTED && decision.record && decision.state) {
@@ -55,11 +56,13 @@ export class Ownership {
         const fileState = member.takeState(decision.state);
         if (decision.notices.length > 0) void this.#is.breaks.begin(fileId, decision.notices);
         const { record, renamingTo } = decision;
+        if (letGoBy !== undefined) await this.#is.custodians.hadBack(record, letGoBy);
         return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record, fileState, renamingTo }) };
       }
       if (pending.cancelled) return { outcome: Outcome.CANCELLED };
       if (decision.outcome === Internal.ELSEWHERE) {
         const refusal = await this.#askOwner(decision.owner, fileId, request.openId);
+        if (refusal === undefined) letGoBy = decision.owner;
         if (refusal !== undefined && monotonicMs() > beganMs + NOTICE_MS) return { outcome: refusal };
       } else if (decision.outcome !== Internal.SETTLING) {
         return { outcome: decision.outcome };

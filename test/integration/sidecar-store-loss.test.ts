@@ -103,6 +103,18 @@ describe('a Redis that comes back empty', () => {
     expect(pod.server.fenced).toBe(false);
   }, 30_000);
 
+  test('what was had back at another server, and closed there, does not come back', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('closed', { shareAccess: 0 });
+    expect((await one.disconnect(record)).outcome).toBe(Outcome.GRANTED);
+    const { record: back } = await two.reclaim(record); // one lets it go, and would keep it for whoever comes
+    if (!back) throw new Error('not had back');
+    expect((await two.close(back)).outcome).toBe(Outcome.GRANTED);
+    await cluster.redis.restartEmpty();
+    expect((await one.open('closed')).outcome).toBe(Outcome.GRANTED);
+  }, 30_000);
+
   test('a name that is reserved for what is under way stays reserved', async () => {
     await pods(2);
     const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
