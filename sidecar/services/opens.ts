@@ -82,7 +82,9 @@ export class Opens {
       }
     }
     if (request.drop) this.dropName(member, request.drop.directoryId, request.drop.name);
-    return { outcome: Outcome.GRANTED, reply: OpenReply.create({ record: granted, fileState: state }) };
+    // As it is now: the answer leaves with others, and a break may change the open before.
+    const answered = { ...granted, lease: granted.lease && { ...granted.lease } };
+    return { outcome: Outcome.GRANTED, reply: { record: answered, fileState: state, replayed: false, renamingTo: '' } };
   }
 
   /** Is there an open with this CreateGuid already (MS-SMB2 3.3.5.9.10)? */

@@ -92,7 +92,7 @@ export function epochOfId(id: bigint): number {
 }
 
 export function idBytes(id: bigint): Buffer {
-  const bytes = Buffer.alloc(8);
+  const bytes = Buffer.allocUnsafe(8); // of Node's pool, and written in whole
   bytes.writeBigUInt64BE(id);
   return bytes;
 }

@@ -31,8 +31,8 @@ export const SCRIPT_NAMES = [
 ] as const;
 export type ScriptName = (typeof SCRIPT_NAMES)[number];
 
-/** Scripts that may run as parts of one call (batch.lua): those that every CREATE and CLOSE needs. */
-const BATCHED: readonly ScriptName[] = ['open', 'close'];
+/** Scripts that may run as parts of one call (batch.lua): those that every CREATE and CLOSE needs, also of files that are made and deleted. */
+const BATCHED: readonly ScriptName[] = ['open', 'close', 'name', 'gone'];
 
 export function mayBatch(name: ScriptName): boolean {
   return BATCHED.includes(name);

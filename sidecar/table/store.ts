@@ -244,7 +244,7 @@ export class Store {
           if (!expired) reject(error);
         });
       };
-      if (!this.#open || !mayBatch(name) || this.isCluster || this.#replication) {
+      if (!this.#open || options.whileClosed || !mayBatch(name) || this.isCluster || this.#replication) {
         goOn();
         return;
       }
@@ -283,7 +283,7 @@ export class Store {
     progress: { expired(): boolean; sending(): void; sent(): boolean },
     failed?: { error: unknown },
   ): Promise<Answer> {
-    let alone = !mayBatch(name) || this.isCluster;
+    let alone = options.whileClosed === true || !mayBatch(name) || this.isCluster;
     if (failed) alone = await this.#recover(name, options, alone, failed.error);
     for (;;) {
       if (this.#ended || (progress.expired() && !progress.sent()))

@@ -673,8 +673,11 @@ export function shardOfOpen(record: OpenRecord): number {
 }
 
 function readClose(answer: Answer, fileId: Uint8Array): CloseDecision {
+  const outcome = numberAt(answer, 0);
+  // Nobody else had the file open: there is nothing more to say.
+  if (answer.length === 1) return { outcome, ...NOTHING_FOLLOWS, close: { remove: false, share: '', path: '' } };
   return {
-    outcome: numberAt(answer, 0),
+    outcome,
     close: { remove: numberAt(answer, 1) === 1, share: textAt(answer, 2), path: textAt(answer, 3) },
     push: readTexts(listAt(answer, 4)),
     wake: readTexts(listAt(answer, 5)),
@@ -685,6 +688,8 @@ function readClose(answer: Answer, fileId: Uint8Array): CloseDecision {
     owner: textAt(answer, 10),
   };
 }
+
+const NOTHING_FOLLOWS = { push: [], wake: [], mayWaitTicks: 0, createGuid: NO_BYTES, clientGuid: NO_BYTES, owner: '' };
 
 function readTexts(list: Answer): string[] {
   return list.map((_, i) => textAt(list, i));
