@@ -264,14 +264,17 @@ export class Opens implements OpenTable {
     tree: TreeConnect | undefined,
     by?: OpenFile,
   ): Promise<void> {
+    let isLast = false;
     try {
       const share = tree?.share;
-      await folder.removeIfSame(path, fileId, share?.continuouslyAvailable ?? true);
+      isLast = (await folder.removal(path, fileId, share?.continuouslyAvailable ?? true)) === 'last';
       if (share) this.#changes.removed(share, path, isDirectory, by);
     } catch (error) {
       this.#log.warn({ path, reason: reasonOf(error) }, 'a file that was to be deleted could not be removed');
     }
-    await this.#handles.fileGone({ fileId, ahead: false });
+    const told = this.#handles.fileGone({ fileId, ahead: false });
+    // Nobody can come to the file any more: nobody waits for the table to forget it, and should this be lost, a custodian sees to it.
+    if (!isLast) await told;
   }
 
   // ---- what sessions ask (session/open-table.ts) ---------------------------------------------------------------

@@ -458,18 +458,26 @@ export class Folder {
    * when it is not there any more, also if it was gone before. Throws PosixError (ENOTEMPTY among others).
    */
   async removeIfSame(path: DiskPath, fileId: Buffer, sync: boolean): Promise<boolean> {
-    if (path === '.') return false;
+    return (await this.removal(path, fileId, sync)) !== 'refused';
+  }
+
+  /**
+   * What `removeIfSame` comes to: 'last' when no name leads to the file any more, 'gone' when this one does not, 'refused' when it
+   * still does. Throws PosixError.
+   */
+  async removal(path: DiskPath, fileId: Buffer, sync: boolean): Promise<'last' | 'gone' | 'refused'> {
+    if (path === '.') return 'refused';
     const { file, stream } = splitStreamPath(path);
     const fd = await this.open(file, O.PATH);
-    if (NOT_FOUND.has(fd)) return true;
+    if (NOT_FOUND.has(fd)) return 'gone';
     checked(fd, 'openat2');
     try {
       const stat = await statOf(this.posix, fd);
       const found = await this.fileId(fd, stat);
-      if (stream !== undefined) return await this.#removeStream(found, stream, fileId, sync);
-      if (!found.equals(fileId)) return true;
+      if (stream !== undefined) return (await this.#removeStream(found, stream, fileId, sync)) ? 'gone' : 'refused';
+      if (!found.equals(fileId)) return 'gone';
       await this.#removeName(file, { fd, stat, fileId }, sync);
-      return true;
+      return isRegular(stat) && stat.links === 1 ? 'last' : 'gone';
     } finally {
       await this.posix.close(fd);
     }

@@ -146,6 +146,16 @@ describe('a share of a volume', () => {
       code: 'ENOTEMPTY',
     });
   });
+
+  test('knows when no name leads to a file any more', async () => {
+    fs.linkSync(path.join(base, 'share/Docs/Report.TXT'), path.join(base, 'share/other'));
+    const { fd, stat } = found(await folder.lookup(['Docs', 'Report.TXT']));
+    const id = await folder.fileId(fd, stat);
+    expect(await folder.removal('other', id, false)).toBe('gone');
+    expect(await folder.removal('Docs/Report.TXT', id, false)).toBe('last');
+    expect(await folder.removal('Docs/Report.TXT', id, false)).toBe('gone');
+    expect(await folder.removal('.', id, false)).toBe('refused');
+  });
 });
 
 describe('the deadline', () => {
