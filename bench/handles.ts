@@ -7,6 +7,7 @@ import { fillTable } from './handles/table-filler.ts';
 import { describeMachine, machineText } from './machine.ts';
 import { type BenchOptions, figure, printTable, saveResults, say } from './report.ts';
 import { quantile } from './statistics.ts';
+import { warmUp } from './warm-up.ts';
 
 const DEFAULT_ROUNDS = 5;
 const IN_FLIGHT = 64;
@@ -70,7 +71,9 @@ async function stream({ seconds, rounds }: Scale): Promise<HandlesResult[]> {
     { what: 'open + close, persistent, durability Always', fields: {}, least: 10_000, rounds: [] as StreamRound[] },
   ];
   try {
-    for (const { fields } of kinds) await load.run(IN_FLIGHT, Math.min(seconds, WARM_UP_SECONDS), fields);
+    for (const { fields } of kinds) {
+      await warmUp(seconds, async (time) => (await load.run(IN_FLIGHT, time, fields)).rate * time);
+    }
     for (let round = 0; round < rounds; round++) {
       for (const kind of kinds) kind.rounds.push(await load.run(IN_FLIGHT, seconds, kind.fields));
     }

@@ -6,10 +6,10 @@ import { describeMachine, machineText } from './machine.ts';
 import { loadProfiled } from './profile.ts';
 import { type BenchOptions, figure, printTable, saveResults, say } from './report.ts';
 import { type Spread, spreadOf } from './statistics.ts';
+import { warmUp } from './warm-up.ts';
 import { WORKLOADS, type Workload } from './workloads.ts';
 
 const DEFAULT_ROUNDS = 5;
-const WARM_UP_SECONDS = 1;
 
 interface Round {
   rate: number;
@@ -95,7 +95,10 @@ async function measure(workload: Workload, entries: readonly Entry[], options: B
         const share = { ...workload, inFlight: Math.max(1, Math.round(workload.inFlight / options.clients)) };
         clients.push(await LoadClient.start(contestant.target, share));
       }
-      await Promise.all(clients.map((client) => client.run(WARM_UP_SECONDS)));
+      await warmUp(options.seconds, async (seconds) => {
+        const results = await Promise.all(clients.map((client) => client.run(seconds)));
+        return results.reduce((sum, { requests }) => sum + requests, 0);
+      });
     }
     for (let round = 0; round < (options.rounds ?? DEFAULT_ROUNDS); round++) {
       for (const lane of lanes) {

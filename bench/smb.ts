@@ -7,10 +7,9 @@ import { buildGenerator, Generator } from './smb/generator.ts';
 import { fillShare } from './smb/share.ts';
 import { chosenWorks, type Work } from './smb/works.ts';
 import { type Spread, spreadOf } from './statistics.ts';
+import { warmUp } from './warm-up.ts';
 
 const DEFAULT_ROUNDS = 3;
-/** What runs seldom takes long until it is compiled. */
-const WARM_UP_SECONDS = 3;
 const SHORT_SECONDS = 0.1;
 
 interface Round {
@@ -90,7 +89,7 @@ async function measure(
     for (const contestant of contestants) {
       const generator = await Generator.start(program, contestant.target, work);
       lanes.push({ contestant, generator, rounds: [] });
-      await generator.run(options.short ? seconds : WARM_UP_SECONDS);
+      await warmUp(seconds, async (time) => (await generator.run(time)).requests);
     }
     const rounds = options.short ? 1 : (options.rounds ?? DEFAULT_ROUNDS);
     for (let round = 0; round < rounds; round++) {
