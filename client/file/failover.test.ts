@@ -209,6 +209,23 @@ describe('failover', () => {
     expect(file.durability).toBe('persistent');
   });
 
+  test('opens anew when what its first CREATE had opened too late is taken back before it can ask for it', async () => {
+    let refusals = 1;
+    const server = await start({
+      [Command.CREATE]: diesOnce(({ message }) => {
+        const { createContexts } = decodeCreateRequest(message);
+        if (findCreateContext(createContexts, CreateContextName.DURABLE_HANDLE_RECONNECT_V2)) {
+          return { status: Status.OBJECT_NAME_NOT_FOUND };
+        }
+        return refusals-- > 0 ? { status: Status.DUPLICATE_OBJECTID } : { body: created() };
+      }),
+    });
+    const client = await connect([server]);
+    const file = await client.open('a.txt');
+    expect(file.durability).toBe('persistent');
+    expect(server.requestsOf(Command.CREATE).length).toBe(4); // unanswered, refused, asked for, anew
+  });
+
   test('repeats a LOCK with the same lock sequence, and uses another one for the next lock', async () => {
     const sequences: string[] = [];
     const record: FakeHandler = ({ message }) => {

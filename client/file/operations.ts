@@ -164,8 +164,12 @@ export class Operations {
         const held = { fileId: NO_FILE_ID, durability: parameters.durability, oplockLevel: 0 };
         body = encodeCreateRequest(reclaimingRequest(parameters, held));
       } else if (reclaiming && status === Status.OBJECT_NAME_NOT_FOUND && refusal !== undefined) {
-        // It is not there: what was in the way is somebody else's, and that was the answer.
-        throw SmbError.fromStatus(refusal, 'CREATE');
+        // It is not there: what was in the way is somebody else's, and that was the answer. Nobody else has this CreateGuid, though: what
+        // the first request had opened, too late for its answer, was taken back meanwhile.
+        if (refusal !== Status.DUPLICATE_OBJECTID) throw SmbError.fromStatus(refusal, 'CREATE');
+        refusal = undefined;
+        body = opening;
+        await backoff.wait(deadline.signal);
       } else throw SmbError.fromStatus(status, 'CREATE');
     }
   }
