@@ -80,7 +80,7 @@ endef
 # What `make test` leaves to `make test-all`: smbtorture, the kernel's client, fuzzing, benchmarks, stores of every kind, the chart and what
 # is around it, and what the demo shows in short (of the cluster's tests it has the demo) or others do.
 long_integration := alerts bench- chart client-cluster clients-smbclient dashboards docs.test escape fileserver-limits files-failing-volume fuzz live-changes \
-  operator-migration operator-permissions operator-robustness sidecar-promises sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model store-members
+  operator-migration operator-permissions operator-robustness sidecar-promises sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model store-members store-tls
 long_faults := clocks custodian hindered incoherent kills migration partition schedules
 long_e2e := operator.test chart.test store.test
 left_out = $(if $(QUICK),--testPathIgnorePatterns $(1))

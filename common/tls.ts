@@ -1,15 +1,17 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createSecureContext } from 'node:tls';
+import { type ConnectionOptions, createSecureContext } from 'node:tls';
 import { type ChannelCredentials, type ChannelOptions, credentials, ServerCredentials } from '@grpc/grpc-js';
 
 /**
  * The identities of a cluster's own certificate authority. A certificate carries one as a DNS name, so that both sides can check
- * who they talk to whatever the address: sidecars answer as SIDECAR_IDENTITY; the operator calls as OPERATOR_IDENTITY.
+ * who they talk to whatever the address: sidecars answer as SIDECAR_IDENTITY; the operator calls as OPERATOR_IDENTITY; the members of
+ * an embedded store answer as STORE_IDENTITY.
  */
 export const SIDECAR_IDENTITY = 'sidecar.holdfast.internal';
 export const OPERATOR_IDENTITY = 'operator.holdfast.internal';
+export const STORE_IDENTITY = 'store.holdfast.internal';
 
 export interface TlsMaterial {
   ca: Buffer;
@@ -96,6 +98,11 @@ export class PeerServerCredentials extends ServerCredentials {
   _equals(other: ServerCredentials): boolean {
     return this === other;
   }
+}
+
+/** For a connection to a member of an embedded store at any address: its certificate must say STORE_IDENTITY. */
+export function storeConnection(tls: TlsMaterial): ConnectionOptions {
+  return { ...contextOf(tls), servername: STORE_IDENTITY };
 }
 
 /** Credentials and channel options for a call to a sidecar at any address: the certificate must say SIDECAR_IDENTITY. */

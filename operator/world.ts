@@ -16,7 +16,8 @@ import {
   SERVICES,
   STATEFUL_SETS,
 } from './kinds.ts';
-import { LABELS, MANAGED_BY } from './resources/names.ts';
+import { LABELS, MANAGED_BY, nameOf, namesOf, namespaceOf } from './resources/names.ts';
+import { withStoreTls } from './resources/store-tls.ts';
 import type { KubernetesApi } from './runtime/api.ts';
 import { Informer } from './runtime/informer.ts';
 import { type KubernetesObject, keyOf, type Resource } from './runtime/objects.ts';
@@ -120,8 +121,15 @@ export class World {
     this.#nodes?.onChange(handler);
   }
 
+  /** With how its embedded store is spoken to filled in. */
   cluster(key: string): FileServerCluster | undefined {
-    return this.#byCluster<FileServerCluster>(CLUSTERS, key)[0];
+    const cluster = this.#byCluster<FileServerCluster>(CLUSTERS, key)[0];
+    if (!cluster) return undefined;
+    const [namespace, names] = [namespaceOf(cluster), namesOf(nameOf(cluster))];
+    return withStoreTls(cluster, [
+      this.#find(STATEFUL_SETS, namespace, names.redis),
+      this.#find(CONFIG_MAPS, namespace, names.config),
+    ]);
   }
 
   get clusterCount(): number {

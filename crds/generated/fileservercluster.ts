@@ -155,6 +155,10 @@ export interface FileServerClusterSpec {
        */
       storageClassName?: string;
       /**
+       * Required: the Redis and their Sentinels are spoken to by TLS 1.3 alone, with certificates of the cluster's own authority on both sides. Off: in the clear. When left out it is Required, but a store that an earlier version made stays as it is; status.storeTLS says which. It cannot be changed.
+       */
+      tls?: 'Required' | 'Off';
+      /**
        * What "stored" means before a client's open is answered. When left out it is Always with one Redis, and Replicated by one with three.
        */
       durability?: {
@@ -728,6 +732,10 @@ export interface FileServerClusterStatus {
    * Whether cordoned nodes are acted on: Active, Disabled (migration.onCordon is false), or NotPermitted (the operator may not watch Nodes).
    */
   cordonTrigger?: string;
+  /**
+   * How an embedded store is spoken to: Required (by TLS alone), or Off (in the clear).
+   */
+  storeTLS?: string;
   /**
    * How many migrations there were.
    */

@@ -13,9 +13,10 @@ import {
   needsCertificate,
   newPassword,
   ROTATE_AUTHORITY_ANNOTATION,
+  redisCertificateSecret,
 } from '../resources/certificates.ts';
 import { metadataOf, nameOf, namesOf, namespaceOf } from '../resources/names.ts';
-import { hasEmbeddedStore, ROTATE_ANNOTATION, redisSecret, storePasswordOf } from '../resources/redis.ts';
+import { hasEmbeddedStore, ROTATE_ANNOTATION, redisSecret, speaksTls, storePasswordOf } from '../resources/redis.ts';
 import { nextPassword, type StorePassword } from '../resources/store-password.ts';
 import { isConflict, isNotFound } from '../runtime/api.ts';
 import type { Objects } from '../runtime/objects.ts';
@@ -24,7 +25,7 @@ import { type LookAgain, lookAgainMs } from './look-again.ts';
 import { requireOurs } from './ownership.ts';
 
 /**
- * How often the Secrets are looked at (three requests); they are not watched, so that the operator need not be allowed to list all
+ * How often the Secrets are looked at (four requests at most); they are not watched, so that the operator need not be allowed to list all
  * Secrets. With a thousand clusters that is twice a day: certificates are renewed 30 days before they end.
  */
 const LOOK_AGAIN: LookAgain = { leastMs: 60_000, perClusterMs: 45_000 };
@@ -39,7 +40,7 @@ interface Seen {
   atMs: number;
 }
 
-/** Keeps a cluster's own Secrets: its certificate authority, the sidecars' certificate, Redis' password and configuration. */
+/** Keeps a cluster's own Secrets: its certificate authority, the sidecars' certificate and the store's, Redis' password and configuration. */
 export class ClusterSecrets {
   readonly #objects: Objects;
   readonly #sidecars: Sidecars;
@@ -67,6 +68,9 @@ export class ClusterSecrets {
     const authority = await this.#ensureAuthority(cluster, names.authority);
     if (needsCertificate(await this.#find(cluster, names.certificate), authority)) {
       await this.#objects.apply(SECRETS, await certificateSecret(cluster, authority));
+    }
+    if (speaksTls(cluster) && needsCertificate(await this.#find(cluster, names.redisCertificate), authority)) {
+      await this.#objects.apply(SECRETS, await redisCertificateSecret(cluster, authority));
     }
     const newPasswordUnderWay = hasEmbeddedStore(cluster) && (await this.#ensureRedis(cluster, names.redis));
     await this.#sidecars.trust(uid, authority);

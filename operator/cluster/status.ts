@@ -3,7 +3,7 @@ import type { FileServerCluster, FileServerClusterStatus } from '../../crds/gene
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import { isFinished } from '../migration/plan.ts';
 import { isPaused, LABELS, nameOf, namesOf, namespaceOf, PAUSED_ANNOTATION, selectorOf } from '../resources/names.ts';
-import { storeMembers } from '../resources/redis.ts';
+import { hasEmbeddedStore, speaksTls, storeMembers } from '../resources/redis.ts';
 import { type Condition, mergeConditions, type NewCondition } from '../runtime/conditions.ts';
 import type { PodFacts } from './pods.ts';
 import type { Problem } from './prerequisites.ts';
@@ -69,6 +69,7 @@ export function clusterStatus(input: StatusInput): FileServerClusterStatus {
     ...(cluster.spec.service.perServer ? { serverAddresses: serverAddressesOf(cluster, input.services) } : {}),
     addressState: addresses.pending ? 'Pending' : 'Assigned',
     cordonTrigger: !cluster.spec.migration.onCordon ? 'Disabled' : input.watchesNodes ? 'Active' : 'NotPermitted',
+    ...(hasEmbeddedStore(cluster) ? { storeTLS: speaksTls(cluster) ? 'Required' : 'Off' } : {}),
     migrations: { active: migrations.length - finished, completed: finished - failed, failed },
   };
 }
@@ -251,7 +252,12 @@ function stateStoreReady(input: StatusInput): NewCondition {
     };
   }
   if (replies.length > 0) {
-    return { type, status: 'True', reason: 'Reachable', message: 'all file servers that answer reach the store' };
+    const reached = 'all file servers that answer reach the store';
+    const hint =
+      embedded && !speaksTls(input.cluster)
+        ? ', in the clear: a cluster that is made anew has TLS to its store (state.embedded.tls)'
+        : '';
+    return { type, status: 'True', reason: 'Reachable', message: `${reached}${hint}` };
   }
   if (embedded && (input.statefulSet?.status?.readyReplicas ?? 0) === 0) {
     return {

@@ -1,7 +1,7 @@
 import { randomBytes, X509Certificate } from 'node:crypto';
 import type { V1Secret } from '@kubernetes/client-node';
 import { type Certificate, createAuthority, issueCertificate, notAfterMs } from '../../common/certificates.ts';
-import { SIDECAR_IDENTITY } from '../../common/tls.ts';
+import { SIDECAR_IDENTITY, STORE_IDENTITY } from '../../common/tls.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { timeMs } from '../runtime/objects.ts';
 import type { ClusterAuthority } from './authority.ts';
@@ -104,13 +104,24 @@ export function authoritySecret(cluster: FileServerCluster, authority: ClusterAu
 }
 
 /** The certificate that all sidecars of the cluster present, and the authorities (without their keys) to check the others by. */
-export async function certificateSecret(
+export function certificateSecret(cluster: FileServerCluster, authority: ClusterAuthority): Promise<V1Secret> {
+  return issuedSecret(cluster, namesOf(nameOf(cluster)).certificate, authority, SIDECAR_IDENTITY);
+}
+
+/** What the members of an embedded store present, to sidecars and to each other. It is of no use to whoever wants to pass for a sidecar. */
+export function redisCertificateSecret(cluster: FileServerCluster, authority: ClusterAuthority): Promise<V1Secret> {
+  return issuedSecret(cluster, namesOf(nameOf(cluster)).redisCertificate, authority, STORE_IDENTITY);
+}
+
+async function issuedSecret(
   cluster: FileServerCluster,
+  name: string,
   { signer, trusted }: ClusterAuthority,
+  identity: string,
 ): Promise<V1Secret> {
-  const issued = await issueCertificate(signer, [SIDECAR_IDENTITY], CERTIFICATE_DAYS);
+  const issued = await issueCertificate(signer, [identity], CERTIFICATE_DAYS);
   return {
-    metadata: metadataOf(cluster, namesOf(nameOf(cluster)).certificate),
+    metadata: metadataOf(cluster, name),
     type: 'Opaque',
     data: {
       'ca.crt': base64(bundle(trusted)),

@@ -2,12 +2,16 @@ import { createHash } from 'node:crypto';
 import type { V1ConfigMap } from '@kubernetes/client-node';
 import { type ClusterConfig, defaultExtensionMs, type StoreConfig } from '../../common/config.ts';
 import { parseDurationMs } from '../../common/time.ts';
+import { STORE_IDENTITY } from '../../common/tls.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { metadataOf, nameOf, namesOf, namespaceOf, PORTS } from './names.ts';
-import { embeddedDurability, memberHost, PRIMARY_NAME, storeMembers } from './redis.ts';
+import { embeddedDurability, memberHost, PRIMARY_NAME, speaksTls, storeMembers, storeTlsAnnotation } from './redis.ts';
 
 /** Where a volume is mounted in the file server's container. */
 export const volumePath = (volume: string): string => `/volumes/${volume}`;
+
+/** Where the cluster's authority and the sidecars' own certificate are mounted in their container. */
+export const TLS_FOLDER = '/etc/holdfast/tls';
 
 /** Where the authority of an external store is mounted in the sidecar's container. */
 export const STORE_CA_FOLDER = '/etc/holdfast/store-ca';
@@ -84,13 +88,16 @@ function storeConfig(cluster: FileServerCluster): StoreConfig {
   }
   const members = storeMembers(cluster);
   const durability = durabilityOf(embeddedDurability(cluster));
+  const [caFile, certFile, keyFile] = ['ca.crt', 'tls.crt', 'tls.key'].map((file) => `${TLS_FOLDER}/${file}`);
+  const tls = speaksTls(cluster) ? { tls: { caFile, certFile, keyFile, serverName: STORE_IDENTITY } } : {};
   if (members > 1) {
     const addresses = Array.from({ length: members }, (_, i) => `${memberHost(cluster, i)}:${PORTS.sentinel}`);
-    return { mode: 'Sentinel', addresses, masterName: PRIMARY_NAME, durability };
+    return { mode: 'Sentinel', addresses, masterName: PRIMARY_NAME, ...tls, durability };
   }
   return {
     mode: 'Standalone',
     addresses: [`${namesOf(nameOf(cluster)).redis}.${namespaceOf(cluster)}.svc:${PORTS.redis}`],
+    ...tls,
     durability,
   };
 }
@@ -104,7 +111,7 @@ function durabilityOf(durability: { mode: 'Always' | 'EverySecond' | 'Replicated
 /** The ConfigMap that the pods mount; its one file is config.json. */
 export function configMap(cluster: FileServerCluster): V1ConfigMap {
   return {
-    metadata: metadataOf(cluster, namesOf(nameOf(cluster)).config),
+    metadata: { ...metadataOf(cluster, namesOf(nameOf(cluster)).config), ...storeTlsAnnotation(cluster) },
     data: { 'config.json': `${JSON.stringify(clusterConfig(cluster), null, 2)}\n` },
   };
 }

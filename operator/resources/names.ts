@@ -58,6 +58,7 @@ export function namesOf(clusterName: string) {
     redis: `${clusterName}-redis`,
     redisMembers: `${clusterName}-redis-members`,
     config: `${clusterName}-config`,
+    redisCertificate: `${clusterName}-redis-tls`,
     authority: `${clusterName}-ca`,
     certificate: `${clusterName}-tls`,
     serviceAccount: `${clusterName}-fileserver`,

@@ -8,12 +8,18 @@ import type {
 } from '@kubernetes/client-node';
 import { parseDurationMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
-import { restartHash, STORE_CA_FOLDER, STORE_CLIENT_FOLDER, shortHash, volumePath } from './cluster-config.ts';
+import {
+  restartHash,
+  STORE_CA_FOLDER,
+  STORE_CLIENT_FOLDER,
+  shortHash,
+  TLS_FOLDER,
+  volumePath,
+} from './cluster-config.ts';
 import { LABELS, labelsOf, nameOf, namesOf, PORTS, REDIS_PASSWORD_KEY, selectorOf } from './names.ts';
 
 const RUN_FOLDER = '/run/holdfast';
 const CONFIG_FOLDER = '/etc/holdfast/config';
-const TLS_FOLDER = '/etc/holdfast/tls';
 const USERS_FOLDER = '/etc/holdfast/users';
 const STORE_FOLDER = '/etc/holdfast/store';
 

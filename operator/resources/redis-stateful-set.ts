@@ -8,10 +8,13 @@ import {
   memberList,
   PRIMARY_NAME,
   REDIS_FILE,
+  REDIS_TLS_FOLDER,
   redisConfiguration,
   SENTINEL_FILE,
   sentinelConfiguration,
+  speaksTls,
   storeMembers,
+  storeTlsAnnotation,
 } from './redis.ts';
 
 const SETTINGS_FOLDER = '/etc/redis';
@@ -33,7 +36,7 @@ export function redisStatefulSet(cluster: FileServerCluster, image: string): V1S
   const members = storeMembers(cluster);
   const several = members > 1;
   return {
-    metadata: metadataOf(cluster, names.redis, 'redis'),
+    metadata: { ...metadataOf(cluster, names.redis, 'redis'), ...storeTlsAnnotation(cluster) },
     spec: {
       replicas: members,
       serviceName: several ? names.redisMembers : names.redis,
@@ -46,7 +49,10 @@ export function redisStatefulSet(cluster: FileServerCluster, image: string): V1S
           labels: labelsOf(name, 'redis'),
           annotations: {
             'kubectl.kubernetes.io/default-container': 'redis',
-            'holdfast.dev/restart-hash': shortHash([redisConfiguration(cluster), several && sentinelConfiguration()]),
+            'holdfast.dev/restart-hash': shortHash([
+              redisConfiguration(cluster),
+              several && sentinelConfiguration(cluster),
+            ]),
           },
         },
         spec: {
@@ -82,6 +88,9 @@ export function redisStatefulSet(cluster: FileServerCluster, image: string): V1S
                 items: [REDIS_FILE, SENTINEL_FILE, REDIS_PASSWORD_KEY, ACCEPTED_KEY].map((key) => ({ key, path: key })),
               },
             },
+            ...(speaksTls(cluster)
+              ? [{ name: 'tls', secret: { secretName: names.redisCertificate, defaultMode: 0o440 } }]
+              : []),
           ],
         },
       },
@@ -101,8 +110,12 @@ export function redisStatefulSet(cluster: FileServerCluster, image: string): V1S
   };
 }
 
-/** A connection is enough: a Redis that is busy for seconds must not be killed for it. */
-function probes(port: number) {
+/**
+ * A connection is enough: a Redis that is busy for seconds must not be killed for it. By TLS there are none: a connection says no more
+ * than that the process runs, which kubelet sees, and each without a certificate is a warning in Redis' log.
+ */
+function probes(cluster: FileServerCluster, port: number) {
+  if (speaksTls(cluster)) return {};
   const tcp = { tcpSocket: { port }, timeoutSeconds: 5, successThreshold: 1 };
   return {
     readinessProbe: { ...tcp, periodSeconds: 2, failureThreshold: 3 },
@@ -128,9 +141,9 @@ function redis(cluster: FileServerCluster, image: string): V1Container {
     ...base,
     command: ['redis-server', `${several ? FILES_FOLDER : SETTINGS_FOLDER}/${REDIS_FILE}`],
     ports: [{ name: 'redis', containerPort: PORTS.redis, protocol: 'TCP' }],
-    ...probes(PORTS.redis),
+    ...probes(cluster, PORTS.redis),
     resources: resources(cluster.spec.template.resources?.redis, { cpu: '100m', memory: '128Mi' }),
-    volumeMounts: [...(base.volumeMounts ?? []), SETTINGS],
+    volumeMounts: [...(base.volumeMounts ?? []), ...settings(cluster)],
     ...(several
       ? {
           lifecycle: { preStop: { exec: { command: ['holdfast', 'store', 'hand-over', ...about(cluster)] } } },
@@ -140,23 +153,25 @@ function redis(cluster: FileServerCluster, image: string): V1Container {
 }
 
 function sentinel(cluster: FileServerCluster, image: string): V1Container {
+  const base = container(cluster, image, 'sentinel');
   return {
-    ...container(cluster, image, 'sentinel'),
+    ...base,
     command: ['redis-server', `${FILES_FOLDER}/${SENTINEL_FILE}`, '--sentinel'],
     ports: [{ name: 'sentinel', containerPort: PORTS.sentinel, protocol: 'TCP' }],
-    ...probes(PORTS.sentinel),
+    ...probes(cluster, PORTS.sentinel),
     resources: resources(undefined, { cpu: '20m', memory: '32Mi' }),
+    ...(speaksTls(cluster) ? { volumeMounts: [...(base.volumeMounts ?? []), TLS] } : {}),
   };
 }
 
-/** Passes on new passwords. A single Redis does not wait for it. */
+/** Passes on new passwords and certificates. A single Redis does not wait for it. */
 function keeper(cluster: FileServerCluster, image: string): V1Container {
   return {
     ...container(cluster, image, 'keeper'),
     command: ['holdfast', 'store', 'keep'],
     args: [...about(cluster), '--health', `0.0.0.0:${PORTS.keeper}`],
     resources: resources(undefined, { cpu: '10m', memory: '64Mi' }),
-    volumeMounts: [SETTINGS],
+    volumeMounts: settings(cluster),
   };
 }
 
@@ -167,7 +182,7 @@ function firstKeeper(cluster: FileServerCluster, image: string): V1Container {
     ...base,
     restartPolicy: 'Always',
     args: [...(base.args ?? []), '--folder', FILES_FOLDER],
-    volumeMounts: [{ name: 'data', mountPath: DATA_FOLDER }, SETTINGS],
+    volumeMounts: [{ name: 'data', mountPath: DATA_FOLDER }, ...settings(cluster)],
     startupProbe: {
       httpGet: { path: '/readyz', port: PORTS.keeper, scheme: 'HTTP' },
       timeoutSeconds: 3,
@@ -179,10 +194,14 @@ function firstKeeper(cluster: FileServerCluster, image: string): V1Container {
 }
 
 const SETTINGS = { name: 'settings', mountPath: SETTINGS_FOLDER, readOnly: true };
+const TLS = { name: 'tls', mountPath: REDIS_TLS_FOLDER, readOnly: true };
+
+const settings = (cluster: FileServerCluster) => (speaksTls(cluster) ? [SETTINGS, TLS] : [SETTINGS]);
 
 /** Which member it is it knows by its host name, which a StatefulSet makes that of the pod. */
 function about(cluster: FileServerCluster): string[] {
-  return ['--name', PRIMARY_NAME, '--members', memberList(cluster), '--settings-dir', SETTINGS_FOLDER];
+  const known = ['--name', PRIMARY_NAME, '--members', memberList(cluster), '--settings-dir', SETTINGS_FOLDER];
+  return speaksTls(cluster) ? [...known, '--tls-dir', REDIS_TLS_FOLDER] : known;
 }
 
 /** On different nodes, without exception: two on one node would be lost together, and with them the store. */

@@ -24,6 +24,18 @@ export const hasEmbeddedStore = (cluster: FileServerCluster): boolean => cluster
 /** How many Redis the embedded store has: 1, or 3 with a Sentinel each. */
 export const storeMembers = (cluster: FileServerCluster): number => cluster.spec.state.embedded?.replicas ?? 1;
 
+/** On the objects that a cluster's store is known by, where it is spoken to by TLS alone (operator/world.ts). */
+export const STORE_TLS_ANNOTATION = 'holdfast.dev/store-tls';
+/** Where the members' certificate is mounted in their pods. */
+export const REDIS_TLS_FOLDER = '/etc/redis-tls';
+
+/** Whether the embedded store is spoken to by TLS alone. Where the cluster says nothing the operator has filled in what counts. */
+export const speaksTls = (cluster: FileServerCluster): boolean => cluster.spec.state.embedded?.tls === 'Required';
+
+/** The annotation of what a store with TLS is known by. */
+export const storeTlsAnnotation = (cluster: FileServerCluster): { annotations?: Record<string, string> } =>
+  speaksTls(cluster) ? { annotations: { [STORE_TLS_ANNOTATION]: 'Required' } } : {};
+
 export type EmbeddedDurability = NonNullable<NonNullable<FileServerCluster['spec']['state']['embedded']>['durability']>;
 
 /** One replica of two has it too: with the primary that is more than half of the three. */
@@ -64,8 +76,22 @@ export function redisConfiguration(cluster: FileServerCluster): string {
     'latency-tracking no', // a clock and a histogram for each command within a script; the sidecar measures scripts itself
     'tcp-keepalive 30',
     'logfile ""',
+    ...certificates(cluster),
     ...(storeMembers(cluster) > 1 ? replication(mode) : []),
   ].join('\n')}\n`;
+}
+
+/** For Redis and Sentinel alike: what they show, to whom they answer, and that they speak so to each other. */
+function certificates(cluster: FileServerCluster): string[] {
+  if (!speaksTls(cluster)) return [];
+  return [
+    `tls-cert-file ${REDIS_TLS_FOLDER}/tls.crt`,
+    `tls-key-file ${REDIS_TLS_FOLDER}/tls.key`,
+    `tls-ca-cert-file ${REDIS_TLS_FOLDER}/ca.crt`,
+    'tls-auth-clients yes',
+    'tls-replication yes',
+    'tls-protocols TLSv1.3',
+  ];
 }
 
 function replication(mode: EmbeddedDurability['mode']): string[] {
@@ -81,8 +107,9 @@ function replication(mode: EmbeddedDurability['mode']): string[] {
 }
 
 /** What stands in Sentinel's, the same for all members. Detection and failover together are shorter than a server's lease. */
-export function sentinelConfiguration(): string {
+export function sentinelConfiguration(cluster: FileServerCluster): string {
   return `${[
+    ...certificates(cluster),
     `sentinel down-after-milliseconds ${PRIMARY_NAME} 1500`,
     `sentinel failover-timeout ${PRIMARY_NAME} 5000`, // another try after twice that; with the default of 3 min after 6
     `sentinel parallel-syncs ${PRIMARY_NAME} 2`, // the second replica may hold the write that the first has not
@@ -105,7 +132,7 @@ export function redisSecret(cluster: FileServerCluster, store: StorePassword): V
       [ACCEPTED_KEY]: base64(store.accepted.join('\n')),
       ...(store.next === undefined ? {} : { [NEXT_KEY]: base64(store.next) }),
       [REDIS_FILE]: base64(redisFile(cluster, store)),
-      [SENTINEL_FILE]: base64(sentinelConfiguration()),
+      [SENTINEL_FILE]: base64(sentinelConfiguration(cluster)),
     },
   };
 }
@@ -113,7 +140,9 @@ export function redisSecret(cluster: FileServerCluster, store: StorePassword): V
 /** A single Redis reads it as it is; of three each gets its name, and whose replica it is, in its pod (`holdfast store keep`). */
 function redisFile(cluster: FileServerCluster, { accepted }: StorePassword): string {
   const common = redisConfiguration(cluster);
-  return storeMembers(cluster) > 1 ? common : `${common}port ${PORTS.redis}\n${defaultUser(accepted)}\n`;
+  if (storeMembers(cluster) > 1) return common;
+  const port = speaksTls(cluster) ? `port 0\ntls-port ${PORTS.redis}` : `port ${PORTS.redis}`;
+  return `${common}${port}\n${defaultUser(accepted)}\n`;
 }
 
 /** What such a Secret says; undefined when it holds no password. */

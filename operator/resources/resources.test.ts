@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { createAuthority, issueCertificate } from '../../common/certificates.ts';
 import { checkClusterConfig } from '../../common/config.ts';
-import { SIDECAR_IDENTITY } from '../../common/tls.ts';
+import { SIDECAR_IDENTITY, STORE_IDENTITY } from '../../common/tls.ts';
 import { cluster } from '../testing/fixtures.ts';
 import { disruptionBudget, networkPolicies, volumeClaims } from './access.ts';
 import type { ClusterAuthority } from './authority.ts';
@@ -15,7 +15,7 @@ import {
   needsCertificate,
   readSecret,
 } from './certificates.ts';
-import { clusterConfig, restartHash } from './cluster-config.ts';
+import { clusterConfig, configMap, restartHash } from './cluster-config.ts';
 import { podTemplate } from './pod-template.ts';
 import { redisConfiguration, redisDisruptionBudget, redisSecret, redisService } from './redis.ts';
 import { redisStatefulSet } from './redis-stateful-set.ts';
@@ -252,6 +252,62 @@ describe('Redis', () => {
     const annotations = (state?: typeof everySecond) =>
       redisStatefulSet(cluster(state ? { state } : {}), IMAGE).spec?.template?.metadata?.annotations;
     expect(annotations(everySecond)).not.toEqual(annotations());
+  });
+});
+
+describe('a store that is spoken to by TLS alone', () => {
+  const of = (replicas: number, tls: 'Required' | 'Off') =>
+    cluster({ state: { embedded: { replicas, storage: '1Gi', tls } } });
+  const password = { password: 'pw', accepted: ['pw'] };
+
+  test('listens for nothing else, asks for certificates, and replicates so', () => {
+    const single = readSecret(redisSecret(of(1, 'Required'), password), 'redis.conf');
+    const three = redisSecret(of(3, 'Required'), password);
+    expect(single).toContain('port 0\ntls-port 6379\n');
+    for (const file of [single, readSecret(three, 'redis.conf'), readSecret(three, 'sentinel.conf')]) {
+      for (const line of ['tls-auth-clients yes', 'tls-replication yes', 'tls-protocols TLSv1.3']) {
+        expect(file).toContain(`${line}\n`);
+      }
+      expect(file).toMatch(/^tls-cert-file \/etc\/redis-tls\/tls\.crt$/m);
+    }
+  });
+
+  test('is checked by the cluster’s authority and its name, and shown the sidecar’s certificate', () => {
+    for (const replicas of [1, 3]) {
+      expect(checkClusterConfig(JSON.parse(JSON.stringify(clusterConfig(of(replicas, 'Required'))))).store.tls).toEqual(
+        {
+          caFile: '/etc/holdfast/tls/ca.crt',
+          certFile: '/etc/holdfast/tls/tls.crt',
+          keyFile: '/etc/holdfast/tls/tls.key',
+          serverName: STORE_IDENTITY,
+        },
+      );
+    }
+  });
+
+  test('has its certificate, and not the sidecars’, in every container of its pods, and no probe that could not speak', () => {
+    for (const replicas of [1, 3]) {
+      const spec = redisStatefulSet(of(replicas, 'Required'), IMAGE).spec?.template.spec;
+      expect(JSON.stringify(spec?.volumes)).toContain('"media-redis-tls"');
+      expect(JSON.stringify(spec?.volumes)).not.toContain('"media-tls"');
+      const keepers = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])];
+      for (const { volumeMounts, readinessProbe, livenessProbe } of keepers) {
+        expect(volumeMounts).toContainEqual({ name: 'tls', mountPath: '/etc/redis-tls', readOnly: true });
+        expect([readinessProbe, livenessProbe]).toEqual([undefined, undefined]);
+      }
+      expect(JSON.stringify(keepers.find(({ name }) => name === 'keeper')?.args)).toContain('"--tls-dir"');
+    }
+  });
+
+  test('in the clear it is as it was before anybody could choose', () => {
+    for (const replicas of [1, 3]) {
+      const before = cluster({ state: { embedded: { replicas, storage: '1Gi' } } });
+      const off = of(replicas, 'Off');
+      expect(redisStatefulSet(off, IMAGE)).toEqual(redisStatefulSet(before, IMAGE));
+      expect(redisSecret(off, password)).toEqual(redisSecret(before, password));
+      expect([configMap(off), podTemplate(off, IMAGE)]).toEqual([configMap(before), podTemplate(before, IMAGE)]);
+      expect(JSON.stringify(redisStatefulSet(off, IMAGE))).not.toContain('tls');
+    }
   });
 });
 

@@ -1,3 +1,4 @@
+import type { ConnectionOptions } from 'node:tls';
 import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { asked, roleAt } from './local.ts';
@@ -8,21 +9,23 @@ const LOOK_EVERY_MS = 100;
 /**
  * Before a member ends: another one becomes the primary, so that nobody has to notice a loss first. Does nothing where this member is
  * none, or no other can take over; then the loss is noticed as any other.
+ * @param tls how the members speak to each other; undefined: in the clear
  * @returns whether this member is no primary (any more)
  */
 export async function handOver(
   { name, members, own }: Membership,
   passwords: readonly string[],
+  tls: ConnectionOptions | undefined,
   timeoutMs: number,
   log: Logger,
 ): Promise<boolean> {
   const self = members[own];
   if (!self || members.length === 1) return false;
-  const redis = { host: '127.0.0.1', port: self.port };
+  const redis = { host: '127.0.0.1', port: self.port, tls };
   const isPrimary = async () => (await roleAt(redis, passwords)) === 'master';
   if (!(await isPrimary())) return true;
   const deadlineMs = monotonicMs() + timeoutMs;
-  const begun = await asked({ host: '127.0.0.1', port: self.sentinelPort }, passwords, (sentinel) =>
+  const begun = await asked({ ...redis, port: self.sentinelPort }, passwords, (sentinel) =>
     sentinel.call('SENTINEL', 'FAILOVER', name),
   );
   if (begun === undefined) {

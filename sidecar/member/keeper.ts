@@ -1,10 +1,12 @@
+import { X509Certificate } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { passwordRules } from '../../common/store-access.ts';
-import { delay } from '../../common/time.ts';
-import { asked, followedBy, primaryAt, roleAt } from './local.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
+import { readTlsMaterial, storeConnection, type TlsMaterial } from '../../common/tls.ts';
+import { asked, certificateAt, type Endpoint, followedBy, primaryAt, roleAt } from './local.ts';
 import {
   agreedPrimary,
   choosePrimary,
@@ -27,6 +29,8 @@ const FIRST_COPY_EVERY_MS = 300;
 const MAY_LEAD = '100';
 /** A replica that follows nobody, so many looks in a row, is led to the primary: Sentinels have done so by then where they can. */
 const LOST_LOOKS = 3;
+/** A Sentinel takes another certificate only when it starts: so long after its neighbour, ms, so that the others go on. */
+const SENTINELS_APART_MS = 10_000;
 export const REDIS_FILE = 'redis.conf';
 export const SENTINEL_FILE = 'sentinel.conf';
 
@@ -39,12 +43,14 @@ export interface KeeperOptions {
    * single one does, which needs nobody before it starts.
    */
   folder: string | undefined;
+  /** ca.crt, tls.crt and tls.key of the members, which are then spoken to by TLS alone; in the clear without. They may be exchanged. */
+  tlsDir: string | undefined;
   log: Logger;
 }
 
 /**
  * Looks after one member of an embedded store: writes the files that Redis and Sentinel start with, and has both take new passwords
- * while they run. A replica that its Sentinels do not know follows the primary that they name. Both write into their files what they learn (who the primary is, for whom a Sentinel voted); that is kept.
+ * and certificates. A replica that its Sentinels do not know follows the primary that they name. Both write into their files what they learn (who the primary is, for whom a Sentinel voted); that is kept.
  */
 export class Keeper {
   readonly #options: KeeperOptions;
@@ -55,6 +61,9 @@ export class Keeper {
   #mayNotLead = false;
   /** What both took last. */
   #taken: Pick<Settings, 'password' | 'accepted'> = { password: '', accepted: [] };
+  /** The certificate that both show, and when another one was found. */
+  #shown: TlsMaterial | undefined;
+  #foundMs: number | undefined;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -73,7 +82,7 @@ export class Keeper {
     const settings = this.#settings();
     const self = this.#self();
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const runs = (await roleAt({ ...self, host: '127.0.0.1' }, settings.accepted)) !== undefined;
+    const runs = (await roleAt(this.#local(self.port), settings.accepted)) !== undefined;
     if (!runs || !existsSync(this.#file(REDIS_FILE))) {
       const primary = await this.#primary(settings);
       const before = this.#read(SENTINEL_FILE);
@@ -86,7 +95,7 @@ export class Keeper {
     this.#isReady = true;
   }
 
-  /** Passes on new passwords, leads a lost replica to its primary, and lets a new one lead when it may, until the signal is aborted. */
+  /** Passes on new passwords and certificates, leads a lost replica to its primary, and lets a new one lead when it may, until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     await Promise.all([this.#lookAfter(signal), this.#awaitFirstCopy(signal)]);
   }
@@ -94,6 +103,9 @@ export class Keeper {
   async #lookAfter(signal: AbortSignal): Promise<void> {
     const { log } = this.#options;
     while (!signal.aborted) {
+      await this.#renew().catch((error: unknown) =>
+        log.warn({ reason: reasonOf(error) }, 'the new certificate cannot be passed on yet; trying again'),
+      );
       await this.#passOn().catch((error: unknown) =>
         log.warn({ reason: reasonOf(error) }, 'the new password cannot be passed on yet; trying again'),
       );
@@ -114,7 +126,7 @@ export class Keeper {
     const known = [...settings.accepted, ...before.accepted];
     const { port, sentinelPort } = this.#self();
     const rules = ['resetpass', ...passwordRules(settings.accepted)];
-    const inRedis = await asked({ host: '127.0.0.1', port }, known, async (redis) => {
+    const inRedis = await asked(this.#local(port), known, async (redis) => {
       // One command: nobody is shut out in between, and connections that stand need no password.
       await redis.call('ACL', 'SETUSER', 'default', ...rules);
       if (sentinelPort > 0) await redis.config('SET', 'masterauth', settings.password);
@@ -123,7 +135,7 @@ export class Keeper {
     });
     if (!inRedis) throw new HoldfastError('STORE_MEMBER', `Redis at port ${port} does not answer`);
     if (sentinelPort > 0) {
-      const inSentinel = await asked({ host: '127.0.0.1', port: sentinelPort }, known, async (sentinel) => {
+      const inSentinel = await asked(this.#local(sentinelPort), known, async (sentinel) => {
         await sentinel.call('ACL', 'SETUSER', 'default', ...rules);
         await sentinel.call('SENTINEL', 'SET', membership.name, 'auth-pass', settings.password);
         await sentinel.call('SENTINEL', 'CONFIG', 'SET', 'sentinel-pass', settings.password);
@@ -136,11 +148,48 @@ export class Keeper {
     log.info({ accepted: settings.accepted.length }, 'the store takes its new password');
   }
 
+  /**
+   * Has Redis and Sentinel show the certificate that lies there now. A keeper that starts cannot know which one they have read: it looks.
+   * The last one they are known to show is what they know the keeper by until then; that it has ended must not be in the way of the next.
+   */
+  async #renew(): Promise<void> {
+    const { tlsDir, log, membership } = this.#options;
+    if (tlsDir === undefined) return;
+    const now = readTlsMaterial(tlsDir);
+    if (this.#shown?.certificate.equals(now.certificate)) return;
+    this.#foundMs ??= monotonicMs();
+    const tls = { ...storeConnection(this.#shown ?? now), rejectUnauthorized: false };
+    const wanted = new X509Certificate(now.certificate).raw;
+    const shows = async (port: number) => (await certificateAt({ ...this.#local(port), tls }))?.equals(wanted);
+    const { port, sentinelPort } = this.#self();
+    const { accepted } = this.#settings();
+    const inRedis = await shows(port);
+    if (inRedis === undefined) return; // not up yet
+    if (!inRedis) {
+      const [certificate, key, authority] = ['tls.crt', 'tls.key', 'ca.crt'].map((name) => join(tlsDir, name));
+      const files = ['tls-cert-file', certificate, 'tls-key-file', key, 'tls-ca-cert-file', authority] as string[];
+      // It reads them anew though the names are the same, all or none; connections that stand go on.
+      const isTaken = await asked({ ...this.#local(port), tls }, accepted, (redis) =>
+        redis.call('CONFIG', 'SET', ...files),
+      );
+      if (isTaken === undefined) throw new HoldfastError('STORE_MEMBER', `Redis at port ${port} does not take it`);
+    }
+    if (sentinelPort > 0 && !(await shows(sentinelPort))) {
+      if (monotonicMs() - this.#foundMs < membership.own * SENTINELS_APART_MS) return;
+      // It ends, and whoever runs the container starts it again.
+      await asked({ ...this.#local(sentinelPort), tls }, accepted, (sentinel) => sentinel.call('SHUTDOWN'));
+      return;
+    }
+    if (this.#shown) log.info('the store shows its new certificate');
+    this.#shown = now;
+    this.#foundMs = undefined;
+  }
+
   /** A Sentinel that starts has forgotten it. */
   async #lookOften(): Promise<void> {
     const { sentinelPort } = this.#self();
     if (sentinelPort === 0) return;
-    await asked({ host: '127.0.0.1', port: sentinelPort }, this.#settings().accepted, (sentinel) =>
+    await asked(this.#local(sentinelPort), this.#settings().accepted, (sentinel) =>
       sentinel.call('SENTINEL', 'DEBUG', 'INFO-PERIOD', String(REPLICAS_EVERY_MS)),
     );
   }
@@ -154,7 +203,7 @@ export class Keeper {
     const { members, name } = membership;
     if (members.length < 2) return;
     const { accepted } = this.#settings();
-    const local = { host: '127.0.0.1', port: this.#self().port };
+    const local = this.#local(this.#self().port);
     const followed = await followedBy(local, accepted);
     const named = followed && !followed.isConnected ? await this.#named(name, accepted) : undefined;
     const isLost =
@@ -189,7 +238,7 @@ export class Keeper {
   /** Whether it may lead now; that stands in its file, for when it starts again. */
   async #leadWithCopy(): Promise<boolean> {
     const { accepted } = this.#settings();
-    const local = { host: '127.0.0.1', port: this.#self().port };
+    const local = this.#local(this.#self().port);
     if (!(await followedBy(local, accepted))?.isConnected) return false;
     const isLet = await asked(local, accepted, async (redis) => {
       await redis.config('SET', 'replica-priority', MAY_LEAD);
@@ -202,12 +251,22 @@ export class Keeper {
   async #named(name: string, passwords: readonly string[]): Promise<Primary | undefined> {
     const { members } = this.#options.membership;
     const told = await Promise.all(
-      members.map(({ host, sentinelPort }) => primaryAt({ host, port: sentinelPort }, name, passwords)),
+      members.map(({ host, sentinelPort }) => primaryAt(this.#at(host, sentinelPort), name, passwords)),
     );
     return agreedPrimary(
       told.flatMap((primary) => primary ?? []),
       quorumOf(members.length),
     );
+  }
+
+  /** A Redis or a Sentinel of this store. */
+  #at(host: string, port: number): Endpoint {
+    const { tlsDir } = this.#options;
+    return { host, port, tls: tlsDir === undefined ? undefined : storeConnection(readTlsMaterial(tlsDir)) };
+  }
+
+  #local(port: number): Endpoint {
+    return this.#at('127.0.0.1', port);
   }
 
   #isSelf({ host, port }: Primary): boolean {
@@ -220,7 +279,7 @@ export class Keeper {
     const { members, own, name } = membership;
     const others = members.filter((_member, i) => i !== own);
     const told = await Promise.all(
-      others.map(({ host, sentinelPort }) => primaryAt({ host, port: sentinelPort }, name, settings.accepted)),
+      others.map(({ host, sentinelPort }) => primaryAt(this.#at(host, sentinelPort), name, settings.accepted)),
     );
     const first = members[0] ?? this.#self();
     return choosePrimary(
@@ -240,6 +299,7 @@ export class Keeper {
       sentinel: existsSync(join(settingsDir, SENTINEL_FILE)) ? read(SENTINEL_FILE) : '',
       password,
       accepted: [...new Set([password, ...accepted.filter((line) => line !== '')])],
+      tls: this.#options.tlsDir !== undefined,
     };
   }
 

@@ -1,11 +1,13 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
 import { Command } from 'commander';
 import { Registry } from 'prom-client';
 import { reasonOf } from '../../common/errors.ts';
 import { createLogger } from '../../common/logging.ts';
 import { serveMetrics } from '../../common/metrics.ts';
+import { readTlsMaterial, storeConnection } from '../../common/tls.ts';
 import { handOver } from './hand-over.ts';
 import { Keeper } from './keeper.ts';
 import { asked } from './local.ts';
@@ -17,6 +19,7 @@ interface Flags {
   pod: string;
   settingsDir: string;
   folder?: string;
+  tlsDir?: string;
   health: string;
 }
 
@@ -35,10 +38,11 @@ const common = (command: Command): Command =>
     .requiredOption('--members <list>', 'HOST:PORT/SENTINELPORT of every member, or HOST:PORT of a single one')
     .option('--pod <name>', 'name of this pod; its number at the end says which member this is', hostname())
     .option('--name <name>', 'what the Sentinels call the primary', 'holdfast')
-    .requiredOption('--settings-dir <folder>', 'the mounted Secret: redis.conf, sentinel.conf, password, accepted');
+    .requiredOption('--settings-dir <folder>', 'the mounted Secret: redis.conf, sentinel.conf, password, accepted')
+    .option('--tls-dir <folder>', 'ca.crt, tls.crt and tls.key of the members, which speak TLS alone then');
 
 common(program.command('keep'))
-  .description('Writes the files that Redis and Sentinel start with, and passes on new passwords.')
+  .description('Writes the files that Redis and Sentinel start with, and passes on new passwords and certificates.')
   .option(
     '--folder <folder>',
     'where these files lie, on the volume of this member; without it Redis reads the Secret itself',
@@ -57,6 +61,7 @@ program
   .option('--sentinel', 'ask the Sentinel')
   .option('--port <port>', 'where it listens on this machine (6379, a Sentinel 26379)', Number)
   .option('--settings-dir <folder>', 'the mounted Secret', '/etc/redis')
+  .option('--tls-dir <folder>', 'the certificates by which they are spoken to, if they are there', '/etc/redis-tls')
   .action(info);
 
 await program.parseAsync();
@@ -64,6 +69,10 @@ await program.parseAsync();
 function membershipOf({ name, members, pod }: Flags): Membership {
   const parsed = parseMembers(members);
   return { name, members: parsed, own: ordinalOf(pod, parsed.length) };
+}
+
+function connectionOf(tlsDir: string | undefined): ConnectionOptions | undefined {
+  return tlsDir === undefined ? undefined : storeConnection(readTlsMaterial(tlsDir));
 }
 
 async function keep(flags: Flags): Promise<void> {
@@ -75,6 +84,7 @@ async function keep(flags: Flags): Promise<void> {
       membership: membershipOf(flags),
       settingsDir: flags.settingsDir,
       folder: flags.folder,
+      tlsDir: flags.tlsDir,
       log,
     });
     const server = await serveMetrics(flags.health, new Registry(), {
@@ -93,10 +103,11 @@ async function keep(flags: Flags): Promise<void> {
 
 async function info(
   section: string | undefined,
-  { sentinel, port, settingsDir }: { sentinel?: true; port?: number; settingsDir: string },
+  { sentinel, port, settingsDir, tlsDir }: { sentinel?: true; port?: number; settingsDir: string; tlsDir: string },
 ): Promise<void> {
-  const address = { host: '127.0.0.1', port: port ?? (sentinel ? SENTINEL_PORT : REDIS_PORT) };
   try {
+    const tls = connectionOf(existsSync(join(tlsDir, 'tls.crt')) ? tlsDir : undefined);
+    const address = { host: '127.0.0.1', port: port ?? (sentinel ? SENTINEL_PORT : REDIS_PORT), tls };
     const password = readFileSync(join(settingsDir, 'password'), 'utf8').trimEnd();
     const answer = await asked(address, [password], (redis) => (section ? redis.info(section) : redis.info()));
     if (answer === undefined) throw new Error(`nobody at port ${address.port} takes the password of ${settingsDir}`);
@@ -111,7 +122,7 @@ async function handOverNow(flags: Flags): Promise<void> {
   const log = createLogger('store-keeper', { pod: flags.pod });
   try {
     const password = readFileSync(join(flags.settingsDir, 'password'), 'utf8').trimEnd();
-    await handOver(membershipOf(flags), [password], HAND_OVER_MS, log);
+    await handOver(membershipOf(flags), [password], connectionOf(flags.tlsDir), HAND_OVER_MS, log);
   } catch (error) {
     log.warn({ reason: reasonOf(error) }, 'cannot hand the primary over');
   }

@@ -11,6 +11,8 @@ export interface Settings {
   password: string;
   /** What others may show to it; the password among them. */
   accepted: string[];
+  /** Whether they are spoken to by TLS alone; the operator's lines name the certificates then. */
+  tls: boolean;
 }
 
 /** Who the primary is, as far as is known when a member starts. */
@@ -37,7 +39,7 @@ export function redisFile({ members, own }: Membership, settings: Settings, prim
   const isPrimary = primary.host === self.host && primary.port === self.port;
   return file([
     settings.redis.trimEnd(),
-    `port ${self.port}`,
+    ...listening(settings, self.port),
     defaultUser(settings.accepted),
     `masterauth ${settings.password}`,
     // Pods get another address each time they start; names stay.
@@ -48,6 +50,9 @@ export function redisFile({ members, own }: Membership, settings: Settings, prim
     ...(isPrimary || wasCopy(before) ? [] : [MAY_NOT_LEAD]),
   ]);
 }
+
+const listening = ({ tls }: Settings, port: number): string[] =>
+  tls ? ['port 0', `tls-port ${port}`] : [`port ${port}`];
 
 /** What Sentinel writes into its file for itself, and must find there again: who it is, and for whom it voted. */
 const OWN_NOTES = /^sentinel (myid|current-epoch|leader-epoch|known-sentinel|known-replica|config-epoch) /;
@@ -78,7 +83,7 @@ export function sentinelFile(
     .filter(({ host, port }) => host !== primary.host || port !== primary.port)
     .map(({ host, port }) => about('known-replica', `${host} ${port}`));
   return file([
-    `port ${self.sentinelPort}`,
+    ...listening(settings, self.sentinelPort),
     `dir ${folder}`,
     defaultUser(settings.accepted),
     ...notes.filter((line) => line.startsWith('sentinel myid ')),

@@ -10,6 +10,7 @@ const settings = {
   sentinel: 'sentinel down-after-milliseconds holdfast 1500\n',
   password: 'new',
   accepted: ['new', 'old'],
+  tls: false,
 };
 const at = (ordinal: number, configEpoch = 0) => ({ host: `r-${ordinal}.m`, port: 6379, configEpoch });
 
@@ -40,6 +41,16 @@ describe('the files of a member', () => {
     expect(redis.match(/\bnew\b/g)).toHaveLength(1);
     expect(redis).toContain('masterauth new\n');
     expect(redis).not.toContain('old');
+  });
+
+  test('let nobody in but by TLS, where it is wanted', () => {
+    const tls = { ...settings, tls: true };
+    const files = [redisFile(membership(1), tls, at(0), ''), sentinelFile(membership(1), tls, '/data/conf', at(0), '')];
+    expect(files.map((file) => file.match(/^(tls-)?port .*$/gm))).toEqual([
+      ['port 0', 'tls-port 6379'],
+      ['port 0', 'tls-port 26379'],
+    ]);
+    expect(redisFile(membership(1), settings, at(0), '').match(/^(tls-)?port .*$/gm)).toEqual(['port 6379']);
   });
 
   test('make one of them the primary and the others its replicas', () => {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { ConnectionOptions } from 'node:tls';
+import { type ConnectionOptions, createSecureContext } from 'node:tls';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { StoreConfig } from '../../common/config.ts';
 import { splitAddress } from '../../common/metrics.ts';
@@ -11,13 +11,17 @@ export type PasswordSource = () => string | undefined;
 
 /**
  * Opens a connection to the store as the configuration names it. Nothing is resent on its own: the caller knows what may run twice.
- * The password is read again for every connection that is made, so that it can be changed while everything runs.
+ * Password and certificates are read again for every connection that is made, so that they can be changed while everything runs.
  * @param silenceMs a connection that owes an answer (that to its handshake too) and says nothing for so long is made anew: its other end
  *   may be gone without a word
  */
 export function connect(config: StoreConfig, password: PasswordSource, name: string, silenceMs: number): Connection {
   const tls = config.tls && tlsOptions(config.tls);
   const backoff = (times: number) => Math.min(50 * times, 500);
+  const renew = (options: RedisOptions) => {
+    withPassword(options, password());
+    if (tls && config.tls) readAnew(tls, config.tls);
+  };
   const common: RedisOptions = {
     ...(config.username === undefined ? {} : { username: config.username }),
     ...(tls === undefined ? {} : { tls }),
@@ -35,7 +39,7 @@ export function connect(config: StoreConfig, password: PasswordSource, name: str
   const addresses = config.addresses.map(splitAddress);
   if (config.mode === 'Cluster') {
     const again = (times: number) => {
-      withPassword(common, password());
+      renew(common);
       return backoff(times);
     };
     const cluster = new Cluster(addresses, {
@@ -50,13 +54,13 @@ export function connect(config: StoreConfig, password: PasswordSource, name: str
       ...(tls === undefined ? {} : { dnsLookup: (address, callback) => callback(null, address) }),
     });
     // A node that is connected to anew gets the options that stand there then.
-    cluster.on('-node', () => withPassword(cluster.options.redisOptions ?? {}, password()));
+    cluster.on('-node', () => renew(cluster.options.redisOptions ?? {}));
     return cluster;
   }
   const options: RedisOptions = {
     ...common,
     retryStrategy: (times) => {
-      withPassword(redis.options, password());
+      renew(redis.options);
       return backoff(times);
     },
   };
@@ -70,12 +74,18 @@ export function connect(config: StoreConfig, password: PasswordSource, name: str
       // Who still talks to the primary that was replaced hears of it from the Sentinels.
       failoverDetector: true,
       sentinelRetryStrategy: backoff,
+      sentinelReconnectStrategy: (times) => {
+        renew(redis.options);
+        return backoff(times);
+      },
       sentinelCommandTimeout: 2000,
     } satisfies RedisOptions);
   } else Object.assign(options, addresses[0]);
   const redis = new Redis(options);
   redis.on('end', () => {
-    if (!closed.has(redis)) setTimeout(() => void redis.connect().catch(() => undefined), backoff(1));
+    if (closed.has(redis)) return;
+    renew(redis.options);
+    setTimeout(() => void redis.connect().catch(() => undefined), backoff(1));
   });
   return redis;
 }
@@ -104,6 +114,17 @@ function tlsOptions({ caFile, certFile, keyFile, serverName }: NonNullable<Store
     ...(keyFile === undefined ? {} : { key: readFileSync(keyFile) }),
     ...(serverName === undefined ? {} : { servername: serverName }),
   };
+}
+
+/** Into the same object, which all connections to Sentinels refer to as well. */
+function readAnew(tls: ConnectionOptions, files: NonNullable<StoreConfig['tls']>): void {
+  try {
+    const now = tlsOptions(files);
+    createSecureContext(now);
+    Object.assign(tls, now);
+  } catch {
+    // What is there does not belong together: the exchange of the files is under way, and the next attempt finds its end.
+  }
 }
 
 /** The Redis processes that decide: the one, or all masters of a Redis Cluster. */

@@ -1,5 +1,7 @@
 // Three Redis on the three-node cluster: the node of the primary is lost.
+import type { ConnectionOptions } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { storeConnection } from '../../common/tls.ts';
 import { PRIMARY_NAME } from '../../operator/resources/redis.ts';
 import { asked, roleAt } from '../../sidecar/member/local.ts';
 import { eventually } from '../cluster/shell.ts';
@@ -26,20 +28,31 @@ describe('an embedded store of three', () => {
     await namespace?.remove();
   }, 10 * MINUTES);
 
-  async function password(): Promise<string> {
-    const path = ['-o', 'jsonpath={.data.password}'];
-    const secret = ['get', 'secret', 'three-redis', '-n', namespace.name];
-    return Buffer.from(await namespace.kubernetes.kubectl([...secret, ...path]), 'base64').toString('utf8');
+  async function secret(name: string, key: string): Promise<Buffer> {
+    const path = ['-o', `jsonpath={.data.${key.replace('.', '\\.')}}`];
+    const secret = ['get', 'secret', name, '-n', namespace.name];
+    return Buffer.from(await namespace.kubernetes.kubectl([...secret, ...path]), 'base64');
+  }
+
+  async function passwords(): Promise<string[]> {
+    return [(await secret('three-redis', 'password')).toString('utf8')];
+  }
+
+  /** As a sidecar speaks to the store. */
+  async function tls(): Promise<ConnectionOptions> {
+    const of = (key: string) => secret('three-tls', key);
+    return storeConnection({ ca: await of('ca.crt'), certificate: await of('tls.crt'), key: await of('tls.key') });
   }
 
   /** The node of the primary, by what the members say themselves. */
   async function primary(): Promise<{ pod: string; node: string }> {
-    const passwords = [await password()];
+    const [known, speech] = [await passwords(), await tls()];
     return eventually('a Redis says that it is the primary', 2 * MINUTES, async () => {
       for (const { metadata, spec, status } of await namespace.pods('three', 'redis')) {
         const [host, node] = [(status as { podIP?: string }).podIP, (spec as { nodeName?: string }).nodeName];
         if (!host || !node || node === lost) continue;
-        if ((await roleAt({ host, port: REDIS_PORT }, passwords)) === 'master') return { pod: metadata.name, node };
+        if ((await roleAt({ host, port: REDIS_PORT, tls: speech }, known)) === 'master')
+          return { pod: metadata.name, node };
       }
       return undefined;
     });
@@ -47,11 +60,11 @@ describe('an embedded store of three', () => {
 
   /** Each Sentinel knows of both replicas and of both others: a second or two after the store was set up. */
   async function settled(): Promise<void> {
-    const passwords = [await password()];
+    const [known, speech] = [await passwords(), await tls()];
     await eventually('the Sentinels know all members', 2 * MINUTES, async () => {
       for (const { status } of await namespace.pods('three', 'redis')) {
         const host = (status as { podIP?: string }).podIP ?? '';
-        const flat = await asked({ host, port: SENTINEL_PORT }, passwords, (sentinel) =>
+        const flat = await asked({ host, port: SENTINEL_PORT, tls: speech }, known, (sentinel) =>
           sentinel.call('SENTINEL', 'MASTER', PRIMARY_NAME),
         );
         const field = (name: string) => (flat as string[] | undefined)?.[(flat as string[]).indexOf(name) + 1];
@@ -75,6 +88,16 @@ describe('an embedded store of three', () => {
       const held = await HeldFiles.open(await namespace.addresses('three', 3));
 
       await settled();
+      // By nothing but TLS: who speaks in the clear, or without a certificate, hears nothing.
+      const [known, { cert: _cert, key: _key, ...nameless }] = [await passwords(), await tls()];
+      for (const { status } of await namespace.pods('three', 'redis')) {
+        const host = (status as { podIP?: string }).podIP ?? '';
+        for (const speech of [undefined, nameless]) {
+          for (const port of [REDIS_PORT, SENTINEL_PORT]) {
+            expect(await asked({ host, port, tls: speech }, known, (redis) => redis.call('PING'))).toBeUndefined();
+          }
+        }
+      }
       const before = await primary();
       lost = before.node;
       await kubernetes.node('cut', before.node);

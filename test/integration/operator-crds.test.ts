@@ -168,6 +168,7 @@ describe('FileServerCluster', () => {
       'three embedded Redis that are waited for',
       () => but({ state: { embedded: { replicas: 3, durability: { mode: 'Replicated', replicas: 2 } } } }),
     ],
+    ['an embedded store in the clear', () => but({ state: { embedded: { tls: 'Off' } } })],
     ['no load balancer', () => but({ service: { type: 'ClusterIP' } })],
     ['old clients', () => but({ security: { signing: 'Desired', minDialect: '2.0.2', anonymousIpc: true } })],
     ['encryption for all', () => but({ security: { encryption: 'Required', minDialect: '3.1.1' } })],
@@ -660,6 +661,11 @@ describe('FileServerCluster', () => {
       () => but({ template: { podSecurityContext: { runAsUser: 4294967296 } } }),
       /runAsUser.*less than or equal to 2147483647/,
     ],
+    [
+      'a store that may speak TLS and may not',
+      () => but({ state: { embedded: { tls: 'Desired' } } }),
+      /embedded\.tls.*"Required", "Off"/,
+    ],
     ['a name in capitals', () => cluster(smallest(), 'Media'), /metadata\.name/],
     ['a name that is too long', () => cluster(smallest(), 'c'.repeat(41)), /write a name of at most 40/],
     ['a name that no Service can have', () => cluster(smallest(), '1st'), /begins with a letter/],
@@ -684,6 +690,19 @@ describe('FileServerCluster', () => {
     await expect(patch({ state: { embedded: { replicas: 3 } } })).rejects.toThrow(
       /embedded\.replicas cannot be changed.*make a new cluster/,
     );
+    // Neither set where it was left out, nor changed or taken away where it was not.
+    for (const tls of ['Required', 'Off']) {
+      await expect(patch({ state: { embedded: { tls } } })).rejects.toThrow(
+        /embedded\.tls cannot be set or changed later.*make a new cluster/,
+      );
+    }
+    const inTheClear = await objects.create<FileServerCluster>(CLUSTERS, but({ state: { embedded: { tls: 'Off' } } }));
+    for (const tls of ['Required', null]) {
+      const change = { spec: { state: { embedded: { tls } } } };
+      await expect(objects.patch(CLUSTERS, namespace, inTheClear.metadata.name ?? '', change)).rejects.toThrow(
+        /embedded\.tls cannot be set or changed later/,
+      );
+    }
     await patch({ replicas: 5, shares: [{ name: 'other', volume: 'data' }] });
     await expect(patch({ service: { loadBalancerClass: 'example.com/other' } })).rejects.toThrow(
       /service\.loadBalancerClass cannot be changed while the type is LoadBalancer.*set the type to ClusterIP first/,

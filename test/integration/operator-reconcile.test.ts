@@ -16,6 +16,7 @@ import type {
 } from '@kubernetes/client-node';
 import { parseAllDocuments } from 'yaml';
 import { checkClusterConfig } from '../../common/config.ts';
+import { SIDECAR_IDENTITY, STORE_IDENTITY } from '../../common/tls.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import {
@@ -32,6 +33,8 @@ import {
   STATEFUL_SETS,
 } from '../../operator/kinds.ts';
 import { ROTATE_AUTHORITY_ANNOTATION } from '../../operator/resources/certificates.ts';
+import { configMap } from '../../operator/resources/cluster-config.ts';
+import { PAUSED_ANNOTATION } from '../../operator/resources/names.ts';
 import { EVENTS } from '../../operator/runtime/events.ts';
 import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
 import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
@@ -176,8 +179,12 @@ describe('the operator, on a real API server', () => {
     const read = checkClusterConfig(JSON.parse(config.data?.['config.json'] ?? ''));
     expect(read).toMatchObject({
       clusterId: cluster.metadata.uid,
-      store: { addresses: ['media-redis.media.svc:6379'] },
+      store: {
+        addresses: ['media-redis.media.svc:6379'],
+        tls: { caFile: '/etc/holdfast/tls/ca.crt', serverName: STORE_IDENTITY },
+      },
     });
+    expect(cluster.status?.storeTLS).toBe('Required');
     for (const [resource, name] of [
       [SERVICES, 'media'],
       [SERVICES, 'media-servers'],
@@ -186,6 +193,7 @@ describe('the operator, on a real API server', () => {
       [SECRETS, 'media-ca'],
       [SECRETS, 'media-tls'],
       [SECRETS, 'media-redis'],
+      [SECRETS, 'media-redis-tls'],
       [SERVICE_ACCOUNTS, 'media-fileserver'],
       [DISRUPTION_BUDGETS, 'media-fileserver'],
       [NETWORK_POLICIES, 'media-fileserver'],
@@ -194,8 +202,15 @@ describe('the operator, on a real API server', () => {
       const object = await get(resource, name);
       expect(object.metadata?.ownerReferences?.map((owner) => owner.name)).toEqual(['media']);
     }
-    const tls = await get<V1Secret>(SECRETS, 'media-tls');
-    expect(Object.keys(tls.data ?? {}).sort()).toEqual(['ca.crt', 'tls.crt', 'tls.key']);
+    for (const [name, identity] of [
+      ['media-tls', SIDECAR_IDENTITY],
+      ['media-redis-tls', STORE_IDENTITY],
+    ] as const) {
+      const { data = {} } = await get<V1Secret>(SECRETS, name);
+      expect(Object.keys(data).sort()).toEqual(['ca.crt', 'tls.crt', 'tls.key']);
+      const shown = new X509Certificate(Buffer.from(data['tls.crt'] ?? '', 'base64'));
+      expect(shown.subjectAltName).toBe(`DNS:${identity}`);
+    }
     const servers = await get<V1Service>(SERVICES, 'media-servers');
     expect(servers.spec?.clusterIP).toBe('None');
   });
@@ -388,6 +403,27 @@ describe('the operator, on a real API server', () => {
     });
     await objects.delete(CLUSTERS, NAMESPACE, 'three');
   });
+
+  test('a store that an earlier version made stays in the clear, and says so', async () => {
+    const made = (await objects.create(CLUSTERS, {
+      metadata: { namespace: NAMESPACE, name: 'older', annotations: { [PAUSED_ANNOTATION]: 'true' } },
+      spec: spec(),
+    } as KubernetesObject)) as FileServerCluster;
+    // As that version left it: without a word of TLS.
+    const { annotations: _none, ...metadata } = configMap(made).metadata ?? {};
+    await objects.create(CONFIG_MAPS, { metadata, data: {} } as KubernetesObject);
+    await objects.patch(CLUSTERS, NAMESPACE, 'older', { metadata: { annotations: { [PAUSED_ANNOTATION]: null } } });
+    const set = await eventually('it has a store', () => get<V1StatefulSet>(STATEFUL_SETS, 'older-redis'));
+    expect(JSON.stringify(set.spec)).not.toContain('tls');
+    const config = await get<V1ConfigMap>(CONFIG_MAPS, 'older-config');
+    expect(checkClusterConfig(JSON.parse(config.data?.['config.json'] ?? '')).store).not.toHaveProperty('tls');
+    await eventually('it says so', async () => {
+      const { status } = await get<FileServerCluster>(CLUSTERS, 'older');
+      return status?.storeTLS === 'Off';
+    });
+    await expect(get(SECRETS, 'older-redis-tls')).rejects.toThrow(/not found/);
+    await objects.delete(CLUSTERS, NAMESPACE, 'older');
+  }, 60_000);
 
   test('a second operator waits for the first and says how it is, and takes over at once when that stops', async () => {
     const second = startOperator('--namespace', NAMESPACE, '--leader-elect', '--leader-elect-namespace', NAMESPACE);

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,103 +9,16 @@ import { embeddedDurability, PRIMARY_NAME, redisSecret } from '../../operator/re
 import type { StorePassword } from '../../operator/resources/store-password.ts';
 import { cluster as fixture } from '../../operator/testing/fixtures.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
-import { asked, primaryAt, roleAt } from '../../sidecar/member/local.ts';
+import { asked, primaryAt } from '../../sidecar/member/local.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { freePort, until } from '../../sidecar/testing/redis.ts';
+import { HOST, MAIN, Member } from './store-member.ts';
 
-const MAIN = new URL('../../sidecar/member/main.ts', import.meta.url).pathname;
-const HOST = '127.0.0.1';
 /** Longer than users have it: here other tests keep the machine busy, and a failover takes as long as it takes. */
 const LEASE_MS = 20_000;
 /** Detection (1.5 s), election, and what a busy machine adds. */
 const FAILOVER_MS = 30_000;
 const embedded = fixture({ state: { embedded: { replicas: 3, storage: '1Gi' } } });
-
-/** One pod of the embedded store as the operator makes it: keeper, Redis and Sentinel, with the files and commands that it says. */
-class Member {
-  readonly folder: string;
-  readonly port: number;
-  readonly sentinelPort: number;
-  readonly #ordinal: number;
-  readonly #settings: string;
-  readonly #store: readonly Member[];
-  #processes: ChildProcess[] = [];
-
-  /** @param store all of them, this one too once it is made */
-  constructor(root: string, ordinal: number, port: number, sentinelPort: number, store: readonly Member[]) {
-    this.#store = store;
-    this.#ordinal = ordinal;
-    this.port = port;
-    this.sentinelPort = sentinelPort;
-    this.folder = join(root, `data-${ordinal}`);
-    this.#settings = join(root, `settings-${ordinal}`);
-    mkdirSync(this.folder);
-    mkdirSync(this.#settings);
-  }
-
-  /** The Secret, as kubelet puts it into the pod. */
-  mount(store: StorePassword): void {
-    const secret = redisSecret(embedded, store);
-    for (const key of ['redis.conf', 'sentinel.conf', 'password', 'accepted']) {
-      // The pod's own /data.
-      const text = (readSecret(secret, key) ?? '').replace('dir /data', `dir ${this.folder}`);
-      writeFileSync(join(this.#settings, key), text.replace('bind * -::*', `bind ${HOST}`));
-    }
-  }
-
-  get #about(): string[] {
-    const list = this.#store.map(({ port, sentinelPort }) => `${HOST}:${port}/${sentinelPort}`).join();
-    return ['--name', PRIMARY_NAME, '--members', list, '--pod', `media-redis-${this.#ordinal}`];
-  }
-
-  /** The pod starts: the keeper first, the others when its files are there. */
-  async up(withSentinel = true): Promise<void> {
-    const health = `${HOST}:${await freePort()}`;
-    const files = join(this.folder, 'conf');
-    const keep = [MAIN, 'keep', ...this.#about, '--settings-dir', this.#settings, '--folder', files];
-    this.#start(process.execPath, [...keep, '--health', health]);
-    await until(async () => {
-      const answer = await fetch(`http://${health}/readyz`).catch(() => undefined);
-      return answer?.ok === true;
-    }, 30_000);
-    this.#start('redis-server', [join(files, 'redis.conf')]);
-    if (withSentinel) this.watch();
-  }
-
-  /** Its Sentinel starts. */
-  watch(): void {
-    this.#start('redis-server', [join(this.folder, 'conf/sentinel.conf'), '--sentinel']);
-  }
-
-  #start(command: string, args: string[]): void {
-    this.#processes.push(spawn(command, args, { stdio: process.env.SHOW_LOGS ? 'inherit' : 'ignore' }));
-  }
-
-  /** The pod's node is lost. */
-  async kill(): Promise<void> {
-    const ended = this.#processes.map((child) => new Promise((resolve) => child.once('exit', resolve)));
-    for (const child of this.#processes) child.kill('SIGKILL');
-    await Promise.all(ended);
-    this.#processes = [];
-  }
-
-  /** What the preStop hook does. */
-  async handOver(): Promise<void> {
-    const child = spawn(process.execPath, [MAIN, 'hand-over', ...this.#about, '--settings-dir', this.#settings], {
-      stdio: 'ignore',
-    });
-    await new Promise((resolve) => child.once('exit', resolve));
-  }
-
-  role(): Promise<string | undefined> {
-    return roleAt({ host: HOST, port: this.port }, passwords);
-  }
-
-  wipe(): void {
-    rmSync(this.folder, { recursive: true, force: true });
-    mkdirSync(this.folder);
-  }
-}
 
 const root = mkdtempSync(join(tmpdir(), 'holdfast-members-'));
 const members: Member[] = [];
@@ -147,7 +60,7 @@ async function settled(): Promise<void> {
 }
 
 beforeAll(async () => {
-  for (let i = 0; i < 3; i++) members.push(new Member(root, i, await freePort(), await freePort(), members));
+  for (let i = 0; i < 3; i++) members.push(new Member(embedded, root, i, await freePort(), await freePort(), members));
   for (const member of members) member.mount({ password: 'first', accepted: ['first'] });
   // Sentinels look for new replicas every 10 s: these find all at once.
   await Promise.all(members.map((member) => member.up(false)));
@@ -198,8 +111,8 @@ const long = process.env.STORE_MEMBERS ? test : test.skip;
 
 describe('an embedded store of three', () => {
   test('starts with the first as primary, and no password in the arguments of anybody', async () => {
-    expect(await members[0]?.role()).toBe('master');
-    expect(await Promise.all(members.slice(1).map((member) => member.role()))).toEqual(['slave', 'slave']);
+    expect(await members[0]?.role(passwords)).toBe('master');
+    expect(await Promise.all(members.slice(1).map((member) => member.role(passwords)))).toEqual(['slave', 'slave']);
     expect(
       await asked({ host: HOST, port: members[0]?.port ?? 0 }, ['wrong'], (redis) => redis.ping()),
     ).toBeUndefined();
@@ -226,7 +139,7 @@ describe('an embedded store of three', () => {
     const next = await primary();
     await lost.up();
     await settled();
-    expect([await lost.role(), await next.role()]).toEqual(['slave', 'master']);
+    expect([await lost.role(passwords), await next.role(passwords)]).toEqual(['slave', 'master']);
   }, 120_000);
 
   test('a replica that no Sentinel knows follows the primary that they name', async () => {
@@ -256,7 +169,7 @@ describe('an embedded store of three', () => {
         let wasPrimary = false;
         await first.up();
         await until(async () => {
-          const role = await first.role();
+          const role = await first.role(passwords);
           wasPrimary ||= role === 'master';
           return role === 'slave';
         }, 30_000);
@@ -272,7 +185,7 @@ describe('an embedded store of three', () => {
     async () => {
       const before = await primary();
       await heldThrough('handover', () => before.handOver());
-      expect(await before.role()).toBe('slave');
+      expect(await before.role(passwords)).toBe('slave');
       await settled();
       expect(await primary()).not.toBe(before);
     },
@@ -341,7 +254,7 @@ describe('an embedded store of three that is a second old', () => {
   test('loses its primary before any Sentinel spoke to it: the one with a copy takes over, not the one without', async () => {
     const young = mkdtempSync(join(tmpdir(), 'holdfast-young-'));
     const store: Member[] = [];
-    for (let i = 0; i < 3; i++) store.push(new Member(young, i, await freePort(), await freePort(), store));
+    for (let i = 0; i < 3; i++) store.push(new Member(embedded, young, i, await freePort(), await freePort(), store));
     for (const member of store) member.mount({ password: 'first', accepted: ['first'] });
     const [first, copy, empty] = store as [Member, Member, Member];
     const ask = <T>({ port }: Member, what: (redis: Redis) => Promise<T>) =>
@@ -359,7 +272,7 @@ describe('an embedded store of three that is a second old', () => {
       await empty.up();
       await until(async () => (await mayLead(empty))?.[1] === '0', 60_000);
       copy.watch();
-      await until(async () => (await copy.role()) === 'master', 60_000);
+      await until(async () => (await copy.role(passwords)) === 'master', 60_000);
       await until(async () => (await ask(empty, (redis) => redis.call('GET', 'granted'))) === '1', 60_000);
       await until(async () => (await mayLead(empty))?.[1] === '100', 60_000);
       await first.up();
