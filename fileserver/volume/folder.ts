@@ -462,8 +462,8 @@ export class Folder {
   }
 
   /**
-   * What `removeIfSame` comes to: 'last' when no name leads to the file any more, 'gone' when this one does not, 'refused' when it
-   * still does. Throws PosixError.
+   * What `removeIfSame` comes to: 'last' when nothing leads to the file or its id any more, 'gone' when this name does not, 'refused'
+   * when it still does. Throws PosixError.
    */
   async removal(path: DiskPath, fileId: Buffer, sync: boolean): Promise<'last' | 'gone' | 'refused'> {
     if (path === '.') return 'refused';
@@ -477,7 +477,7 @@ export class Folder {
       if (stream !== undefined) return (await this.#removeStream(found, stream, fileId, sync)) ? 'gone' : 'refused';
       if (!found.equals(fileId)) return 'gone';
       await this.#removeName(file, { fd, stat, fileId }, sync);
-      return isRegular(stat) && stat.links === 1 ? 'last' : 'gone';
+      return isRegular(stat) && stat.links === 1 && !this.volume.reusesIds ? 'last' : 'gone';
     } finally {
       await this.posix.close(fd);
     }

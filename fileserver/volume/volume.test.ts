@@ -147,6 +147,15 @@ describe('a share of a volume', () => {
     });
   });
 
+  test('knows that the id of a file that is gone may be that of a new one, where inode numbers are the ids', async () => {
+    const identity = path.join(base, '.holdfast-volume');
+    const { id } = JSON.parse(fs.readFileSync(identity, 'utf8'));
+    fs.writeFileSync(identity, JSON.stringify({ id, fileIds: 'inode' }));
+    const other = await Folder.open(await openVolume(), '/share');
+    const { fd, stat } = found(await other.lookup(['Docs', 'Report.TXT']));
+    expect(await other.removal('Docs/Report.TXT', await other.fileId(fd, stat), false)).toBe('gone');
+  });
+
   test('knows when no name leads to a file any more', async () => {
     fs.linkSync(path.join(base, 'share/Docs/Report.TXT'), path.join(base, 'share/other'));
     const { fd, stat } = found(await folder.lookup(['Docs', 'Report.TXT']));

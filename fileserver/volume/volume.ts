@@ -138,8 +138,14 @@ export class Volume {
     return this.#identity.id;
   }
 
+  /** Whether the id of a file that is gone may become that of a new one: where files are told apart by their inode numbers. */
+  get reusesIds(): boolean {
+    return this.#identity.fileIds === 'inode';
+  }
+
   /**
-   * What names the file that `fd` stands for in the whole cluster; it survives renames, and is never used again for another file.
+   * What names the file that `fd` stands for in the whole cluster; it survives renames, and is never used again for another file
+   * (unless `reusesIds`).
    * `stat` is of the same descriptor.
    */
   async fileId(fd: number, stat: Stat): Promise<Buffer> {
