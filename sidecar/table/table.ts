@@ -544,8 +544,12 @@ export class Table {
     return { key: this.#hintKey(record), value: asBuffer(record.fileId) };
   }
 
-  /** What was not granted cannot be asked for: unless the CreateGuid is that of another open, which the hint leads to as well. */
+  /**
+   * What was not granted cannot be asked for: unless the CreateGuid is that of another open, which the hint leads to as well. Nor is it
+   * known of one who was fenced: it may have been granted at first, when the answer was lost.
+   */
   #unhint(asked: OpenRecord, { outcome }: OpenDecision): void {
+    if (outcome === Outcome.FENCED) return;
     if (outcome !== Outcome.DUPLICATE_OBJECTID || asked.durability !== Durability.PERSISTENT) this.forget(asked);
   }
 

@@ -230,6 +230,14 @@ describe('the opens of a server whose next life died before it had come to the s
   });
 });
 
+test('an open whose answer was lost can be asked for when its server is fenced before it hears the answer', async () => {
+  const record = sampleRecord('file', { openId: ids.next(SHARD) ?? 0n });
+  expect((await table.open(fenced, record, HOW)).outcome).toBe(Outcome.GRANTED);
+  await fence('fence', 'alive');
+  expect((await table.open(fenced, record, HOW)).outcome).toBe(Outcome.FENCED); // asked again
+  expect(await table.hinted(record)).toEqual(FILE);
+});
+
 describe('a fenced server that the shards forget', () => {
   const forget = () => table.forgetFence(other, SHARD, fenced);
   const forgetEverywhere = () => everywhere((shard) => table.forgetFence(other, shard, fenced));
