@@ -1,4 +1,5 @@
 import type { ConnectionOptions } from 'node:tls';
+import type { Redis } from 'ioredis';
 import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { asked, roleAt } from './local.ts';
@@ -25,11 +26,17 @@ export async function handOver(
   const isPrimary = async () => (await roleAt(redis, passwords)) === 'master';
   if (!(await isPrimary())) return true;
   const deadlineMs = monotonicMs() + timeoutMs;
-  const begun = await asked({ ...redis, port: self.sentinelPort }, passwords, (sentinel) =>
-    sentinel.call('SENTINEL', 'FAILOVER', name),
-  );
-  if (begun === undefined) {
-    log.warn('the Sentinel does not begin a failover; the others will, once this member is gone');
+  // The others' first: this pod's Sentinel is told to end in the same moment as its Redis is asked to hand over, and with it ends what it
+  // has begun.
+  const sentinels = [...members.filter((_, i) => i !== own), { ...self, host: redis.host }];
+  let hasBegun = false;
+  for (const { host, sentinelPort } of sentinels) {
+    const begin = (sentinel: Redis) => sentinel.call('SENTINEL', 'FAILOVER', name);
+    hasBegun = (await asked({ host, port: sentinelPort, tls }, passwords, begin)) !== undefined;
+    if (hasBegun || monotonicMs() >= deadlineMs) break;
+  }
+  if (!hasBegun) {
+    log.warn('no Sentinel begins a failover; they will once this member is gone');
     return false;
   }
   while (monotonicMs() < deadlineMs) {

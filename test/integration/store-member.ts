@@ -79,6 +79,16 @@ export class Member {
     if (withSentinel) this.watch();
   }
 
+  /** Its pod is deleted: of its containers the Sentinel is told to end at once, and Redis when the hook is over. */
+  async endSentinel(): Promise<void> {
+    const sentinel = this.#processes.find(({ spawnargs }) => spawnargs.includes('--sentinel'));
+    if (!sentinel) throw new Error('it has no Sentinel');
+    this.#processes = this.#processes.filter((child) => child !== sentinel);
+    const ended = new Promise((resolve) => sentinel.once('exit', resolve));
+    sentinel.kill('SIGTERM');
+    await ended;
+  }
+
   /** Its Sentinel starts, and again whenever it ends by itself. */
   watch(): void {
     const sentinel = this.#start('redis-server', [join(this.folder, 'conf/sentinel.conf'), '--sentinel']);
