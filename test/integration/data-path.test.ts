@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { CoreV1Event, V1ReplicaSet, V1Secret, V1StatefulSet } from '@kubernetes/client-node';
 import { Client } from '../../client/index.ts';
+import { storeConnection } from '../../common/tls.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import { CLAIMS, CLUSTERS, MIGRATIONS, REPLICA_SETS, SECRETS, STATEFUL_SETS } from '../../operator/kinds.ts';
@@ -256,8 +257,11 @@ async function storePassword(): Promise<string> {
 /** From now on Redis asks for this password alone, of those who are connected too. */
 async function storeAsksFor(password: string): Promise<void> {
   const known = [await storePassword(), ANOTHER];
+  const { data = {} } = await objects.get<V1Secret>(SECRETS, NAMESPACE, 'media-tls');
+  const file = (name: string) => Buffer.from(data[name] ?? '', 'base64');
+  const tls = storeConnection({ ca: file('ca.crt'), certificate: file('tls.crt'), key: file('tls.key') });
   const change = () =>
-    asked({ host: `${NETWORK}.1`, port: 6379 }, known, async (redis) => {
+    asked({ host: `${NETWORK}.1`, port: 6379, tls }, known, async (redis) => {
       await redis.call('ACL', 'SETUSER', 'default', 'resetpass', `>${password}`);
       await redis.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
       return true;
