@@ -254,8 +254,9 @@ async function live(): Promise<void> {
   );
   await objects.patch(SERVICES, NAMESPACE, 'media', { spec: { selector: { drift: 'x' } } });
 
+  // One whose pod had left by itself before the operator came to it has no targets, and no trace.
   moved = (await objects.list<HandleMigration>(MIGRATIONS, NAMESPACE)).filter(
-    ({ status }) => status?.phase === 'Succeeded',
+    ({ status }) => status?.phase === 'Succeeded' && status.targets !== undefined,
   );
   for (let i = 0; i < KEPT_MIGRATIONS + 2; i++) {
     await objects.create(MIGRATIONS, {
