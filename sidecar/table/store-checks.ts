@@ -135,6 +135,13 @@ export function aclError(at: string, username: string | undefined, reason: strin
   );
 }
 
+export function tlsError(at: string, reason: string): HoldfastError {
+  return new HoldfastError(
+    'STORE_TLS',
+    `the store at ${at} and this sidecar do not accept each other's certificates (${reason}); look at caSecretRef, serverName and clientSecretRef, or, of an embedded store, at the Secrets whose names end in -tls`,
+  );
+}
+
 export function passwordError(at: string, username: string | undefined, reason: string): HoldfastError {
   return new HoldfastError(
     'STORE_PASSWORD',

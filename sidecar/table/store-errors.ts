@@ -19,6 +19,11 @@ export function isLogonRefused(reason: string): boolean {
   return /NOAUTH|WRONGPASS/.test(reason);
 }
 
+/** The TLS handshake fails: a certificate is not accepted, by us or by the other side, or the other side speaks no TLS. */
+export function isTlsRefused(reason: string): boolean {
+  return /certificate|altnames|self[- ]signed|SSL routines|tlsv1 alert|secure TLS connection/i.test(reason);
+}
+
 /** What is worth another try: the command was not carried out, or nobody knows whether it was. */
 export function isConnectionError(reason: string): boolean {
   return /connection|max retries|pipeline|ECONN|EPIPE|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|socket|sentinel|LOADING|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN|MOVED|ASK |redirections|slots cache|None of startup nodes|NOAUTH|WRONGPASS/i.test(

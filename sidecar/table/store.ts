@@ -12,8 +12,14 @@ import { Predecessors } from './predecessors.ts';
 import { RedisProcesses, type Whereabouts } from './redis-processes.ts';
 import { Replication } from './replication.ts';
 import { mayBatch, relieves, type ScriptName, type Scripts } from './scripts.ts';
-import { aclError, fullMessage, passwordError, type StoreFacts } from './store-checks.ts';
-import { isConnectionError, isLogonRefused, StoreFullError, StoreUnavailableError } from './store-errors.ts';
+import { aclError, fullMessage, passwordError, type StoreFacts, tlsError } from './store-checks.ts';
+import {
+  isConnectionError,
+  isLogonRefused,
+  isTlsRefused,
+  StoreFullError,
+  StoreUnavailableError,
+} from './store-errors.ts';
 
 /** The first number of every answer that says: this shard's state was written under another Redis process or life. */
 const CLOSED = 100;
@@ -72,8 +78,8 @@ export class Store {
   readonly #leasePredecessors: Predecessors;
   readonly #replication: Replication | undefined;
   #ended = false;
-  /** Why Redis let the connection for decisions not in when it was made last; undefined: it did, or did not answer. */
-  #logonRefused: string | undefined;
+  /** Why Redis let the connection for decisions not in, or was not let near, when it was made last; undefined: it did, or did not answer. */
+  #shutOut: HoldfastError | undefined;
   /** Set by the reconciler: why nothing may be written there at all; undefined: it may. */
   refused: string | undefined;
   /** Set by the reconciler: called once whenever the shards are found closed. */
@@ -141,9 +147,7 @@ export class Store {
    */
   async check(): Promise<StoreFacts[]> {
     const facts = await this.#processes.check().catch((error: unknown) => {
-      const reason = isLogonRefused(reasonOf(error)) ? reasonOf(error) : this.#logonRefused;
-      if (reason === undefined) throw error;
-      throw passwordError(this.#config.addresses.join(', '), this.#config.username, reason);
+      throw this.#whyShutOut(error) ?? this.#shutOut ?? error;
     });
     await Promise.all([this.#predecessors.earlierGone(), this.#leasePredecessors.earlierGone()]);
     return facts;
@@ -152,12 +156,20 @@ export class Store {
   /** A store that does not let this sidecar in is closed at once: to people it would look as if nobody answered. */
   #watchLogon(): void {
     this.data.on('error', (error: Error) => {
-      this.#logonRefused = isLogonRefused(reasonOf(error)) ? reasonOf(error) : undefined;
-      if (this.#logonRefused !== undefined) this.close();
+      this.#shutOut = this.#whyShutOut(error);
+      if (this.#shutOut !== undefined) this.close();
     });
     this.data.on('ready', () => {
-      this.#logonRefused = undefined;
+      this.#shutOut = undefined;
     });
+  }
+
+  /** What an error says about who is let in, for people; undefined: it is about something else. */
+  #whyShutOut(error: unknown): HoldfastError | undefined {
+    const { addresses, username, tls } = this.#config;
+    const reason = reasonOf(error);
+    if (isLogonRefused(reason)) return passwordError(addresses.join(', '), username, reason);
+    return tls && isTlsRefused(reason) ? tlsError(addresses.join(', '), reason) : undefined;
   }
 
   /** Waits a moment until it is known whether anything may be written there. @throws StoreUnavailableError when not */
