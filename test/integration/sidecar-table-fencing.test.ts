@@ -193,6 +193,21 @@ describe('the opens of a server that went silent', () => {
     expect(await newcomer()).toBe(Outcome.GRANTED);
   });
 
+  test('leave the names that it reserved to others when its last changes have settled', async () => {
+    const directory = Buffer.from('directory');
+    await table.name(fenced, 'reserve', directory, 'a.txt', '1');
+    await table.name(fenced, 'reserve', directory, 'b.txt', '2 a creation');
+    const asked = async () => [
+      await table.name(other, 'reserve', directory, 'a.txt', '3'),
+      await table.name(other, 'resume', directory, 'b.txt', '4 a creation'),
+    ];
+    expect(await asked()).toEqual([Outcome.NAME_BUSY, Outcome.NAME_BUSY]);
+    await fence('settle', 'lost');
+    expect(await asked()).toEqual([Outcome.NAME_BUSY, Outcome.NAME_BUSY]);
+    await fence('fence', 'lost');
+    expect(await asked()).toEqual([Outcome.GRANTED, Outcome.GRANTED]);
+  });
+
   test.each([
     ['lost', { reader: true, writer: false }],
     ['alive', { reader: true, writer: true }],

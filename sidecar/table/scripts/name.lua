@@ -28,6 +28,7 @@ if ARGV[3] == 'leave' then
   return { GRANTED }
 end
 if ARGV[3] == 'resume' and (not held or string.match(token, ' .*') ~= string.match(ARGV[5], ' .*')) then return { NOT_FOUND } end
-if held and not (owner == self and token == ARGV[5]) and standing(owner) == 'valid' then return { NAME_BUSY } end
+-- Also while the last changes of a silent server may still reach the volume: what it does under the name is one of them.
+if held and not (owner == self and token == ARGV[5]) and standing(owner) ~= 'fenced' then return { NAME_BUSY } end
 redis.call('HSET', KEYS[3], ARGV[4], self .. ' ' .. ARGV[5])
 return { GRANTED }
