@@ -323,13 +323,20 @@ export class Folder {
 
   /** Of a file whose attributes say that it has one. Throws PosixError, also when it is damaged or gone: nobody gets in then. */
   async descriptor(fd: number): Promise<SecurityDescriptor> {
+    const descriptor = await this.#storedDescriptor(fd);
+    if (descriptor === undefined) throw new PosixError(Errno.EIO, 'a security descriptor');
+    return descriptor;
+  }
+
+  /** undefined: it is damaged or gone. Throws PosixError. */
+  async #storedDescriptor(fd: number): Promise<SecurityDescriptor | undefined> {
     const bytes = await this.volume.metadata.read(this.#described(fd), MetadataName.descriptor, true);
     try {
-      if (bytes !== undefined) return decodeSecurityDescriptor(bytes);
+      return bytes === undefined ? undefined : decodeSecurityDescriptor(bytes);
     } catch (error) {
-      if (!(error instanceof WireError)) throw error;
+      if (error instanceof WireError) return undefined;
+      throw error;
     }
-    throw new PosixError(Errno.EIO, 'a security descriptor');
   }
 
   /** `bytes`: encoded, maximumDescriptorSize at most. To be followed by setAttributes with hasDescriptor. Throws PosixError. */
@@ -544,11 +551,7 @@ export class Folder {
     const fd = await this.open(childOf(dirPath, name), O.PATH);
     if (fd < 0) return HIDES.has(fd) ? undefined : failed(fd, 'openat2');
     try {
-      const bytes = await this.volume.metadata.read(this.#described(fd), MetadataName.descriptor, true);
-      return bytes === undefined ? undefined : decodeSecurityDescriptor(bytes);
-    } catch (error) {
-      if (error instanceof WireError) return undefined;
-      throw error;
+      return await this.#storedDescriptor(fd);
     } finally {
       await this.posix.close(fd);
     }

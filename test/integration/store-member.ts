@@ -2,11 +2,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
+import { expect } from '@jest/globals';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import { readSecret } from '../../operator/resources/certificates.ts';
 import { PRIMARY_NAME, REDIS_TLS_FOLDER, redisSecret, speaksTls } from '../../operator/resources/redis.ts';
 import type { StorePassword } from '../../operator/resources/store-password.ts';
+import { Outcome } from '../../proto/generated/handles.ts';
 import { roleAt } from '../../sidecar/member/local.ts';
+import type { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { freePort, until } from '../../sidecar/testing/redis.ts';
 
 export const MAIN = new URL('../../sidecar/member/main.ts', import.meta.url).pathname;
@@ -130,4 +133,29 @@ export class Member {
     rmSync(this.folder, { recursive: true, force: true });
     mkdirSync(this.folder);
   }
+}
+
+/** Opened before something happens; held, and in the way of others, afterwards. */
+export async function heldThrough(
+  files: TestCluster,
+  leaseMs: number,
+  name: string,
+  what: () => Promise<void>,
+): Promise<void> {
+  const [one, two] = [files.pod(0).server, files.pod(1).server];
+  const { record, outcome } = await one.open(name, { shareAccess: 1 });
+  expect(outcome).toBe(Outcome.GRANTED);
+  expect((await one.lock(record, 0, 10)).outcome).toBe(Outcome.GRANTED);
+  await what();
+  let second = await two.open(name);
+  await until(async () => {
+    if (second.outcome !== Outcome.STORE_UNAVAILABLE) return true; // nothing is granted until a replica has the new primary's data
+    second = await two.open(name);
+    return false;
+  }, leaseMs);
+  expect(second.outcome).toBe(Outcome.SHARING_VIOLATION);
+  expect((await one.lock(record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+  expect([one.fenced, two.fenced]).toEqual([false, false]);
+  expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+  expect((await two.open(name)).outcome).toBe(Outcome.GRANTED);
 }

@@ -12,7 +12,7 @@ import { Outcome } from '../../proto/generated/handles.ts';
 import { asked, primaryAt } from '../../sidecar/member/local.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { freePort, until } from '../../sidecar/testing/redis.ts';
-import { HOST, MAIN, Member } from './store-member.ts';
+import { HOST, heldThrough, MAIN, Member } from './store-member.ts';
 
 /** Longer than users have it: here other tests keep the machine busy, and a failover takes as long as it takes. */
 const LEASE_MS = 20_000;
@@ -86,26 +86,6 @@ afterAll(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-/** Opened before something happens; held, and in the way of others, afterwards. */
-async function heldThrough(name: string, what: () => Promise<void>): Promise<void> {
-  const [one, two] = [files.pod(0).server, files.pod(1).server];
-  const { record, outcome } = await one.open(name, { shareAccess: 1 });
-  expect(outcome).toBe(Outcome.GRANTED);
-  expect((await one.lock(record, 0, 10)).outcome).toBe(Outcome.GRANTED);
-  await what();
-  let second = await two.open(name);
-  await until(async () => {
-    if (second.outcome !== Outcome.STORE_UNAVAILABLE) return true; // nothing is granted until a replica has the new primary's data
-    second = await two.open(name);
-    return false;
-  }, LEASE_MS);
-  expect(second.outcome).toBe(Outcome.SHARING_VIOLATION);
-  expect((await one.lock(record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
-  expect([one.fenced, two.fenced]).toEqual([false, false]);
-  expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
-  expect((await two.open(name)).outcome).toBe(Outcome.GRANTED);
-}
-
 /** Half a minute more: `make test-store`. */
 const long = process.env.STORE_MEMBERS ? test : test.skip;
 
@@ -132,7 +112,7 @@ describe('an embedded store of three', () => {
 
   test('loses the node of its primary: another takes over before a lease ends, nothing is lost, and the old one comes back as a replica', async () => {
     const lost = await primary();
-    await heldThrough('node', async () => {
+    await heldThrough(files, LEASE_MS, 'node', async () => {
       await lost.kill();
       await until(async () => (await primary()) !== lost, FAILOVER_MS);
     });
@@ -162,7 +142,7 @@ describe('an embedded store of three', () => {
     'a member whose volume is lost comes back empty as a replica, though it is the first',
     async () => {
       const first = members[0] as Member;
-      await heldThrough('volume', async () => {
+      await heldThrough(files, LEASE_MS, 'volume', async () => {
         await first.kill();
         first.wipe();
         // It never was primary for a moment: an empty one that somebody believes would be a loss of all.
@@ -182,7 +162,7 @@ describe('an embedded store of three', () => {
 
   test('the primary hands over before it ends, though its own Sentinel is gone', async () => {
     const before = await primary();
-    await heldThrough('handover', async () => {
+    await heldThrough(files, LEASE_MS, 'handover', async () => {
       await before.endSentinel();
       await before.handOver();
     });
@@ -196,7 +176,7 @@ describe('an embedded store of three', () => {
     'all of them at once: they go on as they were',
     async () => {
       const before = await primary();
-      await heldThrough('all', async () => {
+      await heldThrough(files, LEASE_MS, 'all', async () => {
         await Promise.all(members.map((member) => member.kill()));
         await Promise.all(members.map((member) => member.up()));
         await settled();
@@ -218,7 +198,7 @@ describe('an embedded store of three', () => {
       );
       return answers.filter((answer) => answer === 'PONG').length;
     };
-    await heldThrough('password', async () => {
+    await heldThrough(files, LEASE_MS, 'password', async () => {
       for (const member of members) member.mount({ password: 'first', accepted: ['first', 'second'], next: 'second' });
       await until(async () => (await takes('second')) === 6, 30_000);
       expect(await takes('first')).toBe(6);
@@ -234,7 +214,7 @@ describe('an embedded store of three', () => {
     if (process.env.STORE_MEMBERS) {
       // and then: a failover and a new replica work with it
       const lost = await primary();
-      await heldThrough('password-failover', async () => {
+      await heldThrough(files, LEASE_MS, 'password-failover', async () => {
         await lost.kill();
         await until(async () => (await primary()) !== lost, FAILOVER_MS);
       });

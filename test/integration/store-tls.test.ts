@@ -12,11 +12,10 @@ import { readTlsMaterial, SIDECAR_IDENTITY, STORE_IDENTITY, storeConnection } fr
 import { clusterConfig, TLS_FOLDER } from '../../operator/resources/cluster-config.ts';
 import { PRIMARY_NAME } from '../../operator/resources/redis.ts';
 import { cluster as fixture } from '../../operator/testing/fixtures.ts';
-import { Outcome } from '../../proto/generated/handles.ts';
 import { asked, certificateAt, primaryAt } from '../../sidecar/member/local.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { freePort, TestRedis, until } from '../../sidecar/testing/redis.ts';
-import { HOST, Member } from './store-member.ts';
+import { HOST, heldThrough, Member } from './store-member.ts';
 
 /** Longer than users have it: other tests keep the machine busy, and a failover takes as long as it takes. */
 const LEASE_MS = 20_000;
@@ -128,26 +127,6 @@ class Store {
   }
 }
 
-/** Opened before something happens; held, and in the way of others, afterwards. */
-async function heldThrough(files: TestCluster, name: string, what: () => Promise<void>): Promise<void> {
-  const [one, two] = [files.pod(0).server, files.pod(1).server];
-  const { record, outcome } = await one.open(name, { shareAccess: 1 });
-  expect(outcome).toBe(Outcome.GRANTED);
-  expect((await one.lock(record, 0, 10)).outcome).toBe(Outcome.GRANTED);
-  await what();
-  let second = await two.open(name);
-  await until(async () => {
-    if (second.outcome !== Outcome.STORE_UNAVAILABLE) return true; // nothing is granted until a replica has the new primary's data
-    second = await two.open(name);
-    return false;
-  }, LEASE_MS);
-  expect(second.outcome).toBe(Outcome.SHARING_VIOLATION);
-  expect((await one.lock(record, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
-  expect([one.fenced, two.fenced]).toEqual([false, false]);
-  expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
-  expect((await two.open(name)).outcome).toBe(Outcome.GRANTED);
-}
-
 describe('an embedded store of three that speaks TLS', () => {
   test('lets in who has a certificate of its authority, fails over, and takes new certificates while handles are held', async () => {
     const { root, authority, members, store, files } = await start();
@@ -167,7 +146,7 @@ describe('an embedded store of three that speaks TLS', () => {
       expect(await certificateAt({ host: HOST, port, tls: connection(stranger) })).toBeUndefined();
     }
 
-    await heldThrough(files, 'failover', async () => {
+    await heldThrough(files, LEASE_MS, 'failover', async () => {
       const lost = await store.primary();
       await lost.kill();
       await until(async () => (await store.primary()) !== lost, FAILOVER_MS);
@@ -179,7 +158,7 @@ describe('an embedded store of three that speaks TLS', () => {
       const list = await asked(store.at((await store.primary()).port), [PASSWORD], (redis) => redis.client('LIST'));
       return [...String(list).matchAll(/^id=(\d+).* name=holdfast-sidecar/gm)].map(([, id]) => id).sort();
     };
-    await heldThrough(files, 'rotation', async () => {
+    await heldThrough(files, LEASE_MS, 'rotation', async () => {
       const before = await clients();
       expect(before.length).toBeGreaterThan(0);
       for (const { tlsDir } of members) await mount(tlsDir, authority, STORE_IDENTITY);
@@ -194,7 +173,7 @@ describe('an embedded store of three that speaks TLS', () => {
       const after = await clients();
       expect(before.filter((id) => after.includes(id))).not.toEqual([]);
     });
-    await heldThrough(files, 'failover-after', async () => {
+    await heldThrough(files, LEASE_MS, 'failover-after', async () => {
       const lost = await store.primary();
       await lost.handOver();
       await until(async () => (await store.primary()) !== lost, FAILOVER_MS);
@@ -278,7 +257,7 @@ describe('sidecars of a store that speaks TLS', () => {
     ends.push(() => files.stop());
     await files.pod(0).server.session(1n);
     await files.pod(1).server.session(2n);
-    await heldThrough(files, 'renewed', async () => {
+    await heldThrough(files, LEASE_MS, 'renewed', async () => {
       const next = await createAuthority('cluster', 1);
       await mount(join(root, 'sidecars'), next, SIDECAR_IDENTITY);
       await mount(join(root, 'store'), next, STORE_IDENTITY);
