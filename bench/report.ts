@@ -14,6 +14,8 @@ export interface BenchOptions {
   against: readonly string[];
   clients: number;
   leaseDurationMs: number;
+  /** Of the handle state (smb). */
+  durability: 'Always' | 'EverySecond';
   /** Nice value; undefined: as it is. */
   priority: number | undefined;
   profile: 'fileserver' | 'sidecar' | 'client' | undefined;

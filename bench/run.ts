@@ -34,6 +34,11 @@ await new Command('bench')
     'only the workload or event of that name, or those whose name contains it; no results are written',
   )
   .option('--against <names>', 'which servers rates and smb measure: holdfast, smbd', list, ['holdfast', 'smbd'])
+  .addOption(
+    new Option('--durability <mode>', 'of the handle state, for smb; no results are written but for Always')
+      .choices(['Always', 'EverySecond'])
+      .default('Always'),
+  )
   .option('--held <n>', 'opens that the full table of handles holds', wholeNumber, 1_000_000)
   .option('--moved <n>', 'handles that one server gives to others, for handles', wholeNumber, 100_000)
   .option('--short', 'smb, handles: each work for a moment only, to see that it runs; no results are written', false)

@@ -63,12 +63,16 @@ export async function smb(options: BenchOptions): Promise<void> {
   }
   print(results, !options.short);
   const isWhole = options.profile === undefined && options.only === undefined && !options.short;
-  if (isWhole) saveResults('smb', machine, results);
+  const isAsItComes = options.durability === 'Always';
+  if (isWhole && isAsItComes) saveResults('smb', machine, results);
 }
 
-async function startContestants({ against }: BenchOptions): Promise<Contestant[]> {
+async function startContestants({ against, durability }: BenchOptions): Promise<Contestant[]> {
   const contestants: Contestant[] = [];
-  if (against.includes('holdfast')) contestants.push(await startHoldfast(['--signing', 'Desired'], fillShare));
+  if (against.includes('holdfast')) {
+    const flags = ['--signing', 'Desired', '--durability', durability];
+    contestants.push(await startHoldfast(flags, fillShare));
+  }
   if (against.includes('smbd')) {
     const smbd = await startSmbd([], fillShare);
     if (smbd) contestants.push(smbd);
