@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { Outcome } from '../../proto/generated/handles.ts';
+import { Durability, OpenReply, Outcome } from '../../proto/generated/handles.ts';
 import { Command, Dialect, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeCloseRequest } from '../../smb/wire/close.ts';
@@ -355,6 +355,28 @@ describe('a server', () => {
       drop.mockRestore();
       await released;
       expect(await answered).toBe(false);
+    });
+
+    test('lets what a released session is granted all the same wait for its client', async () => {
+      const client = await loggedOn();
+      await client.treeConnect('data');
+      sidecar.decide = ({ body }) => (body?.$case === 'open' ? undefined : { outcome: Outcome.GRANTED });
+      client.send(Command.CREATE, createOf('one', { createDisposition: 2, desiredAccess: 0x12_019f }));
+      const opening = () => sidecar.requests.find(({ body }) => body?.$case === 'open');
+      await eventually('it waits for a decision', () => opening() !== undefined);
+      const { id, body } = opening() ?? {};
+      const asked = body?.$case === 'open' ? body.value.record : undefined;
+      if (id === undefined || !asked) throw new Error('no open was asked for');
+      const { sessionId } = client;
+      await sidecar.command({ $case: 'quiesce', value: { sessionIds: [sessionId], timeoutMs: 100 } });
+      await sidecar.command({ $case: 'release', value: { openIds: [], sessionIds: [sessionId] } });
+      // It was decided before anybody heard that the request is cancelled.
+      const record = { ...asked, openId: 5n, durability: Durability.PERSISTENT };
+      const value = OpenReply.create({ record, fileState: { fileId: asked.fileId } });
+      sidecar.reply({ id, outcome: Outcome.GRANTED, body: { $case: 'open', value } });
+      const waits = () => sidecar.requests.find(({ body }) => body?.$case === 'disconnect');
+      await eventually('it waits for its client', () => waits() !== undefined);
+      expect(waits()?.body).toMatchObject({ value: { openId: 5n } });
     });
 
     test('takes what the client of a released session is still sending, so that no write fails half-way', async () => {

@@ -169,6 +169,8 @@ export class Server implements ConnectionOwner {
     for (const connection of connections) connection.abortPending(session);
     for (const request of session.adrift) request.cancel();
     await session.ending;
+    // A request that waited may be granted an open all the same, behind the back of the handoff: it waits for its client then.
+    void session.whenIdle().then(() => this.services.opens.endSession(session));
     for (const connection of connections) connection.leave('its handles moved to another server');
     session.closeKeys();
   }

@@ -2,6 +2,7 @@ import { monotonicMs } from '../../common/time.ts';
 import { type FileState, type Lease, type OpenRecord, OpenState } from '../../proto/generated/handles.ts';
 import type { ServerRecord } from '../fencing/registry.ts';
 import { bytesId, hex, type Identity, identityText, type OpenIds } from '../table/keys.ts';
+import { Asking } from './asking.ts';
 import type { FileServerStream } from './stream.ts';
 import { UnfinishedChanges } from './unfinished-changes.ts';
 
@@ -44,7 +45,7 @@ export class Member {
   /** Leases by ClientGuid and key: the opens of one have one lease in common. */
   readonly #leases = new Map<string, { lease: Lease; opens: number }>();
   /** Opens whose decision is under way: the table may hold them already. */
-  readonly asking = new Set<bigint>();
+  readonly asking = new Asking();
   /** CreateGuids of opens that are asked for now, hex. */
   readonly askingGuids = new Set<string>();
   /** The Hello that it was registered by; empty: it resumed, or its file server is older. */

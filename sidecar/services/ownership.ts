@@ -78,7 +78,7 @@ export class Ownership {
     const { cluster, peers, log } = this.#is;
     const own = cluster.member(owner);
     if (own) {
-      const { ok } = await this.letGo(own, fileId, openId);
+      const { ok } = await this.letGo(own, fileId, openId, true);
       return ok ? undefined : Outcome.FILE_NOT_AVAILABLE;
     }
     const identity = parseIdentity(owner);
@@ -104,10 +104,16 @@ export class Ownership {
   /**
    * Lets go of an open for which there is no session here any more: its file server forgets it, then the table says released.
    * Refused while a live session holds it.
+   * @param isForOwn its client asks for it at this same server
    */
-  async letGo(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
+  async letGo(
+    member: Member,
+    fileId: Uint8Array,
+    openId: bigint,
+    isForOwn = false,
+  ): Promise<{ ok: boolean; reason: string }> {
     const open = member.opens.get(openId);
-    if (!open) return this.#letGoUnknown(member, fileId, openId);
+    if (!open) return this.#letGoUnknown(member, fileId, openId, isForOwn);
     const { record } = open;
     if (record.state === OpenState.ACTIVE && member.sessions.has(record.sessionId)) {
       if (!(await this.#confirmAlive(member))) return { ok: true, reason: '' };
@@ -117,7 +123,7 @@ export class Ownership {
     return member.inTurn(open, async () => {
       // Its client may be getting it back here at this moment, or have got it.
       const now = member.opens.get(openId);
-      if (member.asking.has(openId) || (now && now.record !== record)) return RECLAIMED_HERE;
+      if (member.asking.has(openId, isForOwn) || (now && now.record !== record)) return RECLAIMED_HERE;
       const dropped = await this.#drop(member, record);
       if (!dropped) return NOT_DROPPED;
       const outcomes = await this.#is.custodians.release(member, [record]);
@@ -152,11 +158,17 @@ export class Ownership {
   }
 
   /** The table says it is ours and we know nothing of it: what the file server does not hold may be released. */
-  #letGoUnknown(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ ok: boolean; reason: string }> {
-    return this.#dropUnknown(member, fileId, openId, async (record) => {
+  #letGoUnknown(
+    member: Member,
+    fileId: Uint8Array,
+    openId: bigint,
+    isForOwn: boolean,
+  ): Promise<{ ok: boolean; reason: string }> {
+    const release = async (record: OpenRecord) => {
       if (record.durability === 0) await this.#endings.close(member, fileId, openId);
       else await this.#is.custodians.release(member, [record]);
-    });
+    };
+    return this.#dropUnknown(member, fileId, openId, release, isForOwn);
   }
 
   /** @param then what becomes of it when the file server does not hold it (any more) */
@@ -165,12 +177,13 @@ export class Ownership {
     fileId: Uint8Array,
     openId: bigint,
     then: (record: OpenRecord) => Promise<unknown>,
+    isForOwn = false,
   ): Promise<{ ok: boolean; reason: string }> {
     if (member.reportsExpected > 0) return { ok: false, reason: 'its opens are still being reported' };
     const found = await this.#is.table.find(member.identity, fileId, Buffer.alloc(0), openId);
     if (!found.record || ownerOf(found.record) !== member.owner) return { ok: true, reason: '' };
     // The table gave it to a client here a moment ago; the answer is on its way.
-    if (member.asking.has(openId) || member.opens.has(openId)) return RECLAIMED_HERE;
+    if (member.asking.has(openId, isForOwn) || member.opens.has(openId)) return RECLAIMED_HERE;
     if (!(await this.#drop(member, found.record))) return NOT_DROPPED;
     await then(found.record);
     return { ok: true, reason: '' };

@@ -255,6 +255,17 @@ describe('sessions and reclaim between pods that live', () => {
     await one.close(record);
   });
 
+  test('an open whose session is gone is had back where it was, too', async () => {
+    await one.session(15n);
+    const { record } = await one.open('here', { sessionId: 15n });
+    await one.ask({ $case: 'endSession', value: { sessionId: 15n } });
+    const { outcome, record: back } = await one.reclaim(record); // by another session
+    expect(outcome).toBe(Outcome.GRANTED);
+    expect(one.got('dropOpen').at(-1)).toMatchObject({ openId: record.openId });
+    expect(back?.sessionId).toBe(99n);
+    expect((await one.close(record)).outcome).toBe(Outcome.GRANTED);
+  });
+
   test('PreviousSessionId ends the session at the other pod; its opens can be had then', async () => {
     await one.session(13n);
     const { record } = await one.open('previous', { sessionId: 13n });

@@ -86,9 +86,10 @@ export class Cacher extends Worker {
   async #open(createGuid: Buffer, held?: RawOpen): Promise<RawOpen> {
     const endsAtMs = performance.now() + PATIENCE_MS;
     let isReplay = false;
+    let last = 'no server was there';
     let reclaim = held ? { fileId: held.fileId, createGuid } : undefined;
     for (;;) {
-      if (performance.now() > endsAtMs) throw new Error('no answer in time');
+      if (performance.now() > endsAtMs) throw new Error(`no answer in time, the last: ${last}`);
       this.assertWanted();
       try {
         const raw = await this.#connected();
@@ -107,6 +108,7 @@ export class Cacher extends Worker {
           ...(reclaim ? { reclaim } : { createGuid, replay: isReplay }),
         });
         if (typeof answer !== 'string') return answer;
+        last = answer;
         if (RECONNECT.has(answer)) this.#leave();
         else if (isReplay && !reclaim && IS_THERE.has(answer)) reclaim = { fileId: NO_FILE_ID, createGuid };
         else if (!TRY_AGAIN.has(answer)) throw new Error(answer);
