@@ -17,6 +17,7 @@ import { MAX_MESSAGE_BYTES, storeWaitMs, TLS_LOOK_MS } from './constants.ts';
 import { Clock } from './fencing/clock.ts';
 import { Custodians } from './fencing/custodians.ts';
 import { isProvenDead } from './fencing/death.ts';
+import { Ended } from './fencing/ended.ts';
 import { Fencer } from './fencing/fencer.ts';
 import { Forgetting } from './fencing/forgetting.ts';
 import { Lease } from './fencing/lease.ts';
@@ -132,7 +133,8 @@ export class Sidecar {
       log.warn({ reason: reasonOf(error) }, 'traces could not be sent'),
     );
     const talk = { cluster, peers, delivery, breaks, room };
-    this.components = { config, table, registry, custodians, ...talk, log, metrics, traces };
+    const ended = new Ended(config.handles.persistentTimeoutMs);
+    this.components = { config, table, registry, custodians, ended, ...talk, log, metrics, traces };
     const endings = new Endings(this.components);
     this.#fencer = new Fencer(registry, table, writeSettleMs, serverId, log, metrics);
     this.#clock = new Clock(table, cluster, endings, orphans, log, metrics);
@@ -179,6 +181,7 @@ export class Sidecar {
       registry,
       cluster,
       orphans,
+      ended,
       settling,
       possession: new Possession({
         store: this.#store,

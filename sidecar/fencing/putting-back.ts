@@ -7,6 +7,7 @@ import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
 import { parseIdentity } from '../table/keys.ts';
 import { shardOfOpen, type Table } from '../table/table.ts';
+import type { Ended } from './ended.ts';
 import type { Life } from './life.ts';
 import type { Orphans } from './orphans.ts';
 import { isLive, type Registry, type ServerFields, type ServerRecord } from './registry.ts';
@@ -18,6 +19,7 @@ export interface PuttingBackParts {
   registry: Registry;
   cluster: ClusterView;
   orphans: Orphans;
+  ended: Ended;
   log: Logger;
   leaseDurationMs: number;
   persistentTimeoutMs: number;
@@ -39,6 +41,12 @@ export class PuttingBack {
   /** Whether a member was put back within its lease into the life with this tag of a shard. */
   wasInTime(member: Member, tag: string): boolean {
     return this.#inTime.get(member)?.tags.includes(tag) ?? false;
+  }
+
+  /** What ended here and others may remember: said before the servers of this pod are back, so before the shards open. */
+  async ends(stale: ReadonlySet<number>): Promise<void> {
+    const { ended, table } = this.#is;
+    await inSlices(ended.of(stale), RESTORING_AT_ONCE, ({ openId, fileId }) => table.ended(fileId, openId));
   }
 
   /**

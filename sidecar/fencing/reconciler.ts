@@ -15,6 +15,8 @@ const RETRY_MS = 200;
 const LOOK_MS = 50;
 /** How often a store that is in use is asked whether it still is what it has to be. */
 const CHECK_MS = 5000;
+/** Opens a shard: from then on nobody puts anything back, and what must not be is of no use any more. */
+const OPEN = "redis.call('SET', KEYS[1], ARGV[1]) redis.call('DEL', KEYS[2])";
 /** A shard that waits for its state to be put back. */
 const CLOSED_STORE = '-';
 
@@ -184,7 +186,7 @@ export class Reconciler {
     // One that died while it opened them is helped out: nobody may put anything back any more.
     if ((await store.data.get(keys.opened)) !== life.tag) await this.#putAllBack(life, stores, isKnown);
     if ((await this.#currentGeneration()) !== generation) throw new Error('another life of the data began meanwhile');
-    await Promise.all(tags.map((tag, shard) => store.data.set(keys.store(shard), tag)));
+    await Promise.all(tags.map((tag, shard) => store.data.eval(OPEN, 2, keys.store(shard), keys.ended(shard), tag)));
   }
 
   async #putAllBack(life: Life, stores: readonly string[], isKnown: boolean): Promise<void> {
@@ -203,6 +205,7 @@ export class Reconciler {
     const stale = new Set(tags.flatMap((tag, shard) => (stores[shard] === tag ? [] : [shard])));
     if (!life.isComplete) {
       await this.#puttingBack.markFenced(life, stale);
+      await this.#puttingBack.ends(stale);
       await this.#puttingBack.orphans(life, stale);
     }
     const isAllBack = async () =>

@@ -5,6 +5,7 @@ import type { Breaks } from '../breaks/breaks.ts';
 import type { Delivery } from '../breaks/delivery.ts';
 import type { WaitingRoom } from '../breaks/waiting-room.ts';
 import type { Custodians } from '../fencing/custodians.ts';
+import type { Ended } from '../fencing/ended.ts';
 import type { Registry } from '../fencing/registry.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import type { Table } from '../table/table.ts';
@@ -17,6 +18,7 @@ export interface Components {
   table: Table;
   registry: Registry;
   custodians: Custodians;
+  ended: Ended;
   cluster: ClusterView;
   peers: Peers;
   delivery: Delivery;

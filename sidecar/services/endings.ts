@@ -14,7 +14,11 @@ export class Endings {
 
   /** The client closed it. */
   async close(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ outcome: number; close: CloseReply }> {
-    const decision = await this.#is.table.close(member.identity, fileId, openId, member.opens.get(openId)?.record);
+    const record = member.opens.get(openId)?.record;
+    const decision = await this.#is.table.close(member.identity, fileId, openId, record);
+    // Of one that was always here nobody else has heard.
+    const isKept = record?.durability !== Durability.NOT_DURABLE && record?.ownershipVersion !== 1n;
+    if (decision.outcome === Outcome.GRANTED && isKept) this.#is.ended.note(openId, fileId);
     return this.#ended(member, fileId, openId, decision);
   }
 
@@ -49,6 +53,7 @@ export class Endings {
     const { table, cluster, metrics, log } = this.#is;
     const decision = await table.expire(member.identity, fileId, openId, why);
     if (decision.outcome !== Outcome.GRANTED) return decision.mayWaitTicks;
+    this.#is.ended.note(openId, fileId);
     if (why !== 'fenced' || decision.createGuid.length > 0) metrics.expired.inc();
     // Which of the two it was is not said.
     const { createGuid } = decision;

@@ -40,6 +40,10 @@ export class Keys {
   store(shard: number): string {
     return `${this.#shards[shard]}store`;
   }
+  /** Opens that have ended, while the shard is closed: nobody may put them back. */
+  ended(shard: number): string {
+    return `${this.#shards[shard]}ended`;
+  }
   fence(shard: number): string {
     return `${this.#shards[shard]}fence`;
   }

@@ -18,6 +18,7 @@ export const SCRIPT_NAMES = [
   'purge',
   'instances',
   'restore',
+  'ended',
   'name',
   'session',
   'fence',

@@ -435,6 +435,11 @@ export class Table {
     );
   }
 
+  /** Nobody may put this open back any more, and where somebody has, it ends (ended.lua); while its shard is closed. */
+  async ended(fileId: Uint8Array, openId: bigint): Promise<number> {
+    return numberAt(await this.#file('ended', RELEASED_BY, fileId, [idBytes(openId)], { whileClosed: true }), 0);
+  }
+
   /** Ends an open of ours that only a store which went back in time knows, while its shard is closed (forget.lua). */
   async forgetClosed(me: Identity, fileId: Uint8Array, openId: bigint): Promise<number> {
     return numberAt(await this.#file('forget', me, fileId, [idBytes(openId)], { whileClosed: true }), 0);

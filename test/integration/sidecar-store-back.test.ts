@@ -8,6 +8,7 @@ import { createLogger } from '../../common/logging.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
 import type { Delivery } from '../../sidecar/breaks/delivery.ts';
 import { SHARDS } from '../../sidecar/constants.ts';
+import { Ended } from '../../sidecar/fencing/ended.ts';
 import type { Fencer } from '../../sidecar/fencing/fencer.ts';
 import { Forgetting } from '../../sidecar/fencing/forgetting.ts';
 import { Lease } from '../../sidecar/fencing/lease.ts';
@@ -212,10 +213,15 @@ describe('a store is not said to have gone back in time', () => {
   test('by who served in a life of the data before the one that others have begun', async () => {
     const waitMs = 300;
     const log = createLogger('test');
-    const [cluster, orphans, metrics] = [new ClusterView(), new Orphans(), createSidecarMetrics()];
+    const [cluster, orphans, ended, metrics] = [
+      new ClusterView(),
+      new Orphans(),
+      new Ended(1000),
+      createSidecarMetrics(),
+    ];
     const table = new Table(store, keys, 5000);
     const reconciler = new Reconciler({
-      ...{ store, keys, table, registry, cluster, orphans, log, metrics, newStore: false, maxExtensionMs: 0 },
+      ...{ store, keys, table, registry, cluster, orphans, ended, log, metrics, newStore: false, maxExtensionMs: 0 },
       config: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
       possession: { refusal: async () => undefined } as unknown as Possession,
       settling: new Settling(table, log),

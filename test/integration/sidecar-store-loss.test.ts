@@ -1,7 +1,7 @@
 // A store that lost something: nothing is granted before all that is alive has put its state back, and no handle is lost.
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { delay } from '../../common/time.ts';
-import { Outcome } from '../../proto/generated/handles.ts';
+import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
 
@@ -113,6 +113,23 @@ describe('a Redis that comes back empty', () => {
     expect((await two.close(back)).outcome).toBe(Outcome.GRANTED);
     await cluster.redis.restartEmpty();
     expect((await one.open('closed')).outcome).toBe(Outcome.GRANTED);
+  }, 30_000);
+
+  test('what a fenced server had, was had back and closed does not come back', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const opened = [await one.open('closed', { shareAccess: 0 }), await one.open('waits', { shareAccess: 0 })];
+    const [closed, waits] = opened.map(({ record }) => record) as [OpenRecord, OpenRecord];
+    one.kill();
+    await until(() => cluster.pods.every(({ sidecar }) => sidecar?.orphans.count === 2)); // both sidecars keep it
+    const { record: back } = await two.reclaim(closed);
+    if (!back) throw new Error('not had back');
+    expect((await two.close(back)).outcome).toBe(Outcome.GRANTED);
+    await cluster.redis.restartEmpty();
+    expect((await two.open('closed')).outcome).toBe(Outcome.GRANTED);
+    expect((await two.open('waits')).outcome).not.toBe(Outcome.GRANTED);
+    expect((await two.reclaim(waits)).outcome).toBe(Outcome.GRANTED);
+    expect(await cluster.redis.admin.keys('*:ended')).toEqual([]);
   }, 30_000);
 
   test('a name that is reserved for what is under way stays reserved', async () => {

@@ -195,6 +195,12 @@ local function own_key(owner)
   return string.gsub(KEYS[2], ':fence$', '') .. ':own:' .. owner
 end
 
+--[[ section ended ]]
+-- A hash of opens that have ended, filled while the shard is closed: nobody may put these back.
+local function ended_key()
+  return string.gsub(KEYS[2], ':fence$', '') .. ':ended'
+end
+
 --[[ section sessions ]]
 local SESSIONS_AT_ONCE = 500
 -- Forgets sessions of a server that is over; false: there are more.

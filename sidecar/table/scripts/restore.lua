@@ -1,5 +1,5 @@
 -- Puts back an open that its owner (or custodian) remembers, while the shard is closed. The higher ownership version wins.
--- Uses: counts file member state holding locks names due
+-- Uses: counts file member ended state holding locks names due
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId ('-': it was released, and is nobody's) 2 epoch 3 openId 4 access 5 share access 6 durability 7 timeout (ms) 8 createGuid 9 clientGuid 10 user
@@ -7,7 +7,7 @@
 --      21 lock sequences 22 delete pending 23 file version 24 oplock (4: lease) 25 lease state 26 epoch 27 version
 --      28 parent key 29 number of locks, then per lock: exclusive, start high, low, end high, low; at the end 1: the store may be older
 --      than what the caller remembers
--- Returns {outcome}
+-- Returns {outcome}; NOT_FOUND: it has ended since, and the caller had not heard of it (ended.lua)
 -- It may have been opened meanwhile, while the caller was stopped: then others were granted what conflicts.
 if redis.call('GET', KEYS[1]) == STORE then return { CLOSED } end
 local owner = ARGV[1] == '-' and '-' or self
@@ -16,6 +16,7 @@ local lowest = redis.call('HGET', KEYS[2], ARGV[1])
 local is_fenced = not lowest or tonumber(ARGV[2]) < tonumber(lowest)
 if owner ~= '-' and is_fenced and not redis.call('HGET', KEYS[2], self) then return { FENCED } end
 local id = ARGV[3]
+if redis.call('HEXISTS', ended_key(), id) == 1 then return { NOT_FOUND } end
 local file = load(KEYS[3], id)
 local known = file.open
 local version = tonumber(ARGV[19])
