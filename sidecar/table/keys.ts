@@ -83,7 +83,7 @@ export function hex(bytes: Uint8Array): string {
 
 /** The shard of a file, directory or create hint: the first six bits of SHA-256. */
 export function shardOf(id: Uint8Array): number {
-  return hash('sha256', id, 'latin1').charCodeAt(0) >> 2; // a string costs a third of what a buffer does, and less to collect
+  return hash('sha256', id, 'binary').charCodeAt(0) >> 2; // a string costs a third of what a buffer does, and less to collect
 }
 
 /** The shard within an open id or session id (epoch 28 bits, shard 6, counter 30). */
