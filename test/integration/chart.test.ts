@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { V1Deployment } from '@kubernetes/client-node';
+import type { V1Deployment, V1NetworkPolicy, V1NetworkPolicyPeer } from '@kubernetes/client-node';
 import { parse, parseAllDocuments, parseDocument, stringify, type YAMLMap } from 'yaml';
 import { CLUSTERS } from '../../operator/kinds.ts';
 import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
@@ -221,7 +221,17 @@ const SETS: [string, object, (manifest: KubernetesObject[]) => void][] = [
         ],
       },
     },
-    (made) => expect(JSON.stringify(made)).toContain('"cidr":"10.0.0.0/8"'),
+    (made) => {
+      expect(JSON.stringify(made)).toContain('"cidr":"10.0.0.0/8"');
+      // Or `helm test` could not ask the operator.
+      const labels = made.find(({ kind }) => kind === 'Pod')?.metadata?.labels ?? {};
+      const { spec } = made.find(({ kind }) => kind === 'NetworkPolicy') as V1NetworkPolicy & {
+        spec: { ingress: { from: V1NetworkPolicyPeer[] }[] };
+      };
+      const isTest = ({ podSelector }: V1NetworkPolicyPeer) =>
+        Object.entries(podSelector?.matchLabels ?? { none: '' }).every(([key, value]) => labels[key] === value);
+      expect(spec.ingress[0]?.from.filter(isTest)).toHaveLength(1);
+    },
   ],
   [
     'monitoring',
@@ -333,7 +343,7 @@ describe('every value', () => {
 });
 
 describe('a release', () => {
-  /** The chart as it may have been a version ago: a field of the definition is missing. */
+  /** The chart as it may have been a version ago: a field of the definition is missing, and a value. */
   function olderChart(): string {
     const folder = join(server.folder, 'older');
     mkdirSync(folder);
@@ -342,6 +352,11 @@ describe('a release', () => {
     const crd = parse(readFileSync(file, 'utf8'), { merge: true });
     delete crd.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.limits;
     writeFileSync(file, stringify(crd));
+    const values = parseDocument(readFileSync(join(folder, 'values.yaml'), 'utf8'));
+    values.delete('tracing');
+    writeFileSync(join(folder, 'values.yaml'), values.toString());
+    const deployment = join(folder, 'templates/deployment.yaml');
+    writeFileSync(deployment, readFileSync(deployment, 'utf8').replace('.Values.tracing.endpoint', '""'));
     return folder;
   }
 
@@ -357,12 +372,15 @@ describe('a release', () => {
 
   test('upgrades the definitions with clusters in them, and leaves both when it is uninstalled', async () => {
     const flags = ['--namespace', NAMESPACE];
-    expect(helm('install', 'holdfast', olderChart(), ...flags)).toContain('kubectl get fsc,hm');
+    expect(helm('install', 'holdfast', olderChart(), ...flags, '--set', 'replicas=3')).toContain('kubectl get fsc,hm');
     await eventually('clusters can be made', () => objects.create(CLUSTERS, media() as KubernetesObject));
     const uid = (await objects.get(CLUSTERS, 'team', 'media')).metadata?.uid;
     expect(explained()).not.toMatch(/^ {2}limits\t/m);
 
-    helm('upgrade', 'holdfast', CHART, ...flags);
+    // As docs/upgrade.md has it: what was set stays, and what is new is there.
+    helm('upgrade', 'holdfast', CHART, ...flags, '--reset-then-reuse-values');
+    const replicas = ['get', 'deployment', 'holdfast-operator', ...flags, '-o', 'jsonpath={.spec.replicas}'];
+    expect(kubectl(replicas)).toBe('3');
     await eventually('the new field is known', async () => /^ {2}limits\t/m.test(explained()));
     await objects.patch(CLUSTERS, 'team', 'media', { spec: { limits: { sessions: 7 } } });
     expect(await objects.get(CLUSTERS, 'team', 'media')).toMatchObject({
