@@ -118,6 +118,12 @@ const dashboards = [
         '{{controller}} {{result}}',
       ]),
       graph(
+        'Requests to the API server',
+        'Of the operator, by verb; with nothing to do it is less than one a second.',
+        'reqps',
+        ['sum by (verb) (rate(holdfast_operator_api_requests_total[$__rate_interval]))', '{{verb}}'],
+      ),
+      graph(
         'Queues, and how long a look takes',
         'Objects that wait to be looked at; the time that 95 of 100 looks take at most.',
         'none',
@@ -309,6 +315,13 @@ const dashboards = [
         '{{pod}}',
       ]),
       graph(
+        'Opens without a decision',
+        'Files that are opened again as they were just closed: opens that are kept for that, and how many a second it served.',
+        'none',
+        [`sum(${of('holdfast_fileserver_kept_opens')})`, 'kept'],
+        [`sum(${rate('holdfast_fileserver_reused_opens_total')})`, 'used again, each second'],
+      ),
+      graph(
         'Event loop delay',
         'The 99th percentile since the last scrape. A server that is held up for longer than its lease stops itself.',
         's',
@@ -390,6 +403,13 @@ const dashboards = [
         `sum by (outcome) (${rate('holdfast_sidecar_decisions_total')})`,
         '{{outcome}}',
       ]),
+      graph(
+        'Without the store',
+        'While it is away: leases that the promises of all peers have extended, or not, and promises that were asked for.',
+        'none',
+        [`sum by (result) (${grown('holdfast_lease_extensions_total')})`, 'leases: {{result}}'],
+        [`sum by (result) (${grown('holdfast_promises_total')})`, 'promises: {{result}}'],
+      ),
       graph(
         'State put back, and losses',
         'After another Redis process answered; after the store had gone back in time.',

@@ -82,6 +82,7 @@ beforeAll(async () => {
   operator = await serveMetrics('127.0.0.1:0', metrics.registry, health);
   metrics.leading.set(1);
   metrics.reconciles.labels('cluster', 'ok').inc();
+  metrics.apiRequests.inc({ verb: 'GET' });
 
   const parts = [0, 1].flatMap((i) =>
     ['fileserver', 'sidecar'].map((part) => ({
@@ -111,6 +112,7 @@ beforeAll(async () => {
     const moved = await source.migrate({ migrationId: `watched-${round}`, targetPods: [`local-${1 - from}`] });
     unfinished = [];
     metrics.reconciles.labels('cluster', 'ok').inc();
+    metrics.apiRequests.inc({ verb: 'GET' });
     metrics.reconcileSeconds.labels('cluster').observe(0.03);
     metrics.migrations.labels('Cordon', 'Succeeded').inc();
     metrics.migrationSeconds.labels('Cordon').observe(moved.durationMs / 1000);
@@ -143,6 +145,14 @@ test('there are four, with uids and titles of their own', () => {
   expect(all.size).toBe(4);
   expect(new Set([...all.values()].map(({ uid }) => uid)).size).toBe(4);
   expect(new Set([...all.values()].map(({ title }) => title)).size).toBe(4);
+});
+
+test('every metric that is described is on one of them', () => {
+  const described = readFileSync(join(ROOT, 'docs/metrics.md'), 'utf8').matchAll(/^\| `(holdfast_\w+)`/gm);
+  const names = [...described].map(([, name = '']) => name.replace(/_(bucket|sum|count)$/, ''));
+  const shown = JSON.stringify([...all.values()]);
+  expect(names.length).toBeGreaterThan(50);
+  expect(names.filter((name) => !shown.includes(name))).toEqual([]);
 });
 
 describe('every query of the dashboards', () => {
