@@ -336,6 +336,86 @@ export interface FileServerClusterSpec {
      * Items: A network, such as 10.0.0.0/8.
      */
     loadBalancerSourceRanges?: string[];
+    /**
+     * Who may connect to the servers' SMB port, as the "from" of a NetworkPolicy; anybody when left out. Policies only add up, so another NetworkPolicy cannot take away what this one allows. Clients outside the cluster are known by their own addresses where the Service keeps them (with external addresses it does). Enforced by the cluster's network, if that knows NetworkPolicies.
+     *
+     * Items: Pods (podSelector, namespaceSelector, or both for pods of such namespaces), or a network (ipBlock).
+     */
+    allowedFrom?: {
+      /**
+       * Pods by their labels, as in a NetworkPolicy. {}: all.
+       */
+      podSelector?: {
+        /**
+         * Labels that it has, with these values.
+         */
+        matchLabels?: {
+          [k: string]: string;
+        };
+        /**
+         * What else must be true of its labels.
+         *
+         * Items: A label, and what it has to be.
+         */
+        matchExpressions?: {
+          /**
+           * The label's name.
+           */
+          key: string;
+          /**
+           * What it has to be.
+           */
+          operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+          /**
+           * Values that it may have (In), or may not (NotIn).
+           *
+           * Items: A value.
+           */
+          values?: string[];
+        }[];
+      };
+      /**
+       * Namespaces by their labels, likewise. Without it pods of the namespace of the cluster are meant.
+       */
+      namespaceSelector?: {
+        /**
+         * Labels that it has, with these values.
+         */
+        matchLabels?: {
+          [k: string]: string;
+        };
+        /**
+         * What else must be true of its labels.
+         *
+         * Items: A label, and what it has to be.
+         */
+        matchExpressions?: {
+          /**
+           * The label's name.
+           */
+          key: string;
+          /**
+           * What it has to be.
+           */
+          operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+          /**
+           * Values that it may have (In), or may not (NotIn).
+           *
+           * Items: A value.
+           */
+          values?: string[];
+        }[];
+      };
+      /**
+       * A network.
+       */
+      ipBlock?: {
+        /**
+         * The network, such as 10.0.0.0/8.
+         */
+        cidr: string;
+      };
+    }[];
   };
   /**
    * What a client must be able to do.

@@ -1,5 +1,6 @@
 import type {
   V1NetworkPolicy,
+  V1NetworkPolicyPeer,
   V1PersistentVolumeClaim,
   V1PodDisruptionBudget,
   V1ServiceAccount,
@@ -56,9 +57,10 @@ export function volumeClaims(cluster: FileServerCluster): V1PersistentVolumeClai
   });
 }
 
-/** Who may connect to what: clients to SMB, sidecars and the operator to sidecars, sidecars alone to Redis, anybody to metrics. */
+/** Who may connect to what: clients to SMB (those that the cluster names, if it does), sidecars and the operator to sidecars, sidecars alone to Redis, anybody to metrics. */
 export function networkPolicies(cluster: FileServerCluster): V1NetworkPolicy[] {
   const name = nameOf(cluster);
+  const { allowedFrom } = cluster.spec.service;
   const redis = { matchLabels: selectorOf(name, 'redis') };
   const fileservers = { podSelector: { matchLabels: selectorOf(name, 'fileserver') } };
   const operators = {
@@ -73,7 +75,8 @@ export function networkPolicies(cluster: FileServerCluster): V1NetworkPolicy[] {
         podSelector: fileservers.podSelector,
         policyTypes: ['Ingress'],
         ingress: [
-          { ports: tcp(PORTS.smb, PORTS.fileserverMetrics, PORTS.sidecarMetrics) },
+          { ports: tcp(PORTS.smb), ...(allowedFrom ? { _from: allowedFrom as V1NetworkPolicyPeer[] } : {}) },
+          { ports: tcp(PORTS.fileserverMetrics, PORTS.sidecarMetrics) },
           { ports: tcp(PORTS.peer), _from: [fileservers, operators] },
         ],
       },

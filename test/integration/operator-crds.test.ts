@@ -161,6 +161,23 @@ describe('FileServerCluster', () => {
         }),
     ],
     [
+      'clients of some networks and namespaces only',
+      () =>
+        but({
+          service: {
+            type: 'NodePort',
+            allowedFrom: [
+              { ipBlock: { cidr: '10.0.0.0/8' } },
+              { podSelector: {} },
+              {
+                namespaceSelector: { matchLabels: { team: 'film' } },
+                podSelector: { matchExpressions: [{ key: 'smb', operator: 'Exists' }] },
+              },
+            ],
+          },
+        }),
+    ],
+    [
       'three embedded Redis',
       () => but({ state: { embedded: { replicas: 3, storage: '2Gi', storageClassName: 'fast' } } }),
     ],
@@ -512,6 +529,32 @@ describe('FileServerCluster', () => {
       'a load balancer’s networks of a NodePort',
       () => but({ service: { type: 'NodePort', loadBalancerSourceRanges: ['10.0.0.0/8'] } }),
       /service\.loadBalancerSourceRanges: write it with type LoadBalancer only/,
+    ],
+    [
+      'clients from nowhere in particular',
+      () => but({ service: { allowedFrom: [{}] } }),
+      /service\.allowedFrom\[0\].*write either "ipBlock/,
+    ],
+    [
+      'clients of a network that are pods, too',
+      () => but({ service: { allowedFrom: [{ ipBlock: { cidr: '10.0.0.0/8' }, podSelector: {} }] } }),
+      /service\.allowedFrom\[0\].*write either "ipBlock/,
+    ],
+    [
+      'clients by a label that is to be one of none',
+      () =>
+        but({ service: { allowedFrom: [{ podSelector: { matchExpressions: [{ key: 'smb', operator: 'In' }] } }] } }),
+      /matchExpressions\[0\].*operators In and NotIn have values/,
+    ],
+    [
+      'clients by a label whose name is none',
+      () => but({ service: { allowedFrom: [{ namespaceSelector: { matchLabels: { 'a b': 'c' } } }] } }),
+      /namespaceSelector\.matchLabels.*write label names such as team/,
+    ],
+    [
+      'clients of a network that is none',
+      () => but({ service: { allowedFrom: [{ ipBlock: { cidr: '10.0.0.0' } }] } }),
+      /ipBlock\.cidr.*write a network with its prefix length/,
     ],
     [
       'a network without a prefix length',
