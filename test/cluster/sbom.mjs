@@ -1,5 +1,5 @@
-// Writes what is in the image as CycloneDX: the modules, as npm tells, and Debian's packages, of which the image says for
-// each that a file of it came with it.
+// Writes what is in the image as CycloneDX: the modules that lie there, with what npm tells of them, and Debian's packages, of which the
+// image says for each that a file of it came with it.
 // sbom.mjs IMAGE.tar (an OCI archive) OUTPUT.json
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -30,19 +30,45 @@ function debianPackages(status) {
     });
 }
 
+const MODULE = /^app\/(node_modules\/(?:.+\/node_modules\/)?((?:@[^/]+\/)?[^/]+))\/package\.json$/;
+
+/** NAME@VERSION of each module in the image: what npm has installed here, which the image is made from, by where it lies. */
+function modulesIn(files) {
+  const installed = JSON.parse(readFileSync(`${root}/node_modules/.package-lock.json`, 'utf8')).packages;
+  return new Set(
+    [...files.keys()].flatMap((path) => {
+      const [, folder, name] = MODULE.exec(path) ?? [];
+      if (folder === undefined) return [];
+      const { name: own = name, version: is } = installed[folder] ?? {};
+      if (is === undefined) throw new Error(`${path} is in the image, and npm has not installed it`);
+      return [`${own}@${is}`];
+    }),
+  );
+}
+
 const opened = openImage(image);
+// All that is installed, of which some is for development: npm leaves out more than that when it is told to (`--omit dev`).
 const bom = JSON.parse(
-  execFileSync('npm', ['sbom', '--omit', 'dev', '--sbom-format', 'cyclonedx'], {
+  execFileSync('npm', ['sbom', '--sbom-format', 'cyclonedx'], {
     cwd: root,
     maxBuffer: MAX_BYTES,
   }).toString(),
 );
+const wanted = modulesIn(opened.files);
+bom.components = bom.components.filter((component) => wanted.has(component['bom-ref']));
+const told = new Set(bom.components.map((component) => component['bom-ref']));
+const missing = [...wanted].filter((module) => !told.has(module));
+if (missing.length > 0) throw new Error(`npm does not tell of modules that are in the image: ${missing.join(', ')}`);
 const statuses = [...opened.files.keys()].filter((path) => DPKG_STATUS.test(path));
 const debian = debianPackages(textsOf(image, opened, statuses).join('\n\n'));
 if (debian.length === 0) throw new Error(`${image} does not say what of Debian is in it`);
+const own = bom.metadata.component['bom-ref'];
+bom.dependencies = bom.dependencies
+  .filter(({ ref }) => ref === own || told.has(ref))
+  .map(({ ref, dependsOn = [] }) => ({ ref, dependsOn: dependsOn.filter((each) => told.has(each)) }));
 bom.metadata.component = {
   type: 'container',
-  'bom-ref': bom.metadata.component['bom-ref'],
+  'bom-ref': own,
   name: `holdfast.dev/${name}`,
   version,
   hashes: [{ alg: 'SHA-256', content: opened.digest.replace('sha256:', '') }],
