@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parse, parseAllDocuments } from 'yaml';
@@ -823,6 +823,30 @@ describe('HandleMigration', () => {
     await expect(
       objects.patch(MIGRATIONS, 'default', made.metadata.name ?? '', { spec: { source: 'b' } }),
     ).rejects.toThrow(/cannot be changed once it is made; delete it and create another/);
+  });
+});
+
+describe('what the documentation has people apply', () => {
+  const folder = join(import.meta.dirname, '../..');
+  const pages = readdirSync(join(folder, 'docs')).map((name) => join('docs', name));
+  const texts = [...pages.filter((page) => page.endsWith('.md')), 'charts/holdfast/templates/NOTES.txt'].flatMap(
+    (page) =>
+      [...readFileSync(join(folder, page), 'utf8').matchAll(/<<'END'\n(.*?)\n *END$/gms)].map(
+        ([, text = ''], i) => [`${page}, ${i + 1}`, text] as const,
+      ),
+  );
+
+  test('is found', () => expect(texts.length).toBeGreaterThanOrEqual(5));
+
+  test.each(texts)('%s: is accepted, every field of it', async (_where, text) => {
+    for (const document of parseAllDocuments(text.replaceAll('POD', 'media-1x2y3z-abcde'))) {
+      const { metadata: _, ...object } = document.toJS() as KubernetesObject; // some are there already
+      const kind = object.kind === 'HandleMigration' ? 'handlemigrations' : 'fileserverclusters';
+      await server.api.request('POST', `/apis/holdfast.dev/v1alpha1/namespaces/default/${kind}`, {
+        query: { dryRun: 'All', fieldValidation: 'Strict' },
+        body: { ...object, metadata: { namespace: 'default', generateName: 'documented-' } },
+      });
+    }
   });
 });
 
