@@ -112,7 +112,7 @@ export function redisStatefulSet(cluster: FileServerCluster, image: string): V1S
 
 /**
  * A connection is enough: a Redis that is busy for seconds must not be killed for it. By TLS there are none: a connection says no more
- * than that the process runs, which kubelet sees, and each without a certificate is a warning in Redis' log.
+ * than that the process runs, which kubelet sees, and each without a certificate is a warning in Redis' log. Of three the keeper says more.
  */
 function probes(cluster: FileServerCluster, port: number) {
   if (speaksTls(cluster)) return {};
@@ -175,21 +175,24 @@ function keeper(cluster: FileServerCluster, image: string): V1Container {
   };
 }
 
-/** A native sidecar: its files are there before Redis starts. */
+/**
+ * A native sidecar: its files are there before Redis starts. It says for the whole pod whether the others may rely on this member; until
+ * they may, neither an upgrade nor a drain ends another one.
+ */
 function firstKeeper(cluster: FileServerCluster, image: string): V1Container {
   const base = keeper(cluster, image);
+  const ready = {
+    httpGet: { path: '/readyz', port: PORTS.keeper as never, scheme: 'HTTP' },
+    timeoutSeconds: 3,
+    successThreshold: 1,
+  };
   return {
     ...base,
     restartPolicy: 'Always',
     args: [...(base.args ?? []), '--folder', FILES_FOLDER],
     volumeMounts: [{ name: 'data', mountPath: DATA_FOLDER }, ...settings(cluster)],
-    startupProbe: {
-      httpGet: { path: '/readyz', port: PORTS.keeper, scheme: 'HTTP' },
-      timeoutSeconds: 3,
-      successThreshold: 1,
-      periodSeconds: 1,
-      failureThreshold: 120,
-    },
+    startupProbe: { ...ready, periodSeconds: 1, failureThreshold: 120 },
+    readinessProbe: { ...ready, periodSeconds: 2, failureThreshold: 2 },
   };
 }
 

@@ -183,12 +183,14 @@ export function redisService(cluster: FileServerCluster): V1Service {
  * @param mayGo whether a single one may be evicted now
  */
 export function redisDisruptionBudget(cluster: FileServerCluster, mayGo: boolean): V1PodDisruptionBudget {
+  const several = storeMembers(cluster) > 1;
   return {
     metadata: metadataOf(cluster, namesOf(nameOf(cluster)).redis, 'redis'),
     spec: {
-      maxUnavailable: storeMembers(cluster) > 1 || mayGo ? 1 : 0,
+      maxUnavailable: several || mayGo ? 1 : 0,
       selector: { matchLabels: selectorOf(nameOf(cluster), 'redis') },
-      unhealthyPodEvictionPolicy: 'AlwaysAllow',
+      // Of three, one that copies what the primary has is not ready, and must not go while another is missing.
+      unhealthyPodEvictionPolicy: several ? 'IfHealthyBudget' : 'AlwaysAllow',
     },
   };
 }

@@ -285,15 +285,18 @@ describe('a store that is spoken to by TLS alone', () => {
     }
   });
 
-  test('has its certificate, and not the sidecars’, in every container of its pods, and no probe that could not speak', () => {
+  test('has its certificate, and not the sidecars’, in every container of its pods, and no probe that could not speak to it', () => {
     for (const replicas of [1, 3]) {
       const spec = redisStatefulSet(of(replicas, 'Required'), IMAGE).spec?.template.spec;
       expect(JSON.stringify(spec?.volumes)).toContain('"media-redis-tls"');
       expect(JSON.stringify(spec?.volumes)).not.toContain('"media-tls"');
       const keepers = [...(spec?.containers ?? []), ...(spec?.initContainers ?? [])];
-      for (const { volumeMounts, readinessProbe, livenessProbe } of keepers) {
+      for (const { name, volumeMounts, readinessProbe, livenessProbe } of keepers) {
         expect(volumeMounts).toContainEqual({ name: 'tls', mountPath: '/etc/redis-tls', readOnly: true });
-        expect([readinessProbe, livenessProbe]).toEqual([undefined, undefined]);
+        expect(livenessProbe).toBeUndefined();
+        // Of three the keeper says how Redis is; of a single one clients must not be kept from Redis for want of a keeper.
+        const speaks = replicas > 1 && name === 'keeper';
+        expect(readinessProbe).toEqual(speaks ? expect.objectContaining({ httpGet: expect.anything() }) : undefined);
       }
       expect(JSON.stringify(keepers.find(({ name }) => name === 'keeper')?.args)).toContain('"--tls-dir"');
     }
@@ -349,6 +352,7 @@ describe('three Redis', () => {
     expect(redisDisruptionBudget(embedded(), false).spec).toMatchObject({
       maxUnavailable: 1,
       selector: { matchLabels: set.spec?.selector.matchLabels },
+      unhealthyPodEvictionPolicy: 'IfHealthyBudget',
     });
   });
 
@@ -407,6 +411,23 @@ describe('the rest', () => {
     const budget = disruptionBudget(cluster());
     expect(budget.spec?.maxUnavailable).toBe(1);
     expect(budget.spec?.selector?.matchLabels).not.toHaveProperty(['holdfast.dev/member']);
+  });
+
+  test('clients are let in from anywhere, or from where the cluster says; metrics and peers are as ever', () => {
+    const ingress = (service: object) => {
+      const [policy] = networkPolicies(
+        cluster({ service: { type: 'ClusterIP', port: 445, perServer: false, ...service } }),
+      );
+      return policy?.spec?.ingress as unknown as { ports: { port: number }[]; from?: object[] }[];
+    };
+    const from = (rules: ReturnType<typeof ingress>, port: number) =>
+      rules.filter(({ ports }) => ports.some((each) => each.port === port)).map((rule) => rule.from);
+    const allowedFrom = [{ ipBlock: { cidr: '10.0.0.0/8' } }, { namespaceSelector: {} }];
+    expect(from(ingress({}), 445)).toEqual([undefined]);
+    expect(from(ingress({ allowedFrom }), 445)).toEqual([allowedFrom]);
+    for (const port of [7445, 9445, 9446]) {
+      expect(from(ingress({ allowedFrom }), port)).toEqual(from(ingress({}), port));
+    }
   });
 
   test('network policies are written with the API’s own field names', () => {

@@ -54,7 +54,10 @@ export interface KeeperOptions {
  */
 export class Keeper {
   readonly #options: KeeperOptions;
-  #isReady = false;
+  #isPrepared = false;
+  /** What the last look found this member to lack; undefined: nothing, or this process has not seen its Redis up yet. */
+  #lack: string | undefined;
+  #wasUp = false;
   /** Looks in a row at which this Redis had lost its primary, which is none any more. */
   #lostLooks = 0;
   /** Whether no Sentinel may promote this Redis yet: what it has is no copy. */
@@ -69,15 +72,19 @@ export class Keeper {
     this.#options = options;
   }
 
-  /** Whether the files are there, so that Redis may start. */
-  get isReady(): boolean {
-    return this.#isReady;
+  /**
+   * Whether the others may rely on this member, or why not: until its files are there Redis may not start, and while Redis or Sentinel
+   * does not answer, or has not what the primary has, another member must not be ended for an upgrade or a drain.
+   */
+  get readiness(): true | string {
+    if (!this.#isPrepared) return 'the files of Redis are not written yet';
+    return this.#lack ?? true;
   }
 
   /** Writes the files, unless Redis runs with them already (this process was started anew, and Redis was not). */
   async prepare(): Promise<void> {
     const { membership, folder, log } = this.#options;
-    this.#isReady = folder === undefined;
+    this.#isPrepared = folder === undefined;
     if (folder === undefined) return;
     const settings = this.#settings();
     const self = this.#self();
@@ -92,7 +99,7 @@ export class Keeper {
       this.#taken = settings;
     }
     this.#mayNotLead = !wasCopy(this.#read(REDIS_FILE));
-    this.#isReady = true;
+    this.#isPrepared = true;
   }
 
   /** Passes on new passwords and certificates, leads a lost replica to its primary, and lets a new one lead when it may, until the signal is aborted. */
@@ -114,6 +121,7 @@ export class Keeper {
         .catch((error: unknown) =>
           log.warn({ reason: reasonOf(error) }, 'cannot look whether the primary is followed; trying again'),
         );
+      this.#lack = await this.#findLack().catch(reasonOf);
       await delay(LOOK_EVERY_MS, signal).catch(() => undefined);
     }
   }
@@ -183,6 +191,25 @@ export class Keeper {
     if (this.#shown) log.info('the store shows its new certificate');
     this.#shown = now;
     this.#foundMs = undefined;
+  }
+
+  /**
+   * A Redis that loads its data, and a replica that still copies what the primary has, run and are worth nothing yet. Redis starts when
+   * this process is said to be ready: what is not up because it has not been started is no lack.
+   */
+  async #findLack(): Promise<string | undefined> {
+    const { port, sentinelPort } = this.#self();
+    const { accepted } = this.#settings();
+    const local = this.#local(port);
+    const role = await roleAt(local, accepted); // it says so while it loads, too
+    this.#wasUp ||= role !== undefined;
+    if (!this.#wasUp) return undefined;
+    if (role === undefined) return 'Redis does not answer';
+    if ((await asked(local, accepted, (redis) => redis.ping())) === undefined) return 'Redis loads its data';
+    if ((await followedBy(local, accepted))?.isConnected === false) return 'Redis has not what the primary has yet';
+    if (sentinelPort === 0) return undefined;
+    const watches = await asked(this.#local(sentinelPort), accepted, (sentinel) => sentinel.ping());
+    return watches === undefined ? 'Sentinel does not answer' : undefined;
   }
 
   /** A Sentinel that starts has forgotten it. */

@@ -89,7 +89,7 @@ async function keep(flags: Flags): Promise<void> {
     });
     const server = await serveMetrics(flags.health, new Registry(), {
       live: () => true,
-      ready: () => keeper.isReady || 'the files of Redis are not written yet',
+      ready: () => keeper.readiness,
     });
     await keeper.prepare();
     await keeper.run(stop.signal);

@@ -21,6 +21,7 @@ export class Member {
   readonly tlsDir: string;
   readonly port: number;
   readonly sentinelPort: number;
+  #health = '';
   readonly #ordinal: number;
   readonly #settings: string;
   readonly #store: readonly Member[];
@@ -70,16 +71,19 @@ export class Member {
 
   /** The pod starts: the keeper first, the others when its files are there. */
   async up(withSentinel = true): Promise<void> {
-    const health = `${HOST}:${await freePort()}`;
+    this.#health = `${HOST}:${await freePort()}`;
     const files = join(this.folder, 'conf');
     const keep = [MAIN, 'keep', ...this.#about, '--settings-dir', this.#settings, '--folder', files];
-    this.#start(process.execPath, [...keep, '--health', health]);
-    await until(async () => {
-      const answer = await fetch(`http://${health}/readyz`).catch(() => undefined);
-      return answer?.ok === true;
-    }, 30_000);
+    this.#start(process.execPath, [...keep, '--health', this.#health]);
+    await until(async () => (await this.readiness()) === 'ok', 30_000);
     this.#start('redis-server', [join(files, 'redis.conf')]);
     if (withSentinel) this.watch();
+  }
+
+  /** What the keeper answers whoever asks whether this pod is ready; '' while nobody answers. */
+  async readiness(): Promise<string> {
+    const answer = await fetch(`http://${this.#health}/readyz`).catch(() => undefined);
+    return (await answer?.text())?.trim() ?? '';
   }
 
   /** Its pod is deleted: of its containers the Sentinel is told to end at once, and Redis when the hook is over. */

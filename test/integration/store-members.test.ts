@@ -18,6 +18,8 @@ import { HOST, heldThrough, MAIN, Member } from './store-member.ts';
 const LEASE_MS = 20_000;
 /** Detection (1.5 s), election, and what a busy machine adds. */
 const FAILOVER_MS = 30_000;
+/** Sentinels let an old primary say that it is one for so long, before they have it follow the new one. */
+const DEMOTED_AFTER_MS = 8000;
 const embedded = fixture({ state: { embedded: { replicas: 3, storage: '1Gi' } } });
 
 const root = mkdtempSync(join(tmpdir(), 'holdfast-members-'));
@@ -160,13 +162,53 @@ describe('an embedded store of three', () => {
     120_000,
   );
 
-  test('the primary hands over before it ends, though its own Sentinel is gone', async () => {
+  test('a member that has not what the primary has, or no Sentinel, is not ready: nobody may count on it when another one ends', async () => {
+    const now = await primary();
+    const replica = members.find((member) => member !== now) as Member;
+    await until(async () => (await replica.readiness()) === 'ok', 30_000);
+    await asked({ host: HOST, port: replica.port }, passwords, async (redis) =>
+      redis.call('REPLICAOF', HOST, String(await freePort())),
+    );
+    await until(async () => (await replica.readiness()) === 'Redis has not what the primary has yet', 30_000);
+    await until(async () => (await replica.readiness()) === 'ok', 60_000); // its keeper or a Sentinel leads it back
+    await replica.endSentinel();
+    await until(async () => (await replica.readiness()) === 'Sentinel does not answer', 30_000);
+    replica.watch();
+    await until(async () => (await replica.readiness()) === 'ok', 30_000);
+    await settled();
+  }, 180_000);
+
+  test('the primary hands over before it ends, though its own Sentinel is gone, and nothing that it granted is lost', async () => {
     const before = await primary();
+    let tookMs = 0;
+    let acked = 0;
+    let over = false;
+    // What two of three have: a counter, as fast as it is answered.
+    const writes = (async () => {
+      while (!over) {
+        await asked({ host: HOST, port: before.port }, passwords, async (redis) => {
+          for (let i = acked + 1; !over; i++) {
+            await redis.set('counter', i);
+            if (Number(await redis.wait(1, 500)) >= 1) acked = i;
+          }
+        });
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    })();
+    await until(async () => acked > 10, 30_000);
     await heldThrough(files, LEASE_MS, 'handover', async () => {
       await before.endSentinel();
+      const begun = performance.now();
       await before.handOver();
+      tookMs = performance.now() - begun;
+      expect(await before.role(passwords)).toBe('slave');
     });
-    expect(await before.role(passwords)).toBe('slave');
+    over = true;
+    await writes;
+    const now = await primary();
+    const kept = await asked({ host: HOST, port: now.port }, passwords, (redis) => redis.get('counter'));
+    expect(Number(kept)).toBeGreaterThanOrEqual(acked);
+    expect(tookMs).toBeLessThan(DEMOTED_AFTER_MS);
     before.watch();
     await settled();
     expect(await primary()).not.toBe(before);
