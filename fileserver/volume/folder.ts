@@ -127,16 +127,16 @@ export class Folder {
   /**
    * Finds a file by its names as they are on disk, without regard to case. Throws PosixError.
    * `ioFlags`: flags of open(2), not to create or truncate: where a regular file is expected at the path, it is opened with
-   * them at once.
+   * them at once. `isHeld`: the last name is reserved in the cluster, and is given away if it is free.
    */
-  lookup(names: readonly string[], ioFlags?: number): Eventually<Lookup> {
+  lookup(names: readonly string[], ioFlags?: number, isHeld = false): Eventually<Lookup> {
     const path = joined(names);
     const known = this.#known?.at(path);
     if (known && ioFlags !== undefined) {
       const found = this.#openKnown(path, known, ioFlags);
       if (found) return found;
     }
-    return this.#lookup(names, path);
+    return this.#lookup(names, path, isHeld);
   }
 
   /** Only on volumes whose calls are done at once. Undefined: it is not so simple. */
@@ -152,13 +152,13 @@ export class Folder {
     return undefined;
   }
 
-  async #lookup(names: readonly string[], path: DiskPath): Promise<Lookup> {
+  async #lookup(names: readonly string[], path: DiskPath, isHeld: boolean): Promise<Lookup> {
     if (names[0] !== undefined && isReserved(names[0])) throw new PosixError(Errno.EACCES, 'lookup');
     for (let attempt = 1; ; attempt++) {
       const exact = await this.open(path, O.PATH);
       if (exact >= 0) return this.#found(exact, path);
       if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'openat2');
-      const found = await this.#lookupFolded(names);
+      const found = await this.#lookupFolded(names, isHeld);
       if (found !== 'vanished') return found;
       // Its name leads nowhere: a symbolic link.
       if (attempt === LOOKUP_ATTEMPTS) return { kind: 'no-path' };
@@ -196,7 +196,7 @@ export class Folder {
   }
 
   /** Name by name, for paths whose spelling is not that on disk. 'vanished': a name was there, and was gone a moment later. */
-  async #lookupFolded(names: readonly string[]): Promise<Lookup | 'vanished'> {
+  async #lookupFolded(names: readonly string[], isHeld: boolean): Promise<Lookup | 'vanished'> {
     const onDisk: string[] = [];
     for (const [i, name] of names.entries()) {
       const parentPath = joined(onDisk);
@@ -206,7 +206,7 @@ export class Folder {
       checked(parentFd, 'openat2');
       let keep = false;
       try {
-        const actual = await this.#nameIn(parentFd, name);
+        const actual = await this.#nameIn(parentFd, name, isHeld && i === names.length - 1);
         if (i === 0 && actual !== undefined && isReserved(actual)) throw new PosixError(Errno.EACCES, 'lookup');
         if (actual !== undefined) {
           onDisk.push(actual);
@@ -239,11 +239,11 @@ export class Folder {
     await this.posix.close(fd);
   }
 
-  async #nameIn(dirFd: number, name: string): Promise<string | undefined> {
+  async #nameIn(dirFd: number, name: string, isHeld: boolean): Promise<string | undefined> {
     const exact = await this.posix.statAt(dirFd, name);
     if (typeof exact !== 'number') return name;
     if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'statx');
-    return this.volume.names.find(dirFd, await statOf(this.posix, dirFd), name);
+    return this.volume.names.find(dirFd, await statOf(this.posix, dirFd), name, isHeld);
   }
 
   /** openat2 beneath the share; -errno. */
@@ -432,13 +432,18 @@ export class Folder {
     act: () => number | Promise<number>,
   ): Promise<number> {
     const before = await this.posix.stat(dirFd);
-    const result = await act();
-    if (result < 0) return result;
-    const after = await this.posix.stat(dirFd);
-    if (typeof before !== 'number' && typeof after !== 'number') this.volume.names.changed(before, after, change);
-    if (change.removed !== undefined && typeof before !== 'number')
-      this.volume.tunnel.add(before.inode, change.removed);
-    return result;
+    const isOver = typeof before === 'number' ? undefined : this.volume.names.changing(before.inode);
+    try {
+      const result = await act();
+      if (result < 0) return result;
+      const after = await this.posix.stat(dirFd);
+      if (typeof before !== 'number' && typeof after !== 'number') this.volume.names.changed(before, after, change);
+      if (change.removed !== undefined && typeof before !== 'number')
+        this.volume.tunnel.add(before.inode, change.removed);
+      return result;
+    } finally {
+      isOver?.();
+    }
   }
 
   /**

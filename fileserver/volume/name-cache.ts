@@ -5,6 +5,8 @@ import { mayBeShortName, shortName } from './short-name.ts';
 
 /** Names that all cached directories of a volume may have together; some 150 bytes each. */
 const MAXIMUM_NAMES = 1_000_000;
+/** Directories that are known to be changed by several servers; some 100 bytes each. */
+const MAXIMUM_SHARED = 10_000;
 const CHUNK_SIZE = 64 * 1024;
 /**
  * How long a directory's names may rest on more than one scan with an unchanged time stamp: own changes are taken over
@@ -17,12 +19,27 @@ const RECHECK_COST_FACTOR = 20;
 interface Listing {
   /** The directory's write and change time when the names were right. */
   stamp: string;
+  /** Of it the change time: who looked before is behind, and has seen nothing new. */
+  changeTime: Stat['changeTime'];
   /** Folded name -> name on disk. Of names that differ in case only, the first found. */
   readonly names: Map<string, string>;
   scannedAtMs: number;
   scanCostMs: number;
   /** Rests on one scan alone, or was changed by us since: to be scanned again when RECHECK_MS are over. */
   doubtful: boolean;
+}
+
+/**
+ * A directory that another server was seen to change is looked at again before a name in it is given away: what that one changes between two looks at
+ * the time stamp, around a change of our own, shows in neither. Forgotten after so long.
+ */
+const SHARED_MS = 60_000;
+
+/** Changes that this server is making to the names of a directory. */
+interface OwnChanges {
+  running: number;
+  /** Several at once: a time stamp that is not the expected one may be ours. */
+  overlapped: boolean;
 }
 
 const stampOf = (directory: Stat): string => `${directory.writeTime}.${directory.changeTime}`;
@@ -35,30 +52,48 @@ export class NameCache {
   readonly #posix: Posix;
   readonly #listings = new Map<bigint, Listing>();
   readonly #scans = new Map<bigint, Promise<Listing>>();
+  readonly #own = new Map<bigint, OwnChanges>();
+  /** When another server was seen to change a directory, monotonic ms. */
+  readonly #shared = new Map<bigint, number>();
   #names = 0;
 
   constructor(posix: Posix) {
     this.#posix = posix;
   }
 
-  /** The name on disk that equals `name` but for case. `dirFd` (O_PATH) and `directory` are of the directory. */
-  async find(dirFd: number, directory: Stat, name: string): Promise<string | undefined> {
-    const listing = this.#valid(directory) ?? (await this.#scan(dirFd, directory));
+  /**
+   * The name on disk that equals `name` but for case. `dirFd` (O_PATH) and `directory` are of the directory.
+   * @param isHeld the name is reserved in the cluster, and given away if it is free: no other server changes it from now on
+   */
+  async find(dirFd: number, directory: Stat, name: string, isHeld = false): Promise<string | undefined> {
+    const valid = this.#valid(directory);
+    const isCertain = !isHeld || valid?.doubtful === false || !this.#isShared(directory.inode);
+    const listing = (isCertain ? valid : undefined) ?? (await this.#scan(dirFd, directory, isHeld));
     const folded = foldedName(name);
     return listing.names.get(folded) ?? (mayBeShortName(folded) ? byShortName(listing.names, folded) : undefined);
   }
 
   #valid(directory: Stat): Listing | undefined {
     const listing = this.#listings.get(directory.inode);
-    if (listing === undefined || listing.stamp !== stampOf(directory)) return undefined;
+    if (listing === undefined) return undefined;
+    if (listing.stamp !== stampOf(directory)) {
+      if (!this.#own.has(directory.inode)) this.#differs(listing, directory);
+      return undefined;
+    }
     if (!listing.doubtful) return listing;
     const age = monotonicMs() - listing.scannedAtMs;
     return age < Math.max(RECHECK_MS, RECHECK_COST_FACTOR * listing.scanCostMs) ? listing : undefined;
   }
 
-  #scan(dirFd: number, directory: Stat): Promise<Listing> {
+  /** @param isNew not one that runs already: it may have passed the name before it was reserved */
+  async #scan(dirFd: number, directory: Stat, isNew: boolean): Promise<Listing> {
     const running = this.#scans.get(directory.inode);
-    if (running) return running;
+    if (running && !isNew) return running;
+    if (running) {
+      await running.catch(() => {});
+      const next = this.#scans.get(directory.inode);
+      if (next) return next; // begun since
+    }
     const scan = this.#read(dirFd, directory).finally(() => this.#scans.delete(directory.inode));
     this.#scans.set(directory.inode, scan);
     return scan;
@@ -87,6 +122,7 @@ export class NameCache {
     const earlier = this.#listings.get(directory.inode);
     const listing: Listing = {
       stamp,
+      changeTime: directory.changeTime,
       names,
       scannedAtMs: now,
       scanCostMs: now - startedMs,
@@ -109,6 +145,34 @@ export class NameCache {
     }
   }
 
+  #isShared(inode: bigint): boolean {
+    const seenMs = this.#shared.get(inode);
+    if (seenMs === undefined) return false;
+    if (monotonicMs() - seenMs < SHARED_MS) return true;
+    this.#shared.delete(inode);
+    return false;
+  }
+
+  /** Somebody else has changed a directory, if it was looked at after it was as is known here. */
+  #differs({ changeTime }: Listing, { inode, changeTime: seen }: Stat): void {
+    if (seen <= changeTime) return;
+    this.#shared.delete(inode);
+    this.#shared.set(inode, monotonicMs());
+    const [oldest] = this.#shared.keys();
+    if (oldest !== undefined && this.#shared.size > MAXIMUM_SHARED) this.#shared.delete(oldest);
+  }
+
+  /** This server begins to change names of a directory. @returns to be called when that is over, and `changed` was told of it */
+  changing(inode: bigint): () => void {
+    const own = this.#own.get(inode) ?? { running: 0, overlapped: false };
+    this.#own.set(inode, own);
+    own.running++;
+    own.overlapped ||= own.running > 1;
+    return () => {
+      if (--own.running === 0) this.#own.delete(inode);
+    };
+  }
+
   forget(inode: bigint): void {
     const listing = this.#listings.get(inode);
     if (listing === undefined) return;
@@ -124,6 +188,7 @@ export class NameCache {
     const listing = this.#listings.get(before.inode);
     if (listing === undefined) return;
     if (listing.stamp !== stampOf(before)) {
+      if (!this.#own.get(before.inode)?.overlapped) this.#differs(listing, before);
       this.forget(before.inode);
       return;
     }
@@ -138,6 +203,7 @@ export class NameCache {
     }
     this.#names += listing.names.size - sizeBefore;
     listing.stamp = stampOf(after);
+    listing.changeTime = after.changeTime;
     listing.doubtful = true;
   }
 }

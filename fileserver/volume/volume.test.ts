@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { FileAttribute } from '../../smb/fscc/constants.ts';
 import { creationTime, fileAttributes, noAttributes } from './attributes.ts';
 import { Folder, type Lookup } from './folder.ts';
@@ -36,6 +36,25 @@ function found(lookup: Lookup): Extract<Lookup, { kind: 'found' }> {
 }
 
 describe('a share of a volume', () => {
+  test('gives no name away that another server gave in another case while this one changed the directory', async () => {
+    const docs = path.join(base, 'share/Docs');
+    const elsewhere = (name: string) => fs.writeFileSync(path.join(docs, name), ''); // as another server does
+    expect((await folder.lookup(['Docs', 'free'])).kind).toBe('missing');
+    elsewhere('first');
+    fs.utimesSync(docs, 1, 1); // later than any granularity of time stamps
+    const look = await folder.lookup(['Docs', 'free']);
+    if (look.kind !== 'missing') throw new Error('it is free');
+    const { parentFd } = look;
+    jest.spyOn(folder.posix, 'makeDirectory').mockImplementationOnce(async (_fd, name) => {
+      fs.mkdirSync(path.join(docs, name));
+      elsewhere('Goal');
+      return 0;
+    });
+    expect(await folder.createDirectory(parentFd, 'own')).toBe(0);
+    await folder.posix.close(parentFd);
+    expect(found(await folder.lookup(['Docs', 'GOAL'], undefined, true)).path).toBe('Docs/Goal');
+  });
+
   test('finds names in any case and tells how they are written on disk', async () => {
     expect(found(await folder.lookup(['Docs', 'Report.TXT'])).path).toBe('Docs/Report.TXT');
     expect(found(await folder.lookup(['dOCS', 'report.txt'])).path).toBe('Docs/Report.TXT');

@@ -163,7 +163,7 @@ function creatorsDescriptor({ descriptor }: Wishes, { token, shareAccess }: Aske
 
 /** Between the look-up and the reservation another server may have created the name, in this or another case. */
 async function expectStillMissing(ask: CreateAsk): Promise<void> {
-  const again = await ask.folder.lookup(ask.names);
+  const again = await ask.folder.lookup(ask.names, undefined, true);
   if (again.kind === 'found') await ask.folder.posix.close(again.fd);
   if (again.kind === 'missing') await ask.folder.posix.close(again.parentFd);
   else throw new LookAgain('the name was taken meanwhile');

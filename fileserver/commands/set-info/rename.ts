@@ -90,19 +90,23 @@ async function currentPath(open: OpenFile): Promise<DiskPath> {
   throw new StatusError(Status.OBJECT_NAME_NOT_FOUND);
 }
 
-/** Where a name leads. 'same': to the file itself. Throws StatusError and PosixError. */
+/**
+ * Where a name leads. 'same': to the file itself. Throws StatusError and PosixError.
+ * @param isHeld it is reserved in the cluster
+ */
 export async function targetOf(
   open: OpenFile,
   from: DiskPath,
   wireName: string,
   options: RenameOptions,
+  isHeld = false,
 ): Promise<Target | 'same'> {
   const { folder } = open;
   const names = splitWirePath(wireName.replace(/^\\/, ''));
   if (typeof names === 'string') throw new StatusError(statusOfPathProblem(names));
   const wanted = names.at(-1);
   if (wanted === undefined) throw new StatusError(Status.OBJECT_NAME_COLLISION);
-  const found = await folder.lookup(names);
+  const found = await folder.lookup(names, undefined, isHeld);
   if (found.kind === 'no-path') throw new StatusError(Status.OBJECT_PATH_NOT_FOUND);
   if (found.kind === 'missing') {
     const path = childOf(found.parentPath, found.name);
@@ -152,7 +156,7 @@ export async function expectUnchanged(
   looked: { from: DiskPath; target: Target; wireName: string; options: RenameOptions },
 ): Promise<void> {
   const { from, target, wireName, options } = looked;
-  const now = await targetOf(open, from, wireName, options);
+  const now = await targetOf(open, from, wireName, options, true);
   if (now !== 'same') await open.folder.posix.close(now.parentFd);
   if (now === 'same' || now.path !== target.path || !now.replaces.equals(target.replaces)) {
     throw new LookAgain('the name leads elsewhere by now');
