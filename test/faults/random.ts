@@ -30,10 +30,12 @@ export class Random {
 /**
  * `count` seeds, or SCHEDULES=n of them where that is set: from SEED=n on, to repeat what it began, or from a new one. Each stands in
  * what is said of its schedule.
+ * @param from where they begin when neither is set; undefined: at a new one
  */
-export function seeds(count: number): number[] {
+export function seeds(count: number, from?: number): number[] {
   const { SEED, SCHEDULES } = process.env;
-  const first = SEED ? Number(SEED) : randomInt(1, 1_000_000_000);
+  const others = randomInt(1, 1_000_000_000);
+  const first = SEED ? Number(SEED) : SCHEDULES ? others : (from ?? others);
   const many = SCHEDULES ? Number(SCHEDULES) : SEED ? 1 : count;
   return Array.from({ length: many }, (_, i) => first + i);
 }

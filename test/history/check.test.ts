@@ -17,6 +17,9 @@ function hold(client: string, fromMs: number, untilMs?: number, exclusive = true
 function stopped(fromMs: number, untilMs: number): HistoryEvent {
   return { kind: 'stopped', server: 's', fromMs, untilMs };
 }
+function leave(client: string, calledMs: number, returnedMs?: number, from = 'file:lock'): HistoryEvent {
+  return { kind: 'move', client, from, to: 'elsewhere', calledMs, returnedMs };
+}
 const found = (...events: HistoryEvent[]) => check(events).map(({ what }) => what);
 
 describe('right histories are accepted', () => {
@@ -48,6 +51,12 @@ describe('right histories are accepted', () => {
     expect(found(stopped(1, 10), ...writes, read('b', 8, 9), read('b', 11, 12))).toEqual([]);
     expect(found(stopped(1, 10), write('a', 0, 11), read('a', 12, 13), read('a', 14, 15))).toEqual([]);
     expect(found(stopped(1, 10), ...writes, read('a', 11, 12), write('c', 13, 14), read('c', 15, 16))).toEqual([]);
+  });
+
+  test('a name that was being left when a server was stopped may be left once more when it goes on', () => {
+    const again = [hold('x', 0, 2), leave('x', 2, 5), hold('x', 6, 20)];
+    expect(found(stopped(3, 10), ...again, hold('y', 11, 12), hold('z', 13, 14))).toEqual([]);
+    expect(found(stopped(3, 10), stopped(4, 15), ...again, hold('y', 11, 12))).toEqual([]);
   });
 
   test('locks one after another, and shared ones together', () => {
@@ -101,6 +110,23 @@ describe('wrong histories are found', () => {
     expect(found(hold('x', 0, 5), hold('y', 4, 7))).toEqual(['held twice']);
     expect(found(hold('x', 0), hold('y', 4, 7, false))).toEqual(['held twice']);
     expect(found(hold('x', 0, 9, false), hold('y', 1, 2, false), hold('z', 3, 4))).toEqual(['held twice']);
+  });
+
+  test('a name that two hold though nobody was leaving it when a server was stopped, or not for that long', () => {
+    const again = [hold('x', 0, 2), leave('x', 2, 5), hold('x', 6, 20)];
+    const twice = ['held twice'];
+    expect(found(...again, hold('y', 11, 12))).toEqual(twice);
+    expect(found(stopped(3, 10), ...again, hold('y', 9, 12))).toEqual(twice); // before it went on
+    expect(found(stopped(6, 10), ...again, hold('y', 11, 12))).toEqual(twice);
+    expect(found(stopped(1, 10), ...again, hold('y', 11, 12))).toEqual(twice);
+    expect(found(stopped(3, 10), ...again, hold('y', 11, 15), hold('z', 12, 13))).toEqual(twice); // it was x's that was taken away
+    expect(found(stopped(3, 10), hold('w', 0, 2), leave('w', 2, 5), hold('x', 6, 20), hold('y', 11, 12))).toEqual(
+      twice,
+    );
+    const other = leave('x', 2, 5, 'file:other');
+    expect(found(stopped(3, 10), other, hold('x', 6, 20), hold('y', 11, 12))).toEqual(twice);
+    expect(found(stopped(3, 10), leave('x', 2, 5), hold('x', 2000, 2020), hold('y', 2011, 2012))).toEqual(twice);
+    expect(found(stopped(3, 10), ...again, hold('y', 11, 21), hold('x', 22, 30), hold('y', 23, 24))).toEqual(twice); // once alone
   });
 
   test('a handle that was lost, and an error that a caller saw', () => {

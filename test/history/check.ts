@@ -1,4 +1,5 @@
-import { EMPTY, type HistoryEvent, type Hold, type Read, type Stop, TORN, type Write } from './history.ts';
+import { EMPTY, type HistoryEvent, type Hold, type Move, type Read, type Stop, TORN, type Write } from './history.ts';
+import { LateMoves, lateOnes } from './late.ts';
 
 /** What a history shows that must not be. */
 export interface Violation {
@@ -15,6 +16,7 @@ export function check(events: readonly HistoryEvent[]): Violation[] {
   const places = new Map<string, { writes: Write[]; reads: Read[] }>();
   const holds = new Map<string, Hold[]>();
   const stops: Stop[] = [];
+  const moves: Move[] = [];
   for (const event of events) {
     if (event.kind === 'write' || event.kind === 'read') {
       const place = places.get(event.place) ?? { writes: [], reads: [] };
@@ -23,6 +25,8 @@ export function check(events: readonly HistoryEvent[]): Violation[] {
       else place.reads.push(event);
     } else if (event.kind === 'hold') {
       holds.set(event.resource, [...(holds.get(event.resource) ?? []), event]);
+    } else if (event.kind === 'move') {
+      moves.push(event);
     } else if (event.kind === 'stopped') {
       stops.push(event);
     } else if (event.kind === 'lost') {
@@ -35,7 +39,8 @@ export function check(events: readonly HistoryEvent[]): Violation[] {
     const late = lateCopies(writes, reads, stops);
     violations.push(...checkPlace(place, [...writes, ...late.copies], late.reads));
   }
-  for (const [resource, all] of holds) violations.push(...checkHolds(resource, all));
+  const late = new LateMoves(moves, stops);
+  for (const [resource, all] of holds) violations.push(...checkHolds(resource, all, late));
   return violations;
 }
 
@@ -46,14 +51,12 @@ export function check(events: readonly HistoryEvent[]): Violation[] {
 function lateCopies(writes: Write[], reads: Read[], stops: Stop[]): { copies: Write[]; reads: Read[] } {
   const copies: Write[] = [];
   let seen = reads;
-  for (const [i, { fromMs, untilMs }] of stops.entries()) {
-    for (const { returnedMs, ...write } of writes) {
-      if (write.calledMs > fromMs || (returnedMs ?? Infinity) < fromMs) continue;
-      const copy: Write = { ...write, value: `${write.value}, late (${i})`, calledMs: untilMs };
-      copies.push(copy);
-      const isOfIt = (read: Read) => read.value === write.value && read.returnedMs >= untilMs;
-      seen = seen.map((read) => (isOfIt(read) ? { ...read, value: copy.value } : read));
-    }
+  for (const [i, { change, fromMs }] of lateOnes(writes, stops).entries()) {
+    const { returnedMs: _, ...write } = change;
+    const copy: Write = { ...write, value: `${write.value}, late (${i})`, calledMs: fromMs };
+    copies.push(copy);
+    const isOfIt = (read: Read) => read.value === write.value && read.returnedMs >= fromMs;
+    seen = seen.map((read) => (isOfIt(read) ? { ...read, value: copy.value } : read));
   }
   return { copies, reads: seen };
 }
@@ -168,7 +171,7 @@ function explain(place: string, a: Cluster, b: Cluster, writes: Write[], reads: 
   };
 }
 
-function checkHolds(resource: string, holds: Hold[]): Violation[] {
+function checkHolds(resource: string, holds: Hold[], late: LateMoves): Violation[] {
   const violations: Violation[] = [];
   const sorted = [...holds].sort((a, b) => a.fromMs - b.fromMs);
   let current: Hold[] = [];
@@ -176,6 +179,7 @@ function checkHolds(resource: string, holds: Hold[]): Violation[] {
     current = current.filter((other) => (other.untilMs ?? Infinity) > hold.fromMs);
     for (const other of current) {
       if (!hold.exclusive && !other.exclusive) continue;
+      if (late.undid(other, hold.fromMs)) continue;
       const text = `${resource}: ${hold.client} was granted it at ${hold.fromMs} while ${other.client} held it`;
       violations.push({ what: 'held twice', text });
     }

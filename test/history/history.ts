@@ -42,6 +42,17 @@ export interface Hold {
   untilMs?: number;
 }
 
+/** A change of a name. Only those are told that may take away what is held. */
+export interface Move {
+  kind: 'move';
+  client: string;
+  /** What the name held that is given up: a resource of holds. */
+  from: string;
+  to: string;
+  calledMs: number;
+  returnedMs?: number;
+}
+
 /** A handle that its server gave up although its timeout was not over. */
 export interface LostHandle {
   kind: 'lost';
@@ -72,7 +83,7 @@ export interface Stop {
   untilMs: number;
 }
 
-export type HistoryEvent = Write | Read | Hold | LostHandle | CallerError | Stop;
+export type HistoryEvent = Write | Read | Hold | Move | LostHandle | CallerError | Stop;
 
 /** What clients did and what they were answered, in no particular order. */
 export class History {
