@@ -156,6 +156,38 @@ describe('an embedded store of three', () => {
   );
 
   test(
+    'is replaced member by member, and who holds files notices nothing',
+    async () => {
+      if (!namespace.kubernetes.embedded) {
+        process.stderr.write('left out: pods of a cluster that is not our own are not reached from here\n');
+        return;
+      }
+      await settled();
+      const addresses = await namespace.addresses('three', 3);
+      const held = await HeldFiles.open(addresses);
+      const opened = await OpenedFiles.begin(addresses);
+      const before = new Set((await namespace.pods('three', 'redis')).map(({ metadata }) => metadata.uid));
+      const patch = JSON.stringify({ spec: { template: { resources: { redis: { requests: { cpu: '110m' } } } } } });
+      const cluster = ['fileservercluster', 'three', '-n', namespace.name];
+      await namespace.kubernetes.kubectl(['patch', ...cluster, '--type=merge', '-p', patch]);
+      await eventually('all members are new ones', 6 * MINUTES, async () => {
+        const ready = (await namespace.pods('three', 'redis')).filter(isReady);
+        return (ready.length === 3 && ready.every(({ metadata }) => !before.has(metadata.uid))) || undefined;
+      });
+      await settled();
+      await held.goesOn();
+      const { longestMs, count } = await opened.end();
+      const { longestPauseMs, verified: _, ...outcome } = await held.finish();
+      process.stdout.write(
+        `three members replaced: the longest of ${count} opens took ${Math.round(longestMs)} ms, writes paused for ${Math.round(longestPauseMs)} ms at most\n`,
+      );
+      expect(outcome).toEqual({ errors: [], lost: 0, torn: 0 });
+      expect(longestPauseMs).toBeLessThan(LEASE_MS);
+    },
+    10 * MINUTES,
+  );
+
+  test(
     'survives the node of its primary: another member takes over, and who holds files elsewhere goes on',
     async () => {
       const { kubernetes } = namespace;
