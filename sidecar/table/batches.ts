@@ -2,7 +2,7 @@ import { type Answer, type Call, Packer, packCall, unpack } from './packed.ts';
 
 /** The first number of an answer within a batch that says: the script failed, and how. */
 const FAILED = 106;
-/** Decisions in one call: enough to share its cost, few enough that Redis serves others in between. */
+/** Decisions in one call, by their weight: enough to share its cost, few enough that Redis serves others in between. */
 const MOST_IN_BATCH = 32;
 
 /** Called once: with the answer, or with why there is none. */
@@ -13,17 +13,21 @@ export class Batches {
   readonly #send: (packed: Buffer) => Promise<unknown>;
   readonly #packer = new Packer();
   #waiting: Done[] = [];
+  #weight = 0;
 
   /** @param send makes one call of batch.lua */
   constructor(send: (packed: Buffer) => Promise<unknown>) {
     this.#send = send;
   }
 
-  add(call: Call, done: Done): void {
+  /** @param weight as how many decisions this one counts */
+  add(call: Call, done: Done, weight = 1): void {
+    if (this.#waiting.length > 0 && this.#weight + weight > MOST_IN_BATCH) this.flush();
     if (this.#waiting.length === 0) process.nextTick(() => this.flush());
     packCall(this.#packer, call);
     this.#waiting.push(done);
-    if (this.#waiting.length === MOST_IN_BATCH) this.flush();
+    this.#weight += weight;
+    if (this.#weight >= MOST_IN_BATCH) this.flush();
   }
 
   /** Sends what there is. */
@@ -31,6 +35,7 @@ export class Batches {
     if (this.#waiting.length === 0) return;
     const asked = this.#waiting;
     this.#waiting = [];
+    this.#weight = 0;
     this.#send(this.#packer.take()).then(
       (packed) => answer(asked, packed),
       (error: unknown) => {

@@ -32,8 +32,11 @@ export const SCRIPT_NAMES = [
 ] as const;
 export type ScriptName = (typeof SCRIPT_NAMES)[number];
 
-/** Scripts that may run as parts of one call (batch.lua): those that every CREATE and CLOSE needs, also of files that are made and deleted. */
-const BATCHED: readonly ScriptName[] = ['open', 'close', 'name', 'gone'];
+/**
+ * Scripts that may run as parts of one call (batch.lua): those that every CREATE and CLOSE needs, also of files that are made and deleted,
+ * and the one by which a server's opens leave it, a portion of each shard at a time.
+ */
+const BATCHED: readonly ScriptName[] = ['open', 'close', 'name', 'gone', 'let-go'];
 
 export function mayBatch(name: ScriptName): boolean {
   return BATCHED.includes(name);

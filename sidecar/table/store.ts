@@ -40,6 +40,8 @@ export interface RunOptions {
   hint?: { key: string; value: Buffer } | undefined;
   /** A key to remove once the script has granted. */
   forget?: string | undefined;
+  /** As how many decisions it counts where it shares a call with others; unset: one. */
+  weight?: number;
   /** Runs although the shards are closed (fencing, putting back). */
   whileClosed?: boolean;
 }
@@ -263,7 +265,8 @@ export class Store {
       // As it would be attempted there, without the detours: nearly all decisions go this way.
       sent = true;
       const beganMs = performance.now();
-      this.#batches.add({ script: name, keys, args, hint: options.hint, forget: options.forget }, (answer, error) => {
+      const call = { script: name, keys, args, hint: options.hint, forget: options.forget };
+      const done = (answer: Answer | undefined, error?: unknown) => {
         if (!answer) {
           goOn({ error });
         } else if (answer[0] === CLOSED) {
@@ -273,7 +276,8 @@ export class Store {
           this.#observe(name, beganMs);
           answered(answer);
         }
-      });
+      };
+      this.#batches.add(call, done, options.weight);
     });
   }
 
@@ -310,7 +314,7 @@ export class Store {
       try {
         progress.sending();
         const call = { script: name, keys, args, hint: options.hint, forget: options.forget };
-        const answer = await (alone ? this.#callAlone(scripts, call) : this.#callWithOthers(call));
+        const answer = await (alone ? this.#callAlone(scripts, call) : this.#callWithOthers(call, options.weight));
         if (Array.isArray(answer) && answer[0] === CLOSED) {
           if (options.whileClosed) throw new StoreUnavailableError(name, 'the shard is closed');
           this.close();
@@ -405,9 +409,9 @@ export class Store {
   }
 
   /** One call for this and others of the turn. */
-  #callWithOthers(call: Call): Promise<Answer> {
+  #callWithOthers(call: Call, weight: number | undefined): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      this.#batches.add(call, (answer, error) => (answer ? resolve(answer) : reject(error)));
+      this.#batches.add(call, (answer, error) => (answer ? resolve(answer) : reject(error)), weight);
     });
   }
 

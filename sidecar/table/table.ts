@@ -21,7 +21,7 @@ import {
   shardOf,
   shardOfId,
 } from './keys.ts';
-import type { Answer, Argument } from './packed.ts';
+import { type Answer, type Argument, Packer } from './packed.ts';
 import {
   type Awaited,
   bodyOf,
@@ -45,6 +45,8 @@ import type { RunOptions, Store } from './store.ts';
 
 /** Answers of scripts that are the sidecar's to act on and never reach a file server. */
 export const Internal = { WAITING: 101, PURGE: 102, ELSEWHERE: 103, SETTLING: 104, STALE: 105, BREAKING: 107 } as const;
+/** So many opens that leave take Redis about as long as one decision of another kind. */
+const LEAVING_AS_ONE = 4;
 /** Who speaks for opens that nobody owns. */
 const RELEASED_BY: Identity = { serverId: NOBODY, epoch: 0 };
 
@@ -375,11 +377,17 @@ export class Table {
     const keys = [
       this.keys.store(shard),
       this.keys.fence(shard),
-      ...opens.map((open) => this.keys.file(shard, hex(open.fileId))),
+      this.keys.file(shard, ''),
+      this.keys.own(shard, identityText(me)),
+      this.keys.due(shard),
     ];
-    const args: Argument[] = [me.serverId, me.epoch, to ?? NOBODY];
-    for (const open of opens) args.push(idBytes(open.openId), Number(open.ownershipVersion));
-    const answer = await this.#store.run('let-go', keys, args, { waitMs: this.#waitMs });
+    packer.list(opens.length * 3);
+    for (const { openId, ownershipVersion, fileId } of opens) {
+      packer.bytes(idBytes(openId)).number(Number(ownershipVersion)).text(hex(fileId));
+    }
+    const args: Argument[] = [me.serverId, me.epoch, to ?? NOBODY, packer.take()];
+    const options = { waitMs: this.#waitMs, weight: Math.ceil(opens.length / LEAVING_AS_ONE) };
+    const answer = await this.#store.run('let-go', keys, args, options);
     if (answer[0] !== Outcome.GRANTED) return numberAt(answer, 0);
     const outcomes = listAt(answer, 1);
     return opens.map((_, i) => numberAt(outcomes, i));
@@ -655,6 +663,8 @@ function readGrant(answer: Answer, me: Identity, asked: OpenRecord, alone: OpenR
 }
 
 const NO_BYTES = Buffer.alloc(0);
+
+const packer = new Packer();
 
 /** The key that says under which store a shard's state was written, for any key of that shard. */
 function storeOf(key: string): string {
