@@ -1,15 +1,16 @@
 // What the sidecar tells this server to do: breaks, the steps of a handoff, duties of a custodian.
-import type {
-  Break,
-  DropOpen,
-  DropSession,
-  FileState,
-  Quiesce,
-  QuiesceAnswer,
-  Release,
-  RemoveFile,
-  Resume,
-  WarmUp,
+import {
+  type Break,
+  ComingOpen,
+  type DropOpen,
+  type DropSession,
+  type FileState,
+  type Quiesce,
+  type QuiesceAnswer,
+  type Release,
+  type RemoveFile,
+  type Resume,
+  type WarmUp,
 } from '../proto/generated/handles.ts';
 import type { SidecarCommands } from './handles/commands.ts';
 import type { Server } from './session/server.ts';
@@ -90,7 +91,8 @@ export class Handoff implements SidecarCommands {
 
   /** Says no where there is no room for so many (docs/limits.md): they go to another server then. */
   warmUp({ opens }: WarmUp): Promise<boolean> {
-    return this.#server.services.opens.warmUp(opens, this.#server.accounts.limits.opens);
+    const coming = opens.map((open) => ComingOpen.decode(open));
+    return this.#server.services.opens.warmUp(coming, this.#server.accounts.limits.opens);
   }
 
   removeFile({ fileId, share, path }: RemoveFile): Promise<boolean> {

@@ -1,4 +1,4 @@
-import type { OpenRecord } from '../../proto/generated/handles.ts';
+import type { ComingOpen, OpenRecord } from '../../proto/generated/handles.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import type { DiskPath, Folder } from '../volume/folder.ts';
 import { splitStreamPath } from '../volume/names.ts';
@@ -7,7 +7,7 @@ import { statOf } from '../volume/volume.ts';
 
 async function findRecordedStream(
   folder: Folder,
-  record: OpenRecord,
+  record: ComingOpen,
   baseFd: number,
   name: string,
 ): Promise<{ fd: number; stat: Stat; base: FoundBase }> {
@@ -92,7 +92,7 @@ export async function findRenamed(
 /** What a record names, if it still is that file. Throws PosixError with ENOENT if not. Descriptors are O_PATH. */
 export async function findRecorded(
   folder: Folder,
-  record: OpenRecord,
+  record: ComingOpen,
 ): Promise<{ fd: number; stat: Stat; base?: FoundBase }> {
   const { file, stream } = splitStreamPath(diskPathOf(record.path));
   const fd = checked(await folder.open(file, O.PATH), 'openat2');

@@ -2,6 +2,7 @@ import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import {
   type Break,
+  type ComingOpen,
   Durability,
   type FileState,
   type OpenRecord,
@@ -389,7 +390,7 @@ export class Opens implements OpenTable {
   }
 
   /** @returns false: with these there would be more than `most` */
-  async warmUp(records: readonly OpenRecord[], most: number): Promise<boolean> {
+  async warmUp(records: readonly ComingOpen[], most: number): Promise<boolean> {
     const coming = records.filter(({ openId }) => !this.#byPersistent.has(openId) && !this.warm.has(openId));
     if (this.size + this.warm.size + coming.length > most) return false;
     for (const record of coming) {

@@ -1,4 +1,4 @@
-import type { OpenRecord } from '../../proto/generated/handles.ts';
+import type { ComingOpen, OpenRecord } from '../../proto/generated/handles.ts';
 import type { Folder } from '../volume/folder.ts';
 import { splitStreamPath } from '../volume/names.ts';
 import { findRecorded } from './adoption.ts';
@@ -31,7 +31,7 @@ export class WarmDescriptors {
   }
 
   /** Throws PosixError. */
-  async open(record: OpenRecord, folder: Folder): Promise<void> {
+  async open(record: ComingOpen, folder: Folder): Promise<void> {
     if (this.#warm.size >= MOST || this.#warm.has(record.openId)) return;
     // A stream comes with its file, which the table is asked for too when the open is here.
     if (splitStreamPath(record.path).stream !== undefined) return;

@@ -1,4 +1,4 @@
-import type { Break, FileState, OpenRecord } from '../../proto/generated/handles.ts';
+import type { Break, ComingOpen, FileState, OpenRecord } from '../../proto/generated/handles.ts';
 import type { Session, TreeConnect } from './session.ts';
 
 /** What sessions and the commands of the sidecar ask of the opens in memory. fileserver/opens/ implements it. */
@@ -28,7 +28,7 @@ export interface OpenTable {
    */
   settle(sessions: readonly Session[], timeoutMs: number, finished: (openId: bigint) => void): Promise<bigint[]>;
   /** Looks names up ahead of a transfer. Best effort; never rejects. */
-  warmUp(records: readonly OpenRecord[], most: number): Promise<boolean>;
+  warmUp(records: readonly ComingOpen[], most: number): Promise<boolean>;
   /** A custodian's duty: unlinks the file if the name still is that file; true when it is gone (also if it was before). */
   removeFile(fileId: Buffer, share: string, path: string): Promise<boolean>;
   /** The file's locks changed somewhere: takes the newer list; resolves when I/O that overlaps it has ended. */

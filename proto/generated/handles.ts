@@ -324,6 +324,15 @@ export interface OpenRecord {
   kept?: boolean | undefined;
 }
 
+/** What of an OpenRecord it takes to look an open up ahead. Its fields are those of an OpenRecord, so that one can be read as the other. */
+export interface ComingOpen {
+  openId: bigint;
+  fileId: Buffer;
+  share: string;
+  path: string;
+  isDirectory: boolean;
+}
+
 /** MS-SMB2 2.2.13.2.15 */
 export interface AppInstanceVersion {
   high: bigint;
@@ -676,7 +685,8 @@ export interface Resume {
 
 /** These opens will come here: look their names up, open them ahead where that is safe. */
 export interface WarmUp {
-  opens: OpenRecord[];
+  /** ComingOpen each: whoever only passes them on does not read them */
+  opens: Buffer[];
   trace?: Trace | undefined;
 }
 
@@ -2580,6 +2590,112 @@ export const OpenRecord: MessageFns<OpenRecord> = {
       ? AppInstanceVersion.fromPartial(object.appInstanceVersion)
       : undefined;
     message.kept = object.kept ?? undefined;
+    return message;
+  },
+};
+
+function createBaseComingOpen(): ComingOpen {
+  return { openId: 0n, fileId: Buffer.alloc(0), share: "", path: "", isDirectory: false };
+}
+
+export const ComingOpen: MessageFns<ComingOpen> = {
+  encode(message: ComingOpen, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.openId !== 0n) {
+      if (BigInt.asUintN(64, message.openId) !== message.openId) {
+        throw new globalThis.Error("value provided for field message.openId of type fixed64 too large");
+      }
+      writer.uint32(9).fixed64(message.openId);
+    }
+    if (message.fileId.length !== 0) {
+      writer.uint32(18).bytes(message.fileId);
+    }
+    if (message.share !== "") {
+      writer.uint32(26).string(message.share);
+    }
+    if (message.path !== "") {
+      writer.uint32(34).string(message.path);
+    }
+    if (message.isDirectory !== false) {
+      writer.uint32(40).bool(message.isDirectory);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ComingOpen {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseComingOpen();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.openId = reader.fixed64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.fileId = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.share = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.path = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.isDirectory = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ComingOpen>): ComingOpen {
+    return ComingOpen.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ComingOpen>): ComingOpen {
+    const message = createBaseComingOpen();
+    message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
+    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.share = object.share ?? "";
+    message.path = object.path ?? "";
+    message.isDirectory = object.isDirectory ?? false;
     return message;
   },
 };
@@ -6349,7 +6465,7 @@ function createBaseWarmUp(): WarmUp {
 export const WarmUp: MessageFns<WarmUp> = {
   encode(message: WarmUp, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.opens) {
-      OpenRecord.encode(v!, writer.uint32(10).fork()).join();
+      writer.uint32(10).bytes(v!);
     }
     if (message.trace !== undefined) {
       Trace.encode(message.trace, writer.uint32(18).fork()).join();
@@ -6375,7 +6491,7 @@ export const WarmUp: MessageFns<WarmUp> = {
               break;
             }
 
-            message.opens.push(OpenRecord.decode(reader, reader.uint32()));
+            message.opens.push(Buffer.from(reader.bytes()));
             continue;
           }
           case 2: {
@@ -6403,7 +6519,7 @@ export const WarmUp: MessageFns<WarmUp> = {
   },
   fromPartial(object: DeepPartial<WarmUp>): WarmUp {
     const message = createBaseWarmUp();
-    message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
+    message.opens = object.opens?.map((e) => e) || [];
     message.trace = (object.trace !== undefined && object.trace !== null) ? Trace.fromPartial(object.trace) : undefined;
     return message;
   },

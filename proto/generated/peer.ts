@@ -66,7 +66,8 @@ export interface PrepareRequest {
   migrationId: string;
   source: ServerIdentity | undefined;
   targetServerId: string;
-  opens: OpenRecord[];
+  /** ComingOpen each, for the file server; from an older sidecar whole OpenRecords, which read as such */
+  opens: Buffer[];
   /** more batches of this migration follow */
   more: boolean;
   trace?: Trace | undefined;
@@ -640,7 +641,7 @@ export const PrepareRequest: MessageFns<PrepareRequest> = {
       writer.uint32(26).string(message.targetServerId);
     }
     for (const v of message.opens) {
-      OpenRecord.encode(v!, writer.uint32(34).fork()).join();
+      writer.uint32(34).bytes(v!);
     }
     if (message.more !== false) {
       writer.uint32(40).bool(message.more);
@@ -693,7 +694,7 @@ export const PrepareRequest: MessageFns<PrepareRequest> = {
               break;
             }
 
-            message.opens.push(OpenRecord.decode(reader, reader.uint32()));
+            message.opens.push(Buffer.from(reader.bytes()));
             continue;
           }
           case 5: {
@@ -734,7 +735,7 @@ export const PrepareRequest: MessageFns<PrepareRequest> = {
       ? ServerIdentity.fromPartial(object.source)
       : undefined;
     message.targetServerId = object.targetServerId ?? "";
-    message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
+    message.opens = object.opens?.map((e) => e) || [];
     message.more = object.more ?? false;
     message.trace = (object.trace !== undefined && object.trace !== null) ? Trace.fromPartial(object.trace) : undefined;
     return message;
@@ -1610,7 +1611,7 @@ export const PeerService = {
     responseSerialize: (value: PeerReply): Buffer => Buffer.from(PeerReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): PeerReply => PeerReply.decode(value),
   },
-  /** A planned handoff begins: become custodian of these records and look their names up. Repeated calls replace. */
+  /** A planned handoff begins: is there room for these opens? Their names are looked up ahead. Repeated calls change nothing. */
   prepare: {
     path: "/holdfast.peer.v1.Peer/Prepare" as const,
     requestStream: false as const,
@@ -1620,7 +1621,7 @@ export const PeerService = {
     responseSerialize: (value: PeerReply): Buffer => Buffer.from(PeerReply.encode(value).finish()),
     responseDeserialize: (value: Buffer): PeerReply => PeerReply.decode(value),
   },
-  /** The handoff of these is done: they are the target's now. */
+  /** The handoff of these is done: they are the target's now, which remembers them from here on. */
   transferred: {
     path: "/holdfast.peer.v1.Peer/Transferred" as const,
     requestStream: false as const,
@@ -1711,9 +1712,9 @@ export interface PeerServer extends UntypedServiceImplementation {
   requestSessionOwnership: handleUnaryCall<SessionRequest, PeerReply>;
   /** A client came to the caller for an open that this server owns. It lets go if it has no session for it. */
   letGo: handleUnaryCall<LetGoRequest, PeerReply>;
-  /** A planned handoff begins: become custodian of these records and look their names up. Repeated calls replace. */
+  /** A planned handoff begins: is there room for these opens? Their names are looked up ahead. Repeated calls change nothing. */
   prepare: handleUnaryCall<PrepareRequest, PeerReply>;
-  /** The handoff of these is done: they are the target's now. */
+  /** The handoff of these is done: they are the target's now, which remembers them from here on. */
   transferred: handleUnaryCall<TransferredRequest, PeerReply>;
   /** Opens that no live server owns: become their custodian too. */
   keep: handleUnaryCall<KeepRequest, PeerReply>;
@@ -1801,7 +1802,7 @@ export interface PeerClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PeerReply) => void,
   ): ClientUnaryCall;
-  /** A planned handoff begins: become custodian of these records and look their names up. Repeated calls replace. */
+  /** A planned handoff begins: is there room for these opens? Their names are looked up ahead. Repeated calls change nothing. */
   prepare(
     request: PrepareRequest,
     callback: (error: ServiceError | null, response: PeerReply) => void,
@@ -1817,7 +1818,7 @@ export interface PeerClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PeerReply) => void,
   ): ClientUnaryCall;
-  /** The handoff of these is done: they are the target's now. */
+  /** The handoff of these is done: they are the target's now, which remembers them from here on. */
   transferred(
     request: TransferredRequest,
     callback: (error: ServiceError | null, response: PeerReply) => void,

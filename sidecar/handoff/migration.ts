@@ -1,10 +1,11 @@
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { AskedSpan } from '../../common/asked-traces.ts';
 import { reasonOf } from '../../common/errors.ts';
 import { chunks, inSlices } from '../../common/slices.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { type TraceRequest, traceIdOf } from '../../common/tracing.ts';
 import { MigrationProgress } from '../../proto/generated/control.ts';
-import { Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
+import { ComingOpen, Durability, type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { RECORD_BATCH, TRANSFER_BATCH } from '../constants.ts';
 import type { Components } from '../services/components.ts';
 import type { Endings } from '../services/endings.ts';
@@ -397,7 +398,7 @@ export class Migration {
         migrationId: this.id,
         source: sourceOf(member),
         targetServerId: target.serverId,
-        opens: batch,
+        opens: packedComing(batch),
         more: i + 1 < batches.length,
         trace,
       };
@@ -533,6 +534,16 @@ function inBatches(opens: OpenRecord[]): OpenRecord[][] {
     else byShard.set(shard, [open]);
   }
   return [...byShard.values()].flatMap((list) => chunks(list, TRANSFER_BATCH));
+}
+
+const writer = new BinaryWriter();
+
+/** What their target has to know of opens ahead of time, packed for its file server. */
+function packedComing(opens: readonly OpenRecord[]): Buffer[] {
+  return opens.map((open) => {
+    const packed = ComingOpen.encode(open, writer).finish();
+    return Buffer.from(packed.buffer, packed.byteOffset, packed.length);
+  });
 }
 
 function sourceOf(member: Member) {

@@ -1,5 +1,4 @@
 import { reasonOf } from '../../common/errors.ts';
-import { chunks } from '../../common/slices.ts';
 import { delay } from '../../common/time.ts';
 import type { TraceRequest } from '../../common/tracing.ts';
 import type { OpenRecord } from '../../proto/generated/handles.ts';
@@ -9,17 +8,30 @@ import type { Components } from '../services/components.ts';
 import { PeerFencedError } from '../services/peers.ts';
 import type { Target } from './targets.ts';
 
-/** So many sessions' targets may still be on their way to know what is theirs when the next sessions move: what waits to be told takes memory. */
-const AT_ONCE = 4;
+/** So many opens' targets may still have to hear of them when the next sessions move: what waits to be told takes memory. */
+const MOST_WAITING = 8 * RECORD_BATCH;
 /** A target that so often does not answer is told nothing more. */
 const TRIES = 3;
 
-/** Tells the targets of a handoff what is theirs now. A target that was not told reads it from the table when clients come. */
+/** What a target is to be told in one piece, at most. */
+interface Word {
+  source: TransferredRequest['source'];
+  opens: OpenRecord[];
+  trace: TraceRequest | undefined;
+}
+
+/**
+ * Tells the targets of a handoff what is theirs now: one call after the other to each, and what has come meanwhile, of however many
+ * sessions, in the next. A target that was not told reads it from the table when clients come.
+ */
 export class Telling {
   readonly #is: Components;
   readonly #migrationId: string;
+  /** What a target that is being told has to hear next. */
+  readonly #waiting = new Map<Target, Word[]>();
   readonly #running = new Set<Promise<void>>();
   readonly #silent = new Set<Target>();
+  #opens = 0;
 
   constructor(components: Components, migrationId: string) {
     this.#is = components;
@@ -27,19 +39,22 @@ export class Telling {
   }
 
   /** @param opens that the store has given to the target @param trace who wants spans of it */
-  begin(
-    source: TransferredRequest['source'],
-    target: Target,
-    opens: OpenRecord[],
-    trace: TraceRequest | undefined,
-  ): void {
-    const running = this.#tell(source, target, opens, trace).finally(() => this.#running.delete(running));
+  begin(source: Word['source'], target: Target, opens: OpenRecord[], trace: TraceRequest | undefined): void {
+    this.#opens += opens.length;
+    const waiting = this.#waiting.get(target);
+    if (waiting) {
+      waiting.push({ source, opens, trace });
+      return;
+    }
+    const words = [{ source, opens, trace }];
+    this.#waiting.set(target, words);
+    const running = this.#tellAll(target, words).finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
 
-  /** Waits until few enough are being told. */
+  /** Waits until few enough are waiting to be told of. */
   async room(): Promise<void> {
-    while (this.#running.size > AT_ONCE) await Promise.race(this.#running);
+    while (this.#opens > MOST_WAITING) await Promise.race([...this.#running, delay(RETRY_MS)]);
   }
 
   /** Waits until all have been told, or given up. */
@@ -47,24 +62,47 @@ export class Telling {
     await Promise.all(this.#running);
   }
 
-  async #tell(
-    source: TransferredRequest['source'],
-    target: Target,
-    opens: OpenRecord[],
-    trace: TraceRequest | undefined,
-  ): Promise<void> {
-    for (const batch of chunks(opens, RECORD_BATCH)) {
-      const request = { migrationId: this.#migrationId, source, targetServerId: target.serverId, opens: batch, trace };
-      for (let tries = 1; !this.#silent.has(target); tries++) {
-        try {
-          await this.#is.peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
-          break;
-        } catch (error) {
-          this.#is.log.info({ reason: reasonOf(error), target: target.identity, tries }, 'the target was not told');
-          if (error instanceof PeerFencedError || tries === TRIES) this.#silent.add(target);
-          else await delay(RETRY_MS);
-        }
+  async #tellAll(target: Target, words: Word[]): Promise<void> {
+    for (let word = next(words); word; word = next(words)) {
+      await this.#tell(target, word);
+      this.#opens -= word.opens.length;
+    }
+    this.#waiting.delete(target);
+  }
+
+  async #tell(target: Target, { source, opens, trace }: Word): Promise<void> {
+    const request = { migrationId: this.#migrationId, source, targetServerId: target.serverId, opens, trace };
+    for (let tries = 1; !this.#silent.has(target); tries++) {
+      try {
+        await this.#is.peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
+        return;
+      } catch (error) {
+        this.#is.log.info({ reason: reasonOf(error), target: target.identity, tries }, 'the target was not told');
+        if (error instanceof PeerFencedError || tries === TRIES) this.#silent.add(target);
+        else await delay(RETRY_MS);
       }
     }
   }
+}
+
+/**
+ * Takes as much from the front of what waits as goes into one call: of one source, and of one session where somebody wants a span of it.
+ * @returns undefined: nothing waits
+ */
+export function next(words: Word[]): Word | undefined {
+  const first = words[0];
+  if (!first) return undefined;
+  const { source, trace } = first;
+  const opens: OpenRecord[] = [];
+  for (let word = words[0]; word; word = words[0]) {
+    if (word !== first && (trace || word.trace || word.source?.serverId !== source?.serverId)) break;
+    const room = RECORD_BATCH - opens.length;
+    for (let i = 0; i < room && i < word.opens.length; i++) opens.push(word.opens[i] as OpenRecord);
+    if (word.opens.length > room) {
+      word.opens = word.opens.slice(room);
+      break;
+    }
+    words.shift();
+  }
+  return { source, opens, trace };
 }
