@@ -32,8 +32,12 @@ export const LOCK_RETRY_MS = 1000;
 export const LeaseState = { READ: 1, HANDLE: 2, WRITE: 4 } as const;
 /** Opens handed over by one script. */
 export const TRANSFER_BATCH = 64;
-/** Records in one Prepare or Transferred call, in one WarmUp command. */
+/** Records in one Keep or Prepare call, in one WarmUp command: the file server looks them up before it answers. */
 export const RECORD_BATCH = 500;
+/** Opens that a target is told of in one call. */
+export const TOLD_AT_ONCE = 2000;
+/** About so many bytes of records go into one call, however few they are: well below MAX_MESSAGE_BYTES. */
+export const RECORD_BYTES = 4 * 1024 * 1024;
 /** Bounds on what a file server may send: larger requests are refused as invalid. */
 export const MAX_FILE_ID_BYTES = 160;
 export const MAX_ATTACHMENT_BYTES = 4096;

@@ -326,25 +326,25 @@ export class Migration {
     const gone: OpenRecord[] = [];
     const transferred: OpenRecord[] = [];
     const released: OpenRecord[] = [];
+    const owner = target && { serverId: target.serverId, epoch: BigInt(target.epoch) };
     await inSlices(inBatches(opens), BATCHES_AT_ONCE, async (batch) => {
       const { outcomes, to } = await this.#handOverBatch(member, batch, target);
-      batch.forEach((record, i) => {
+      let moved = 0;
+      let expired = 0;
+      for (let i = 0; i < batch.length; i++) {
+        const record = batch[i] as OpenRecord;
         const outcome = outcomes[i];
         if (outcome === Outcome.GRANTED) {
-          if (to) {
-            transferred.push({
-              ...record,
-              owner: { serverId: to.serverId, epoch: BigInt(to.epoch) },
-              ownershipVersion: record.ownershipVersion + 1n,
-            });
-          } else released.push(record);
-          this.#count(to ? 'moved' : 'released');
-        } else if (outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) {
-          this.#count('expired');
-        } else return;
+          moved++;
+          if (to) transferred.push({ ...record, owner, ownershipVersion: record.ownershipVersion + 1n });
+          else released.push(record);
+        } else if (outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) expired++;
+        else continue;
         gone.push(record);
         member.remove(record.openId);
-      });
+      }
+      this.#count(to ? 'moved' : 'released', moved);
+      this.#count('expired', expired);
     });
     if (target && transferred.length > 0) this.#telling.begin(sourceOf(member), target, transferred, trace);
     if (released.length > 0) void this.#is.custodians.passOnReleased(released);
@@ -458,9 +458,10 @@ export class Migration {
     return monotonicMs() > this.#untilMs - RELEASE_RESERVE_MS;
   }
 
-  #count(what: 'moved' | 'released' | 'expired'): void {
-    this.progress[what]++;
-    this.#is.metrics.handoffOpens.labels(what).inc();
+  #count(what: 'moved' | 'released' | 'expired', opens: number): void {
+    if (opens === 0) return;
+    this.progress[what] += BigInt(opens);
+    this.#is.metrics.handoffOpens.labels(what).inc(opens);
   }
 
   #say(phase: string): void {

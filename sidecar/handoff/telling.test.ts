@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { OpenRecord } from '../../proto/generated/handles.ts';
-import { RECORD_BATCH } from '../constants.ts';
+import { TransferredRequest } from '../../proto/generated/peer.ts';
+import { MAX_MESSAGE_BYTES, TOLD_AT_ONCE } from '../constants.ts';
 import { next } from './telling.ts';
 
 const source = { serverId: 'one/0', epoch: 3n };
@@ -22,14 +23,29 @@ describe('what a target is told in one call', () => {
   });
 
   test('is bounded, and the rest follows in its order', () => {
-    const words = [word(RECORD_BATCH - 1), word(RECORD_BATCH + 3)];
+    const words = [word(TOLD_AT_ONCE - 1), word(TOLD_AT_ONCE + 3)];
     const all = words.flatMap((one) => one.opens.map(({ openId }) => openId));
     const told: bigint[] = [];
     for (let one = next(words); one; one = next(words)) {
-      expect(one.opens.length).toBeLessThanOrEqual(RECORD_BATCH);
+      expect(one.opens.length).toBeLessThanOrEqual(TOLD_AT_ONCE);
       told.push(...one.opens.map(({ openId }) => openId));
     }
     expect(told).toEqual(all);
+  });
+
+  test('fits into a message, however long the paths are', () => {
+    const path = 'ä'.repeat(30_000);
+    const words = [word(300)];
+    for (const open of words[0]?.opens ?? []) open.path = path;
+    let told = 0;
+    for (let one = next(words); one; one = next(words)) {
+      const request = { migrationId: 'm', targetServerId: 'two/0', ...one };
+      expect(TransferredRequest.encode(TransferredRequest.create(request)).finish().length).toBeLessThan(
+        MAX_MESSAGE_BYTES,
+      );
+      told += one.opens.length;
+    }
+    expect(told).toBe(300);
   });
 
   test('is of one source, and of one session where its span is wanted', () => {

@@ -3,13 +3,13 @@ import { delay } from '../../common/time.ts';
 import type { TraceRequest } from '../../common/tracing.ts';
 import type { OpenRecord } from '../../proto/generated/handles.ts';
 import type { TransferredRequest } from '../../proto/generated/peer.ts';
-import { PEER_CALL_TIMEOUT_MS, RECORD_BATCH, RETRY_MS } from '../constants.ts';
+import { PEER_CALL_TIMEOUT_MS, RECORD_BYTES, RETRY_MS, TOLD_AT_ONCE } from '../constants.ts';
 import type { Components } from '../services/components.ts';
 import { PeerFencedError } from '../services/peers.ts';
 import type { Target } from './targets.ts';
 
 /** So many opens' targets may still have to hear of them when the next sessions move: what waits to be told takes memory. */
-const MOST_WAITING = 8 * RECORD_BATCH;
+const MOST_WAITING = 4 * TOLD_AT_ONCE;
 /** A target that so often does not answer is told nothing more. */
 const TRIES = 3;
 
@@ -94,15 +94,26 @@ export function next(words: Word[]): Word | undefined {
   if (!first) return undefined;
   const { source, trace } = first;
   const opens: OpenRecord[] = [];
+  let bytes = 0;
   for (let word = words[0]; word; word = words[0]) {
     if (word !== first && (trace || word.trace || word.source?.serverId !== source?.serverId)) break;
-    const room = RECORD_BATCH - opens.length;
-    for (let i = 0; i < room && i < word.opens.length; i++) opens.push(word.opens[i] as OpenRecord);
-    if (word.opens.length > room) {
-      word.opens = word.opens.slice(room);
+    let taken = 0;
+    for (const open of word.opens) {
+      bytes += sizeOf(open);
+      if (opens.length > 0 && (opens.length >= TOLD_AT_ONCE || bytes > RECORD_BYTES)) break;
+      opens.push(open);
+      taken++;
+    }
+    if (taken < word.opens.length) {
+      word.opens = word.opens.slice(taken);
       break;
     }
     words.shift();
   }
   return { source, opens, trace };
+}
+
+/** Bytes of a record in a message, at most: what has no bound of a few bytes, and as much as all the rest can be. */
+function sizeOf({ path, share, user, attachment, fileId, locks }: OpenRecord): number {
+  return 512 + 3 * (path.length + share.length + user.length) + attachment.length + fileId.length + 32 * locks.length;
 }

@@ -14,6 +14,8 @@ export interface OwnOpen {
   operation: number;
   /** Operations on one open follow one another, so that a repeated one is known. */
   turn: Promise<unknown>;
+  readonly file: OwnFile;
+  readonly lease: SharedLease | undefined;
 }
 
 export interface OwnSession {
@@ -22,9 +24,19 @@ export interface OwnSession {
 }
 
 interface OwnFile {
-  state: FileState;
+  /** undefined: nothing was said of it yet. */
+  state: FileState | undefined;
   opens: OwnOpen[];
 }
+
+/** A lease, and how many opens have it in common. */
+interface SharedLease {
+  readonly name: string;
+  readonly lease: Lease;
+  opens: number;
+}
+
+const NO_TURN = Promise.resolve();
 
 /** States that came before the open they matter to was answered are kept so long, ms. */
 const EARLY_STATE_MS = 10_000;
@@ -43,7 +55,7 @@ export class Member {
   readonly #files = new Map<string, OwnFile>();
   readonly #early = new Map<string, FileState>();
   /** Leases by ClientGuid and key: the opens of one have one lease in common. */
-  readonly #leases = new Map<string, { lease: Lease; opens: number }>();
+  readonly #leases = new Map<string, SharedLease>();
   /** Opens whose decision is under way: the table may hold them already. */
   readonly asking = new Asking();
   /** CreateGuids of opens that are asked for now, hex. */
@@ -174,18 +186,27 @@ export class Member {
   }
 
   add(record: OpenRecord, operation: number): OwnOpen {
-    const fileHex = hex(record.fileId);
     const known = this.opens.get(record.openId);
-    const open: OwnOpen = { record, fileHex, operation, turn: known?.turn ?? Promise.resolve() };
+    const fileHex = hex(record.fileId);
+    let file = this.#files.get(fileHex);
+    if (!file) {
+      file = { state: this.#takeEarly(fileHex), opens: [] };
+      this.#files.set(fileHex, file);
+    }
+    const lease = record.lease && this.#joinLease(record, record.lease);
+    const open: OwnOpen = { record, fileHex, operation, turn: known?.turn ?? NO_TURN, file, lease };
     this.opens.set(record.openId, open);
     if (known) this.#leave(known);
     this.#joinSession(open);
-    if (record.lease) this.#joinLease(record, record.lease);
-    const file = this.#files.get(fileHex);
-    if (file) file.opens.push(open);
-    else this.#files.set(fileHex, { state: this.#early.get(fileHex) ?? emptyState(record.fileId), opens: [open] });
-    this.#early.delete(fileHex);
+    file.opens.push(open);
     return open;
+  }
+
+  #takeEarly(fileHex: string): FileState | undefined {
+    if (this.#early.size === 0) return undefined;
+    const early = this.#early.get(fileHex);
+    this.#early.delete(fileHex);
+    return early;
   }
 
   remove(openId: bigint): OwnOpen | undefined {
@@ -194,7 +215,7 @@ export class Member {
     this.opens.delete(openId);
     this.unfinished.forget(openId);
     this.#leave(open);
-    if (this.#files.get(open.fileHex)?.opens.length === 0) this.#files.delete(open.fileHex);
+    if (open.file.opens.length === 0) this.#files.delete(open.fileHex);
     return open;
   }
 
@@ -218,10 +239,10 @@ export class Member {
   /** What an open has in common with others. Its file's state stays for whoever comes next. */
   #leave(open: OwnOpen): void {
     this.#leaveSession(open);
-    this.#leaveLease(open.record);
-    const opens = this.#files.get(open.fileHex)?.opens;
-    const at = opens?.indexOf(open) ?? -1;
-    if (at >= 0) opens?.splice(at, 1);
+    const { lease, file } = open;
+    if (lease && --lease.opens === 0) this.#leases.delete(lease.name);
+    const at = file.opens.indexOf(open);
+    if (at >= 0) file.opens.splice(at, 1);
   }
 
   #joinSession(open: OwnOpen): void {
@@ -238,20 +259,17 @@ export class Member {
     if (opens?.size === 0) this.#bySession.delete(sessionId);
   }
 
-  #joinLease(record: OpenRecord, lease: Lease): void {
-    const name = hex(record.clientGuid) + hex(lease.key);
+  #joinLease(record: OpenRecord, lease: Lease): SharedLease {
+    const name = latin1(record.clientGuid) + latin1(lease.key);
     const known = this.#leases.get(name);
     if (known) {
       record.lease = Object.assign(known.lease, lease);
       known.opens++;
-    } else this.#leases.set(name, { lease, opens: 1 });
-  }
-
-  #leaveLease({ clientGuid, lease }: OpenRecord): void {
-    if (!lease) return;
-    const name = hex(clientGuid) + hex(lease.key);
-    const known = this.#leases.get(name);
-    if (known && --known.opens === 0) this.#leases.delete(name);
+      return known;
+    }
+    const shared = { name, lease, opens: 1 };
+    this.#leases.set(name, shared);
+    return shared;
   }
 
   /** What a holder of caching holds from now on: a lease by ClientGuid and key (32 bytes), an oplock by the id of its open (8 bytes). */
@@ -261,7 +279,7 @@ export class Member {
       if (open) open.record.oplock = state === 0 ? 0 : 1;
       return;
     }
-    const known = this.#leases.get(hex(holder));
+    const known = this.#leases.get(latin1(holder));
     if (known) Object.assign(known.lease, { state, epoch, breaking: false });
   }
 
@@ -282,7 +300,7 @@ export class Member {
     const key = hex(state.fileId);
     const file = this.#files.get(key);
     if (file) {
-      if (state.version >= file.state.version) file.state = state;
+      if (!file.state || state.version >= file.state.version) file.state = state;
       return file.state;
     }
     const early = this.#early.get(key);
@@ -304,7 +322,7 @@ export class Member {
   }
 }
 
-function emptyState(fileId: Uint8Array): FileState {
-  const nobody = { readCached: false, cachedBy: Buffer.alloc(0) };
-  return { fileId: Buffer.from(fileId), version: 0n, locks: [], ...nobody, deletePending: false };
+/** Bytes as a string of as many characters: a name that is short. */
+function latin1(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 }
