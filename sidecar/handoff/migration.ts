@@ -1,7 +1,7 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { AskedSpan } from '../../common/asked-traces.ts';
 import { reasonOf } from '../../common/errors.ts';
-import { chunks, inSlices } from '../../common/slices.ts';
+import { chunks, inSlices, inTurns } from '../../common/slices.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { type TraceRequest, traceIdOf } from '../../common/tracing.ts';
 import { MigrationProgress } from '../../proto/generated/control.ts';
@@ -24,6 +24,8 @@ const PREPARE_TIMEOUT_MS = 6000;
 const STORE_AWAY_MS = 30_000;
 /** Sessions on the move at once: few, so that each client's pause is short. */
 const SESSIONS_AT_ONCE = 4;
+/** Calls that prepare one target at once: it looks the names of one up while the next is on its way. */
+const PREPARED_AT_ONCE = 2;
 /** Batches of one session that the store is asked to move at once. */
 const BATCHES_AT_ONCE = 64;
 /** So many sessions of a migration have a span of their own: thousands tell nobody more. */
@@ -191,11 +193,11 @@ export class Migration {
       last = this.#isOver() || !this.#leaving; // who does not leave may have clients back at once: one round is what was asked for
       const todo = this.#share(groups(member).filter((group) => isMovable(member, group)));
       if (todo.length === 0) break;
-      for (const some of chunks(todo, SESSIONS_AT_ONCE)) {
-        if (this.#cancelled) break;
-        await Promise.all(some.map((group) => this.#moveTraced(member, group, following, trace)));
+      await inTurns(todo, SESSIONS_AT_ONCE, async (group) => {
+        if (this.#cancelled) return;
+        await this.#moveTraced(member, group, following, trace);
         await this.#telling.room();
-      }
+      });
       await delay(ROUND_MS);
     }
     if (following.length === 0) return;
@@ -393,7 +395,9 @@ export class Migration {
     trace: TraceRequest | undefined,
   ): Promise<void> {
     const batches = chunks(opens, RECORD_BATCH);
-    for (const [i, batch] of batches.entries()) {
+    let isOut = false;
+    await inTurns(batches.entries(), PREPARED_AT_ONCE, async ([i, batch]) => {
+      if (isOut) return;
       const request = {
         migrationId: this.id,
         source: sourceOf(member),
@@ -405,15 +409,15 @@ export class Migration {
       try {
         const reply = await this.#is.peers.call(target, (client) => client.prepare, request, PREPARE_TIMEOUT_MS);
         this.#is.metrics.handoffSteps.labels('prepare', reply.ok ? 'ok' : 'refused').inc();
-        if (reply.ok) continue;
+        if (reply.ok) return;
         this.#is.log.warn({ target: target.identity, reason: reply.reason }, 'a target refuses');
       } catch (error) {
         this.#is.metrics.handoffSteps.labels('prepare', 'failed').inc();
         this.#is.log.warn({ target: target.identity, reason: reasonOf(error) }, 'a target cannot be prepared');
       }
+      isOut = true;
       this.#targets = this.#targets.filter((other) => other !== target);
-      return;
-    }
+    });
   }
 
   async #lookForTargets(): Promise<void> {

@@ -17,47 +17,50 @@ local entries, due = {}, {}
 
 -- The commonest case by far: nobody else has the file open, the client was there, and nothing is being broken. Then owner, version, state
 -- and class are the only bytes to change in the packed records, and stand where they are looked for: nothing else of them is unpacked.
-local from_self, to_other = pack(self), pack(to)
 local CLASS = { [DURABLE] = 'd', [PERSISTENT] = 'p', [RESILIENT] = 'r' }
-local opens_before, opens_after = '\220\0\21' .. pack(LAYOUT, self), '\220\0\21' .. pack(LAYOUT, to) -- a list of 21
-local befores, afters = {}, {} -- {owner: {class:
+local from_self, to_other = pack(self), pack(to)
+local counts, owners, after_class, length = {}, {}, {}, {}
 for _, class in pairs(CLASS) do
-  befores[class] = '\129' .. from_self .. '\129\161' .. class
-  afters[class] = '\129' .. to_other .. '\129\162w' .. class
+  local before = '\129' .. from_self .. '\129\161' .. class -- {owner: {class:
+  counts[class] = before .. '\152\1' -- a list of 8: one open
+  owners[class] = before .. '\1'
+  after_class[class] = '\129' .. to_other .. '\129\162w' .. class
+  length[class] = #before
 end
-local limited = cmsgpack.unpack_limit
+-- The beginning of an open's record, by its version: a list of 21, with what it becomes.
+local heads = {}
+local function head(version)
+  local known = heads[version]
+  if not known then
+    known = { '\220\0\21' .. pack(LAYOUT, self, version, ACTIVE), '\220\0\21' .. pack(LAYOUT, to, version + 1, state) }
+    heads[version] = known
+  end
+  return known[1], known[2]
+end
+local limited, find, sub = cmsgpack.unpack_limit, string.find, string.sub
 
 -- The timeout of the open, or nil: it is not that case.
 local function move_sole(key, field, version)
   local f = redis.call('HMGET', key, field, 'c', 'h')
   local o, c, h = f[1], f[2], f[3]
   if not o or not c then return nil end
-  local before = opens_before .. pack(version) .. '\0' -- ACTIVE
-  if string.sub(o, 1, #before) ~= before then return nil end
+  local before, after = head(version)
+  if find(o, before, 1, true) ~= 1 then return nil end
   local _, _, _, durability, timeout = limited(o, 4, #before)
   local class = CLASS[durability]
-  if not class then return nil end
-  local counts = befores[class] .. '\152\1' -- a list of 8: one open
-  if string.sub(c, 1, #counts) ~= counts then return nil end
-  local set_h, new_h
-  if h then
-    if string.byte(h) ~= 129 then return nil end
-    local list = limited(h, 1, 1)
-    local length = string.byte(h, list + 1)
-    if not length or length < 153 or length > 159 then return nil end
-    local at, _, breaking_to = limited(h, 6, list + 1)
-    if breaking_to ~= -1 then return nil end
-    local owners = befores[class] .. '\1'
-    if string.sub(h, at + 1, at + #owners) ~= owners then return nil end
-    set_h, new_h = 'h', string.sub(h, 1, at) .. afters[class] .. string.sub(h, at + 1 + #befores[class])
-  end
-  local new_o = opens_after .. pack(version + 1, state) .. string.sub(o, #before + 1)
-  local new_c = afters[class] .. string.sub(c, #befores[class] + 1)
-  if set_h then
-    redis.call('HSET', key, field, new_o, 'c', new_c, set_h, new_h)
-  else
+  if not class or find(c, counts[class], 1, true) ~= 1 then return nil end
+  local new_o, new_c = after .. sub(o, #before + 1), after_class[class] .. sub(c, length[class] + 1)
+  if not h then
     redis.call('HSET', key, field, new_o, 'c', new_c)
+    return timeout
   end
+  if string.byte(h) ~= 129 then return nil end -- one holder
+  local list = limited(h, 1, 1)
+  local size = string.byte(h, list + 1)
+  if not size or size < 153 or size > 159 then return nil end -- a list of 9 to 15
+  local at, _, breaking_to = limited(h, 6, list + 1) -- up to H_PARENT
+  if breaking_to ~= -1 or find(h, owners[class], at + 1, true) ~= at + 1 then return nil end
+  redis.call('HSET', key, field, new_o, 'c', new_c, 'h', sub(h, 1, at) .. after_class[class] .. sub(h, at + 1 + length[class]))
   return timeout
 end
 
