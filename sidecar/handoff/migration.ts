@@ -100,7 +100,7 @@ export class Migration {
     this.#untilMs = Math.min(this.#untilMs, monotonicMs() + request.timeoutMs);
   }
 
-  /** Step 2: the targets become custodians of the records and look their names up. Nothing moves yet. */
+  /** Step 2: the targets look the names up ahead. Nothing moves yet. */
   async prepare(members: Member[], trace?: TraceRequest): Promise<void> {
     const span = this.#is.traces.start('prepare targets', trace);
     try {
