@@ -144,10 +144,19 @@ export class Renames {
     return outcome;
   }
 
-  /** Asks every live server. One that cannot be asked counts as a yes until it is fenced. */
+  /**
+   * Asks every live server, also those that came since the last look. One that cannot be asked counts as a yes until it is fenced, and so does a
+   * store that does not say who there is.
+   */
   async #anyBeneath(beneath: Beneath): Promise<boolean> {
-    const { cluster, peers, log } = this.#is;
+    const { cluster, peers, registry, log } = this.#is;
     if (await this.openHere(beneath, true)) return true;
+    try {
+      cluster.look(await registry.list());
+    } catch (error) {
+      log.info({ reason: reasonOf(error) }, 'it is not known who may have opens beneath a directory');
+      return true;
+    }
     const untilMs = monotonicMs() + this.#patienceMs;
     const asked = new Set<string>();
     const answers = [...cluster.servers].map(async (server) => {

@@ -104,6 +104,24 @@ describe('opens of two pods', () => {
     );
     await one.close(directory.record);
   });
+
+  test('nor is one with something open beneath it at a pod that has just come', async () => {
+    const slow = await TestCluster.start(1, 60_000); // looks who there is every few seconds
+    try {
+      const early = slow.pod(0).server;
+      await early.session(1n);
+      const directory = await early.open('top', { isDirectory: true, durability: 0, access: 0x10000 });
+      const { server: late } = await slow.addPod();
+      await late.session(2n);
+      await late.open('top/inside.txt');
+      const { fileId, openId } = directory.record;
+      const rename = { fileId, openId, share: 'projects', from: 'top', to: 'new', isDirectory: true };
+      const value = { ...rename, replacesFileId: Buffer.alloc(0) };
+      expect((await early.ask({ $case: 'beginRename', value })).outcome).toBe(Outcome.OPENS_BENEATH);
+    } finally {
+      await slow.stop();
+    }
+  });
 });
 
 describe('byte-range locks of two pods', () => {
