@@ -144,6 +144,50 @@ spec: {cluster: small, source: ${source}, reason: Manual}
     10 * MINUTES,
   );
 
+  test(
+    'nodes that are drained at once give their handles away; who holds files there notices nothing',
+    async () => {
+      if (!kubernetes.embedded) {
+        process.stderr.write('left out: nodes of a cluster that is not our own are not drained\n');
+        return;
+      }
+      await kubernetes.apply(namespace.cluster('drained', { replicas: 3 }));
+      await namespace.becomes('drained', 'Available', 'True', 3 * MINUTES);
+      const pods = await namespace.readyPods('drained', 3);
+      const [store] = await namespace.pods('drained', 'redis'); // it is not what this is about: its node stays
+      const leaving = pods.filter((pod) => nodeOf(pod) !== (store && nodeOf(store)));
+      const nodes = [...new Set(leaving.map(nodeOf))];
+      expect(nodes).toHaveLength(2);
+      const held: HeldFiles[] = [];
+      for (const pod of leaving) held.push(await heldAt('drained', [pod, ...pods]));
+      const beganMs = performance.now();
+      try {
+        const how = ['--ignore-daemonsets', '--delete-emptydir-data', '--timeout=240s'];
+        await Promise.all(nodes.map((node) => kubernetes.kubectl(['drain', node, ...how])));
+        const drainedMs = performance.now() - beganMs;
+        for (const files of held) await files.goesOn();
+        const migrations = (await kubernetes.list('handlemigrations', NAMESPACE)).filter(
+          ({ spec }) => spec?.cluster === 'drained' && spec.reason === 'Drain',
+        );
+        const sources = new Set(migrations.map(({ spec }) => spec?.source));
+        for (const { metadata } of leaving) expect(sources).toContain(metadata.name);
+        for (const { status } of migrations) expect(status?.phase).toBe('Succeeded');
+        expect((await namespace.pods('drained')).filter((pod) => nodes.includes(nodeOf(pod)))).toEqual([]);
+        process.stdout.write(`two nodes were drained in ${(drainedMs / 1000).toFixed(1)} s\n`);
+      } finally {
+        for (const node of nodes) await kubernetes.kubectl(['uncordon', node]);
+      }
+      for (const files of held) {
+        const { longestPauseMs, verified, ...outcome } = await files.finish();
+        process.stdout.write(`who held files there waited ${Math.round(longestPauseMs)} ms at most\n`);
+        expect(outcome).toEqual({ errors: [], lost: 0, torn: 0 });
+        expect(verified).toBeGreaterThan(0);
+      }
+      await kubernetes.kubectl(['delete', 'fileservercluster', 'drained', '-n', NAMESPACE]);
+    },
+    10 * MINUTES,
+  );
+
   /** How many handles a cluster's migration for that reason has moved, as soon as it has succeeded. */
   function moved(cluster: string, reason: string): Promise<number> {
     return eventually(`the migration is done: ${reason}`, 2 * MINUTES, async () => {
@@ -170,4 +214,8 @@ spec: {cluster: small, source: ${source}, reason: Manual}
 /** Where this machine reaches its file server. */
 function addressOf({ status }: KubeObject): string {
   return `${(status as { podIP?: string }).podIP}:445`;
+}
+
+function nodeOf({ spec }: KubeObject): string {
+  return (spec as { nodeName?: string }).nodeName ?? '';
 }
