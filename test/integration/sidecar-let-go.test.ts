@@ -2,13 +2,11 @@
 // what they would be unpacked, changed and packed again.
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { createLogger } from '../../common/logging.ts';
 import { Durability, OpenRecord, OplockLevel, Outcome, Reclaim } from '../../proto/generated/handles.ts';
-import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { type Identity, identityText, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
-import { Store } from '../../sidecar/table/store.ts';
+import type { Store } from '../../sidecar/table/store.ts';
 import { Internal, Table } from '../../sidecar/table/table.ts';
-import { TestRedis } from '../../sidecar/testing/redis.ts';
+import { OpenStore } from '../../sidecar/testing/open-store.ts';
 
 const FILE = Buffer.from('volume:file');
 const SHARD = shardOf(FILE);
@@ -17,23 +15,16 @@ const NOTHING = Buffer.alloc(0);
 const one: Identity = { serverId: '7c9e6679-7425-40de-944b-e07fc1f90ae7/0', epoch: 300 };
 const two: Identity = { serverId: 'two', epoch: 70_000 };
 
-let redis: TestRedis;
+let opened: OpenStore;
 let store: Store;
 let tag: string;
 let runs = 0;
 
 beforeAll(async () => {
-  redis = await TestRedis.start();
-  const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
-  store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
-  const { runIds } = await store.whereabouts(new Keys('test').stores());
-  tag = `${runIds[0]}:1`;
-  store.openWith(await store.load(runIds, '1'));
+  opened = await OpenStore.start();
+  ({ store, tag } = opened);
 }, 20_000);
-afterAll(async () => {
-  store.end();
-  await redis.stop();
-});
+afterAll(() => opened.stop());
 
 /** A table of its own. */
 async function newTable(): Promise<{ table: Table; keys: Keys; file: string }> {

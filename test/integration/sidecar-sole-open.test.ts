@@ -1,30 +1,21 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { createLogger } from '../../common/logging.ts';
 import { Durability, OpenRecord, type OplockLevel, Outcome } from '../../proto/generated/handles.ts';
-import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { type Identity, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
 import { Packer } from '../../sidecar/table/packed.ts';
-import { Store } from '../../sidecar/table/store.ts';
+import type { Store } from '../../sidecar/table/store.ts';
 import { type OpenDecision, Table } from '../../sidecar/table/table.ts';
-import { TestRedis } from '../../sidecar/testing/redis.ts';
+import { OpenStore } from '../../sidecar/testing/open-store.ts';
 
-let redis: TestRedis;
+let opened: OpenStore;
 let store: Store;
 let tag: string;
 
 beforeAll(async () => {
-  redis = await TestRedis.start();
-  const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
-  store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
-  const { runIds } = await store.whereabouts(new Keys('test').stores());
-  tag = `${runIds[0]}:1`;
-  store.openWith(await store.load(runIds, '1'));
+  opened = await OpenStore.start();
+  ({ store, tag } = opened);
 }, 20_000);
-afterAll(async () => {
-  store.end();
-  await redis.stop();
-});
+afterAll(() => opened.stop());
 
 const me: Identity = { serverId: 'pod/0', epoch: 300 };
 const FILE = Buffer.from('volume:file');

@@ -1,31 +1,21 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { createLogger } from '../../common/logging.ts';
 import { type Durability, type Lease, OpenRecord, Outcome, Reclaim } from '../../proto/generated/handles.ts';
-import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { type Identity, idBytes, identityText, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
 import { Model, type ModelCached } from '../../sidecar/table/model.ts';
-import { Store } from '../../sidecar/table/store.ts';
+import type { Store } from '../../sidecar/table/store.ts';
 import { Internal, Table } from '../../sidecar/table/table.ts';
-import { TestRedis } from '../../sidecar/testing/redis.ts';
+import { OpenStore } from '../../sidecar/testing/open-store.ts';
 
-let redis: TestRedis;
+let opened: OpenStore;
 let store: Store;
-/** What the store key of an open shard says. */
 let tag: string;
 
 beforeAll(async () => {
-  redis = await TestRedis.start();
-  const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
-  store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
-  const { runIds } = await store.whereabouts(new Keys('test').stores());
-  tag = `${runIds[0]}:1`;
-  store.openWith(await store.load(runIds, '1'));
+  opened = await OpenStore.start();
+  ({ store, tag } = opened);
 }, 20_000);
-afterAll(async () => {
-  store.end();
-  await redis.stop();
-});
+afterAll(() => opened.stop());
 
 const FILES = ['a', 'b'];
 const SERVERS = 3;

@@ -1,13 +1,11 @@
 // Rules of single scripts that histories do not come to: who may have an open back, locks of several ranges, how time goes on.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { createLogger } from '../../common/logging.ts';
 import { Durability, type OpenRecord, OplockLevel, Outcome, Reclaim } from '../../proto/generated/handles.ts';
-import { createSidecarMetrics } from '../../sidecar/metrics.ts';
 import { type Identity, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
-import { Store } from '../../sidecar/table/store.ts';
+import type { Store } from '../../sidecar/table/store.ts';
 import { Internal, Table } from '../../sidecar/table/table.ts';
 import { sampleRecord } from '../../sidecar/testing/file-server.ts';
-import { TestRedis } from '../../sidecar/testing/redis.ts';
+import { OpenStore } from '../../sidecar/testing/open-store.ts';
 
 const FILE = Buffer.from('volume:file');
 const SHARD = shardOf(FILE);
@@ -18,7 +16,7 @@ const NO_SEQUENCE = { index: 0, number: 0 };
 const one: Identity = { serverId: 'one', epoch: 5 };
 const two: Identity = { serverId: 'two', epoch: 6 };
 
-let redis: TestRedis;
+let opened: OpenStore;
 let store: Store;
 let table: Table;
 let ids: OpenIds;
@@ -27,17 +25,10 @@ let life: string;
 let runs = 0;
 
 beforeAll(async () => {
-  redis = await TestRedis.start();
-  const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
-  store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
-  const { runIds } = await store.whereabouts(new Keys('reclaim').stores());
-  life = `${runIds[0]}:1`;
-  store.openWith(await store.load(runIds, '1'));
+  opened = await OpenStore.start();
+  ({ store, tag: life } = opened);
 }, 20_000);
-afterAll(async () => {
-  store.end();
-  await redis.stop();
-});
+afterAll(() => opened.stop());
 
 beforeEach(async () => {
   const keys = new Keys(`reclaim-${++runs}`);

@@ -1,0 +1,33 @@
+import { createLogger } from '../../common/logging.ts';
+import { createSidecarMetrics } from '../metrics.ts';
+import { Keys } from '../table/keys.ts';
+import { Store } from '../table/store.ts';
+import { TestRedis } from './redis.ts';
+
+/** A Redis of its own, and a store on it with the scripts loaded: for tests of decisions, without a sidecar around them. */
+export class OpenStore {
+  readonly store: Store;
+  /** What the store key of an open shard says. */
+  readonly tag: string;
+  readonly #redis: TestRedis;
+
+  private constructor(redis: TestRedis, store: Store, tag: string) {
+    this.#redis = redis;
+    this.store = store;
+    this.tag = tag;
+  }
+
+  static async start(): Promise<OpenStore> {
+    const redis = await TestRedis.start();
+    const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
+    const store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
+    const { runIds } = await store.whereabouts(new Keys('test').stores());
+    store.openWith(await store.load(runIds, '1'));
+    return new OpenStore(redis, store, `${runIds[0]}:1`);
+  }
+
+  async stop(): Promise<void> {
+    this.store.end();
+    await this.#redis.stop();
+  }
+}
