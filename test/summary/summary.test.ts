@@ -79,6 +79,41 @@ describe('the line that ends a run', () => {
     });
   });
 
+  test('names the tests that failed, with the beginning of what they said', async () => {
+    const failing = (fullName: string) => ({
+      status: 'failed',
+      fullName,
+      failureMessages: [`Error: \u001b[31m${fullName}\u001b[39m\n${'and on\n'.repeat(20)}    at f (x.ts:1:1)`],
+    });
+    left('e2e', {
+      ...jest(1, 12, 1),
+      testResults: [
+        {
+          name: '/x/operator.test.ts',
+          status: 'failed',
+          assertionResults: [
+            { status: 'passed', fullName: 'good' },
+            ...Array.from({ length: 12 }, (_, i) => failing(`bad ${i}`)),
+          ],
+        },
+        { name: '/x/broken.test.ts', status: 'failed', assertionResults: [], message: 'SyntaxError: no' },
+      ],
+    });
+    const { lines } = await printed('test-e2e=failed');
+    expect(lines.slice(0, 3)).toEqual(['test-e2e failed: operator.test.ts: bad 0', '    Error: bad 0', '    and on']);
+    expect(lines).toContain('test-e2e failed: 3 more');
+    expect(lines.slice(-2)).toEqual(['test-e2e: 1 passed, 13 failed (ended with an error)', '1 passed, 13 failed']);
+    expect(lines.length).toBeLessThan(140);
+    left('e2e', {
+      ...jest(1, 0, 1),
+      testResults: [{ name: '/x/broken.test.ts', status: 'failed', assertionResults: [], message: 'SyntaxError: no' }],
+    });
+    expect((await printed('test-e2e=failed')).lines.slice(0, 2)).toEqual([
+      'test-e2e failed: broken.test.ts',
+      '    SyntaxError: no',
+    ]);
+  });
+
   test('is a failure where nothing was run', async () => {
     left('conformance', { ...jest(0), numPendingTests: 26 });
     expect(await summary('test-conformance=ok')).toEqual({ line: '0 passed, 1 failed', code: 1 });
