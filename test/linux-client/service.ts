@@ -63,6 +63,11 @@ export class Service {
     }
     client.on('close', () => server.destroy());
     server.on('error', () => this.resets++);
+    // What the client still sends behind a server's orderly end goes nowhere: writing it here would look like a reset.
+    server.on('end', () => {
+      client.unpipe(server);
+      client.resume();
+    });
     // That a server is lost the client notices by an orderly end, behind which it may still send: to the reset of a process that was killed
     // the kernel says EPIPE when it happens to send just then, and its program gets ECONNABORTED (docs/limits.md).
     server.on('close', () => {
