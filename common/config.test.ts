@@ -46,6 +46,7 @@ describe('the configuration', () => {
     ],
     ['volumes[0].path', { volumes: [{ name: 'data', path: 'relative' }] }],
     ['failover.leaseDurationMs', { failover: { leaseDurationMs: 999 } }],
+    ['logLevel', { logLevel: 'loud' }],
     ['security.minDialect', { security: { minDialect: '1.0' } }],
     ['store.addresses', { store: { addresses: [] } }],
     ['store.durability.replicas', { store: { addresses: ['a:1'], durability: { mode: 'Replicated' } } }],

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { HoldfastError, reasonOf } from './errors.ts';
+import { LOG_LEVELS, type LogLevel } from './logging.ts';
 
 /** Servers go on without the store for so long at most, and for so many leases. */
 const MAX_EXTENSION_MS = 30_000;
@@ -12,8 +13,8 @@ export function defaultExtensionMs(leaseDurationMs: number): number {
 
 /**
  * What file server and sidecar of one cluster share: the file `config.json` that the operator renders into a ConfigMap and
- * `holdfast serve` writes into its folder. Both read it again when it changes (shares and their access take effect at once;
- * the rest needs a restart). Secrets are never in it: they are files, named on the command line.
+ * `holdfast serve` writes into its folder. It is read again when it changes: shares, their access and the log level take effect
+ * at once, the rest needs a restart. Secrets are never in it: they are files, named on the command line.
  */
 export interface ClusterConfig {
   /** UID of the FileServerCluster; prefix of every key in Redis. */
@@ -28,6 +29,8 @@ export interface ClusterConfig {
   /** maxExtensionMs: so long servers go on without the store while all promise not to fence one another; 0: not at all. */
   failover: { leaseDurationMs: number; writeSettleMs: number; maxExtensionMs: number };
   store: StoreConfig;
+  /** What the processes log; left out: what HOLDFAST_LOG_LEVEL says, else info. */
+  logLevel?: LogLevel;
 }
 
 export type Fencing = 'Deadline' | 'NodeProven' | 'NetworkFence';
@@ -184,6 +187,7 @@ export function checkClusterConfig(input: unknown): ClusterConfig {
       ),
     },
     store: storeConfig(object(root.store, 'store')),
+    ...(root.logLevel === undefined ? {} : { logLevel: oneOf(root.logLevel, LOG_LEVELS, 'logLevel') }),
   };
 }
 

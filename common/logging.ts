@@ -2,6 +2,15 @@ import { type Logger, pino } from 'pino';
 
 export type { Logger };
 
+/** What a log can be told to say, from least to most. Each says what those before it do. */
+export const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** What a process logs where its configuration says nothing. */
+export function defaultLogLevel(): string {
+  return process.env.HOLDFAST_LOG_LEVEL ?? 'info';
+}
+
 /** What of an error is logged. Libraries hang other things on theirs: that of a Redis that refuses a password has the password. */
 const SHOWN = [
   'type',
@@ -36,7 +45,7 @@ export function loggedError(error: Error): object {
 export function createLogger(part: string, fields: Record<string, unknown> = {}): Logger {
   return pino(
     {
-      level: process.env.HOLDFAST_LOG_LEVEL ?? 'info',
+      level: defaultLogLevel(),
       base: { part, pid: process.pid, ...fields },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { KubeConfig } from '@kubernetes/client-node';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { HoldfastError, reasonOf } from '../common/errors.ts';
-import { createLogger, type Logger } from '../common/logging.ts';
+import { createLogger, LOG_LEVELS, type Logger } from '../common/logging.ts';
 import { serveMetrics } from '../common/metrics.ts';
 import { delay, parseDurationMs } from '../common/time.ts';
 import { Tracer } from '../common/tracing.ts';
@@ -27,6 +27,7 @@ interface Options {
   leaderElectNamespace?: string;
   leaderElectLeaseDuration: string;
   metrics: string;
+  logLevel: string;
   kubeconfig?: string;
 }
 
@@ -40,13 +41,21 @@ async function main(): Promise<void> {
     .option('--leader-elect-namespace <name>', 'where the Lease is kept; by default where this pod runs')
     .option('--leader-elect-lease-duration <duration>', 'how long another waits for a leader that is silent', '15s')
     .option('--metrics <host:port>', 'serve /metrics, /livez and /readyz', '0.0.0.0:9447')
+    .addOption(
+      new Option('--log-level <level>', 'how much it says')
+        .choices(LOG_LEVELS)
+        .env('HOLDFAST_LOG_LEVEL')
+        .default('info'),
+    )
     .option('--kubeconfig <file>', 'how to reach the API server; by default as the environment says')
     .parse();
   const options = command.opts<Options>();
   if ((options.namespace.length === 0) === (options.allNamespaces !== true)) {
     throw new HoldfastError('USAGE', 'write either --all-namespaces, or --namespace once or several times');
   }
-  await run(options, createLogger('operator'));
+  const log = createLogger('operator');
+  log.level = options.logLevel;
+  await run(options, log);
 }
 
 function collect(value: string, before: string[]): string[] {

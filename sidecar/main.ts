@@ -7,6 +7,7 @@ import { readClusterConfig } from '../common/config.ts';
 import { HoldfastError, reasonOf } from '../common/errors.ts';
 import { createLogger, type Logger } from '../common/logging.ts';
 import { serveMetrics } from '../common/metrics.ts';
+import { followLogLevel } from './log-level.ts';
 import { Sidecar } from './sidecar.ts';
 
 interface Flags {
@@ -40,8 +41,10 @@ async function main(): Promise<void> {
     .parse()
     .opts<Flags>();
   const log = createLogger('sidecar', { serverId: flags.serverId, ...(flags.pod ? { pod: flags.pod } : {}) });
+  const config = readClusterConfig(flags.config);
+  followLogLevel(flags.config, config, log);
   const sidecar = new Sidecar({
-    config: readClusterConfig(flags.config),
+    config,
     runDir: flags.runDir,
     listen: flags.listen,
     advertise: flags.advertise,

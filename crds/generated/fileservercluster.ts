@@ -439,6 +439,10 @@ export interface FileServerClusterSpec {
     anonymousIpc?: boolean;
   };
   /**
+   * How much the file servers and their sidecars log, from least to most. A change takes effect in pods that run, within a minute or two, and ends nothing.
+   */
+  logLevel: 'error' | 'warn' | 'info' | 'debug' | 'trace';
+  /**
    * What one file server process takes on at once. What is left out has defaults that fit 512 MiB of memory.
    */
   limits?: {

@@ -60,6 +60,7 @@ export function clusterConfig(cluster: FileServerCluster): ClusterConfig {
       writeSettleMs: parseDurationMs(spec.failover.writeSettle),
     },
     store: storeConfig(cluster),
+    ...(spec.logLevel === 'info' ? {} : { logLevel: spec.logLevel }), // what it is without is not said: nothing changes
   };
 }
 
@@ -116,9 +117,9 @@ export function configMap(cluster: FileServerCluster): V1ConfigMap {
   };
 }
 
-/** A hash of the settings that running processes do not pick up: when it changes, pods are replaced. Shares are not among them. */
+/** A hash of the settings that running processes do not pick up: when it changes, pods are replaced. Shares and the log level are not among them. */
 export function restartHash(cluster: FileServerCluster): string {
-  const { shares: _live, ...fixed } = clusterConfig(cluster);
+  const { shares: _shares, logLevel: _level, ...fixed } = clusterConfig(cluster);
   return shortHash(fixed);
 }
 

@@ -59,6 +59,7 @@ describe('config.json', () => {
         ],
         handles: { persistentTimeout: '2m', durableTimeout: '30s' },
         failover: { leaseDuration: '7s', writeSettle: '1500ms' },
+        logLevel: 'debug',
       }),
     );
     expect(checkClusterConfig(JSON.parse(JSON.stringify(config)))).toMatchObject({
@@ -66,6 +67,7 @@ describe('config.json', () => {
       volumes: [{ name: 'data', path: '/volumes/data', fencing: 'NodeProven', coherent: false }],
       handles: { persistentTimeoutMs: 120_000, durableTimeoutMs: 30_000 },
       failover: { leaseDurationMs: 7000, writeSettleMs: 1500 },
+      logLevel: 'debug',
     });
   });
 
@@ -94,9 +96,10 @@ describe('config.json', () => {
     });
   });
 
-  test('shares take effect live, everything else with new pods', () => {
+  test('shares and the log level take effect live, everything else with new pods', () => {
     const before = restartHash(cluster());
     expect(restartHash(cluster({ shares: [] }))).toBe(before);
+    expect(restartHash(cluster({ logLevel: 'debug' }))).toBe(before);
     expect(restartHash(cluster({ failover: { leaseDuration: '3s', writeSettle: '1s' } }))).not.toBe(before);
   });
 });

@@ -31,6 +31,7 @@ export function cluster(change: DeepPartial<FileServerCluster['spec']> = {}): Fi
       migration: { maxConcurrent: 1, drainTimeout: '60s', onCordon: true, rebalance: true, strategy: 'Spread' },
       service: { type: 'LoadBalancer', port: 445, perServer: false },
       security: { signing: 'Required', minDialect: '3.0' },
+      logLevel: 'info',
       template: {
         imagePullPolicy: 'IfNotPresent',
         podSecurityContext: { runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532 },

@@ -1,9 +1,10 @@
 // `holdfast top` and `holdfast migrations` on a real API server.
-import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Command } from 'commander';
 import { addClusterCommands } from '../../client/cli/kubernetes/commands.ts';
@@ -182,9 +183,18 @@ describe('holdfast migrations', () => {
     expect([code, out]).toEqual([0, expect.stringContaining('No handles have been moved here')]);
   });
 
-  test('is what kubectl calls, by its name for plugins', () => {
+  test('is what kubectl calls, by its name for plugins', async () => {
     const { bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { bin: Record<string, string> };
-    expect(readFileSync(join(ROOT, bin['kubectl-holdfast'] ?? ''), 'utf8')).toMatch(/\/holdfast" "\$@"$/m);
+    const folder = join(server.folder, 'plugins');
+    mkdirSync(folder);
+    symlinkSync(join(ROOT, bin['kubectl-holdfast'] ?? ''), join(folder, 'kubectl-holdfast'));
+    const env = { PATH: `${folder}:${process.env.PATH}`, HOME: server.folder, KUBECONFIG: server.kubeconfig };
+    const { stdout } = await promisify(execFile)(
+      join(server.bin, 'kubectl'),
+      ['holdfast', 'migrations', '-n', NAMESPACE],
+      { env },
+    );
+    expect(stdout).toMatch(/^by-hand +media +media-a +Manual +Pending +0\/0 /m);
   });
 });
 

@@ -38,6 +38,12 @@ function put(name: string, text: string): void {
   renameSync(join(state, 'next'), join(state, name));
 }
 
+/** The configuration with what a test wants to be different, and nothing else of it. */
+function putConfig(change: Partial<ClusterConfig>): void {
+  const { logLevel: _, ...config } = JSON.parse(readFileSync(join(state, 'config.json'), 'utf8')) as ClusterConfig;
+  put('config.json', JSON.stringify({ ...config, ...change }));
+}
+
 function putShares(change: (shares: ShareConfig[]) => ShareConfig[]): void {
   const config = JSON.parse(readFileSync(join(state, 'config.json'), 'utf8')) as ClusterConfig;
   put('config.json', JSON.stringify({ ...config, shares: change(config.shares) }));
@@ -140,6 +146,35 @@ describe('while handles are held', () => {
       // and carol, who was there, has to prove herself again before anything more is done for her
       expect(await carol.write(kept, 0, data)).toBe('STATUS_NETWORK_SESSION_EXPIRED');
       await expectHeld(alice, held);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    'another log level counts for file server and sidecar, and for the connections that are there',
+    async () => {
+      const client = await clientOf();
+      const held = await client.open('watched');
+      const of = (part: string) => serving.log.filter((line) => line.part === part);
+      const said = async (part: string, to: string) =>
+        of(part).some((line) => line.msg === 'another log level' && line.to === to) ? true : undefined;
+      const told = (part: string) => of(part).filter(({ level }) => level === 'debug');
+      expect([...told('fileserver'), ...told('sidecar')]).toEqual([]);
+
+      putConfig({ logLevel: 'debug' });
+      for (const part of ['fileserver', 'sidecar'])
+        await eventually(`${part} says so`, 20_000, () => said(part, 'debug'));
+      await expectHeld(client, held);
+      client.close();
+      // then: a connection that was there before says what it did not say when it began
+      await eventually('it tells of the end', 20_000, async () => {
+        const begun = told('fileserver').filter(({ msg }) => msg === 'connected');
+        const over = told('fileserver').filter(({ msg }) => msg === 'disconnected');
+        return over.some(({ connection }) => begun.every((one) => one.connection !== connection)) || undefined;
+      });
+      putConfig({});
+      for (const part of ['fileserver', 'sidecar'])
+        await eventually(`${part} says so`, 20_000, () => said(part, 'info'));
     },
     TEST_TIMEOUT_MS,
   );

@@ -68,6 +68,7 @@ describe('FileServerCluster', () => {
       migration: { maxConcurrent: 1, drainTimeout: '60s', onCordon: true, rebalance: true, strategy: 'Spread' },
       service: { type: 'LoadBalancer', port: 445, perServer: false },
       security: { signing: 'Required', minDialect: '3.0' },
+      logLevel: 'info',
       template: {
         imagePullPolicy: 'IfNotPresent',
         podSecurityContext: { runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532 },
@@ -188,6 +189,7 @@ describe('FileServerCluster', () => {
     ['an embedded store in the clear', () => but({ state: { embedded: { tls: 'Off' } } })],
     ['no load balancer', () => but({ service: { type: 'ClusterIP' } })],
     ['old clients', () => but({ security: { signing: 'Desired', minDialect: '2.0.2', anonymousIpc: true } })],
+    ['more to be logged', () => but({ logLevel: 'debug' })],
     ['encryption for all', () => but({ security: { encryption: 'Required', minDialect: '3.1.1' } })],
     ['limits', () => but({ limits: { connections: 100, opens: 1000, perUser: { connections: 100, sessions: 5 } } })],
     [
@@ -229,6 +231,11 @@ describe('FileServerCluster', () => {
       /spec\.volumes: Required value/,
     ],
     ['an empty list of volumes', () => but({ volumes: [] }), /spec\.volumes.*at least 1 item/],
+    [
+      'a log level that is none',
+      () => but({ logLevel: 'loud' as 'debug' }),
+      /spec\.logLevel: Unsupported value: "loud": supported values: "error", "warn", "info", "debug", "trace"/,
+    ],
     [
       'no shares',
       () => cluster({ volumes: smallest().volumes, users: smallest().users }),

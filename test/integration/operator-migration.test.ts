@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { V1EndpointSlice, V1Pod, V1PodDisruptionBudget, V1ReplicaSet, V1Service } from '@kubernetes/client-node';
+import { monotonicMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import {
@@ -30,6 +31,8 @@ import { Nodes, startControllerManager } from './operator-nodes.ts';
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../..');
 const NAMESPACE = 'media';
+/** kubectl tries an eviction that was refused again after 5 s, and looks every second whether the pod is gone. */
+const EVICTED_WITHIN_MS = 5000 + 1000 + 4000;
 
 let server: ApiServer;
 let objects: Objects;
@@ -212,13 +215,13 @@ describe('a cordoned node', () => {
     const [source] = await settled();
     nodes.open(name(source), 5);
     const node = source?.spec?.nodeName ?? '';
-    let moved = false;
+    let movedMs = 0;
     let drained = false;
     let drainedBeforeMove = false;
     nodes.beforeMigrate = async () => {
       await new Promise((resolve) => setTimeout(resolve, 2000));
       drainedBeforeMove = drained;
-      moved = true;
+      movedMs ||= monotonicMs();
     };
     // given: the operator has seen the cordon, and the budget has seen the operator
     await cordon(node);
@@ -239,7 +242,10 @@ describe('a cordoned node', () => {
       ],
     ]);
     drained = true;
-    expect({ moved, drainedBeforeMove }).toEqual({ moved: true, drainedBeforeMove: false });
+    const waitedMs = monotonicMs() - movedMs;
+    expect({ moved: movedMs > 0, drainedBeforeMove }).toEqual({ moved: true, drainedBeforeMove: false });
+    process.stderr.write(`kubectl drain ended ${Math.round(waitedMs)} ms after the move\n`);
+    expect(waitedMs).toBeLessThan(EVICTED_WITHIN_MS);
     await settled();
     // The eviction that was let through then may have had a migration of its own, which found nothing left to move.
     const own = (await migrations()).filter((hm) => hm.spec.source === name(source));
