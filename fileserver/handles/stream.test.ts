@@ -131,6 +131,17 @@ describe('the stream to the sidecar', () => {
     expect(registrations[1]).toEqual({ identity: { serverId: 'scripted/0', epoch: 2n }, resumed: false });
   });
 
+  test('what was begun under an identity that was fenced is not asked for under the next one', async () => {
+    const waiter = { goAsync: () => {}, signal: new AbortController().signal, epoch: 1n };
+    expect((await stream.ask(closing(1n), waiter)).outcome).toBe(Outcome.GRANTED);
+    sidecar.epoch = 2n;
+    sidecar.send({ $case: 'fenced', value: { reason: 'silent for too long' } });
+    await eventually('registered anew', () => registrations.length === 2);
+    expect((await stream.ask(closing(2n), waiter)).outcome).toBe(Outcome.FENCED);
+    expect((await stream.ask(closing(3n), { ...waiter, epoch: 2n })).outcome).toBe(Outcome.GRANTED);
+    expect(sent('close').map(({ body }) => (body?.$case === 'close' ? body.value.openId : 0n))).toEqual([1n, 3n]);
+  });
+
   test('a resumption that is refused as fenced ends the identity', async () => {
     sidecar.epoch = 2n;
     sidecar.decide = ({ body }) =>

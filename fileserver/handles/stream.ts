@@ -143,7 +143,7 @@ export class HandlesStream {
 
   /** Resolves with what `read` makes of the last reply: it must not throw. Never rejects. */
   askFor<T>(read: (reply: Reply) => T, body: RequestBody, waiter?: Waiter): Promise<T> {
-    if (this.#isFencing) return Promise.resolve(read(replyOf(Outcome.FENCED)));
+    if (this.#isFencing || this.#isOver(waiter)) return Promise.resolve(read(replyOf(Outcome.FENCED)));
     if (this.#isStopped) return Promise.resolve(read(replyOf(Outcome.STORE_UNAVAILABLE)));
     return new Promise<T>((resolve) => {
       const id = this.#nextId++;
@@ -158,6 +158,11 @@ export class HandlesStream {
       if (this.#isAttached) this.#send({ id, body });
       else this.#startAwayTimer();
     });
+  }
+
+  /** It was begun under an identity that was fenced, and its client has gone on elsewhere. */
+  #isOver(waiter: Waiter | undefined): boolean {
+    return waiter?.epoch !== undefined && waiter.epoch !== this.#identity?.epoch;
   }
 
   /** Gives up this identity: what is open under it ends, and the next Hello asks for a new epoch. */

@@ -4,4 +4,6 @@ export interface Waiter {
   goAsync(): void;
   /** Looked at only when the decision waits; its abort cancels the request in the sidecar, whose reply then is CANCELLED. */
   readonly signal: AbortSignal;
+  /** Epoch of the identity that it was begun under: another is not asked on its behalf. Undefined: it may be whichever there is. */
+  readonly epoch?: bigint | undefined;
 }

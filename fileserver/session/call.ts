@@ -151,6 +151,10 @@ export class Call implements Request {
     this.treeId = tree.id;
   }
 
+  get epoch(): bigint | undefined {
+    return this.#session?.epoch;
+  }
+
   get isReplay(): boolean {
     return (this.header.flags & Flags.REPLAY_OPERATION) !== 0 && this.connection.dialect >= Dialect.SMB_3_0;
   }

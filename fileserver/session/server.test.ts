@@ -1,4 +1,9 @@
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, existsSync, openSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { delay } from '../../common/time.ts';
 import { Durability, OpenReply, Outcome } from '../../proto/generated/handles.ts';
 import { Command, Dialect, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
@@ -16,6 +21,7 @@ import type { ScriptedSidecar } from '../testing/scripted-sidecar.ts';
 import { ALICE, TestServer } from '../testing/test-server.ts';
 
 const [USER, PASSWORD] = ALICE;
+const WRITE_THROUGH = 0x2;
 
 describe('a server', () => {
   let under: TestServer;
@@ -259,6 +265,29 @@ describe('a server', () => {
       const again = await loggedOn();
       expect(again.sessionId >> 36n).toBe(2n);
     });
+
+    test('takes no new epoch before it has ended what was begun under the one that was fenced', async () => {
+      const sent = (kind: string) => sidecar.requests.filter(({ body }) => body?.$case === kind);
+      const client = await loggedOn();
+      await client.treeConnect('data');
+      // given: a CREATE that has made its file, and waits for the disk
+      const pool = await BusyPool.of(under.folder);
+      client.send(Command.CREATE, createOf('new', { createDisposition: 2, createOptions: WRITE_THROUGH }));
+      await eventually('its file is there', () => existsSync(join(under.folder, 'volume', 'new')));
+      // when: the server is fenced, and the disk takes its time
+      sidecar.epoch = 2n;
+      sidecar.send({ $case: 'fenced', value: { reason: 'test' } });
+      await client.closed();
+      await delay(300);
+      const hellos = sent('hello').length;
+      await pool.free();
+      await eventually('it has a new epoch', () => sent('hello').length === 2);
+      // then: nothing of it was asked for under the new one, and its client may have the file elsewhere
+      await loggedOn();
+      expect(hellos).toBe(1);
+      expect(sent('open')).toEqual([]);
+      expect(existsSync(join(under.folder, 'volume', 'new'))).toBe(true);
+    });
   });
 
   describe('in a handoff', () => {
@@ -414,6 +443,29 @@ describe('a server', () => {
     });
   });
 });
+
+/** The thread pool of this process, which calls that wait for a disk are made in, with nothing free. */
+class BusyPool {
+  readonly #fifos: readonly string[];
+  readonly #opening: Promise<FileHandle>[];
+
+  private constructor(fifos: readonly string[]) {
+    this.#fifos = fifos;
+    this.#opening = fifos.map((fifo) => open(fifo, 'r')); // waits for who writes
+  }
+
+  static async of(folder: string): Promise<BusyPool> {
+    const threads = Number(process.env.UV_THREADPOOL_SIZE ?? 4);
+    const fifos = Array.from({ length: threads }, (_, i) => join(folder, `fifo-${i}`));
+    execFileSync('mkfifo', fifos);
+    return new BusyPool(fifos);
+  }
+
+  async free(): Promise<void> {
+    for (const fifo of this.#fifos) closeSync(openSync(fifo, constants.O_RDWR));
+    for (const handle of await Promise.all(this.#opening)) await handle.close();
+  }
+}
 
 function createOf(name: string, change: Partial<CreateRequest> = {}): Buffer {
   return encodeCreateRequest({

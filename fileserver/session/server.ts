@@ -5,10 +5,9 @@ import type { Users } from '../users.ts';
 import { LogonThrottle } from './logon-throttle.ts';
 import type { Services } from './request.ts';
 import { type ConnectionOwner, ServerConnection } from './server-connection.ts';
-import type { Session, TreeConnect, User } from './session.ts';
+import { EPOCH_SHIFT, type Session, type TreeConnect, type User } from './session.ts';
 import type { Accounts } from './usage.ts';
 
-const EPOCH_SHIFT = 36n;
 const SHARD_SHIFT = 30n;
 const SHARDS = 64;
 /** SessionIds of one epoch: 30 bits of counter (handle-state of the design). */
@@ -240,7 +239,10 @@ export class Server implements ConnectionOwner {
     } else void this.endSession(session, 'its connection is gone');
   }
 
-  /** Fenced: resets every connection, lets go of every open, tells nobody. Resolves when nothing is with the kernel any more. */
+  /**
+   * Fenced: resets every connection, lets go of every open, tells nobody. Resolves when no request of before is being worked on any more:
+   * none may go on under the next identity, for a client that has gone on elsewhere.
+   */
   async fenced(): Promise<void> {
     this.#epoch = undefined;
     const sessions = [...this.sessions.values()];
@@ -250,11 +252,20 @@ export class Server implements ConnectionOwner {
     }
     for (const session of sessions) this.#remove(session);
     for (const connection of [...this.connections]) connection.close('fenced', true);
-    const settled = this.services.opens.dropAll();
-    const timeout = new Promise<void>((resolve) => setTimeout(resolve, FENCED_WAIT_MS).unref());
-    await Promise.race([settled, timeout]);
+    for (const { adrift } of sessions) for (const request of adrift) request.cancel();
+    const hangs = new Promise<boolean>((resolve) => setTimeout(resolve, FENCED_WAIT_MS, true).unref());
+    if (await Promise.race([this.#letGoOfAll(sessions), hangs])) {
+      this.services.log.warn('fenced, and the volume has not returned from all that was begun: going on without it');
+    }
     for (const session of sessions) session.closeKeys();
     this.isQuiesced = false;
+  }
+
+  async #letGoOfAll(sessions: readonly Session[]): Promise<void> {
+    const { opens } = this.services;
+    await Promise.all([opens.dropAll(), ...sessions.map((session) => session.whenIdle())]);
+    // One that was granted with the last answer before the fence.
+    await opens.dropAll();
   }
 
   /** Stops listening, ends every session as if its client had left, resolves when the sidecar knows. */

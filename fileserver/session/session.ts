@@ -5,6 +5,9 @@ import type { Sid } from '../../smb/security/sid.ts';
 import type { Share } from '../shares.ts';
 import type { Usage } from './usage.ts';
 
+/** SessionIds: epoch (28 bits), shard (6), counter (30). */
+export const EPOCH_SHIFT = 36n;
+
 /** MS-SMB2 3.3.1.7: what command handlers see of a client's connection. */
 export interface Connection {
   /** Number of this connection in logs. */
@@ -77,6 +80,8 @@ export interface SessionSecurity {
 export class Session {
   /** Carries the epoch of this server, unique in the cluster; never 0 or all ones. */
   readonly id: bigint;
+  /** Of the identity of this server that it was made under. */
+  readonly epoch: bigint;
   /** Session.ChannelList: the first is the one that made it, until that connection is lost. */
   readonly channels: Channel[];
   readonly #made: Connection;
@@ -111,6 +116,7 @@ export class Session {
 
   constructor(id: bigint, connection: Connection) {
     this.id = id;
+    this.epoch = id >> EPOCH_SHIFT;
     this.#made = connection;
     this.channels = [{ session: this, connection, signer: undefined }];
   }

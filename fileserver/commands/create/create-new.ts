@@ -11,6 +11,7 @@ import type { OpenFile } from '../../opens/open-file.ts';
 import { askerOf } from '../../security/asker.ts';
 import { newDescriptor, storedForm } from '../../security/descriptors.ts';
 import { type Asker, directoryRights, mayAssignOwner, rightsUnder } from '../../security/rights.ts';
+import { FencedError } from '../../session/deadline-gate.ts';
 import { type Reply, StatusError } from '../../session/request.ts';
 import { noAttributes, type StoredAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
@@ -77,6 +78,7 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
         createAction: CreateAction.CREATED,
       });
       const decision = await handles.open({ record, truncates: false, drop: name }, request);
+      if (decision.outcome === Outcome.FENCED) throw new FencedError();
       if (decision.outcome !== Outcome.GRANTED || !decision.value?.record) {
         throw new StatusError(statusOfOutcome(decision.outcome));
       }
@@ -102,7 +104,9 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
       return { open, about };
     } catch (error) {
       await folder.posix.close(created.fd);
-      await takeAway(ask, missing, created.fileId);
+      // It may be others' by now, and so may the name: what this server had reserved went with the fence.
+      if (error instanceof FencedError) isReserved = false;
+      else await takeAway(ask, missing, created.fileId);
       throw error;
     }
   } finally {
