@@ -51,6 +51,10 @@ describe('right histories are accepted', () => {
     expect(found(stopped(1, 10), ...writes, read('b', 8, 9), read('b', 11, 12))).toEqual([]);
     expect(found(stopped(1, 10), write('a', 0, 11), read('a', 12, 13), read('a', 14, 15))).toEqual([]);
     expect(found(stopped(1, 10), ...writes, read('a', 11, 12), write('c', 13, 14), read('c', 15, 16))).toEqual([]);
+    // Under way when two were stopped, it was sent again to the one that went on first, and came once more from the other.
+    const again = [write('a', 0, 12), read('a', 13, 14), write('b', 15, 16), read('b', 17, 18), read('a', 21, 22)];
+    expect(found(stopped(2, 10), stopped(1, 20), ...again)).toEqual([]);
+    expect(found(stopped(1, 20), stopped(2, 10), ...again)).toEqual([]);
   });
 
   test('a name that was being left when a server was stopped may be left once more when it goes on', () => {
@@ -77,6 +81,10 @@ describe('wrong histories are found', () => {
     expect(found(stopped(1, 10), ...writes, read('a', 8, 9))).toEqual(['lost']);
     expect(found(stopped(1, 10), ...writes, read('a', 11, 12), read('b', 13, 14))).toEqual(['unexplained']);
     expect(found(stopped(1, 10), ...writes, read('a', 11, 12), write('c', 13, 14), read('a', 15, 16))).not.toEqual([]);
+    const twice = [write('a', 0, 12), read('a', 13, 14), write('b', 15, 16), read('b', 17, 18), read('a', 21, 22)];
+    const more = [write('c', 23, 24), read('c', 25, 26), read('a', 27, 28)];
+    expect(found(stopped(2, 10), stopped(1, 20), ...twice, ...more)).not.toEqual([]);
+    expect(found(stopped(2, 10), ...twice)).not.toEqual([]);
   });
 
   test('an older value that comes back after a newer one was read', () => {

@@ -46,19 +46,20 @@ export function check(events: readonly HistoryEvent[]): Violation[] {
 
 /**
  * A write that was under way when a server was stopped may come a second time when it goes on: a write of its own that nobody was answered,
- * and who reads its value from then on may have read that.
+ * and who reads its value from then on may have read that. Of several servers that went on it is the last.
  */
 function lateCopies(writes: Write[], reads: Read[], stops: Stop[]): { copies: Write[]; reads: Read[] } {
-  const copies: Write[] = [];
-  let seen = reads;
+  const copies = new Map<string, Write[]>();
   for (const [i, { change, fromMs }] of lateOnes(writes, stops).entries()) {
     const { returnedMs: _, ...write } = change;
     const copy: Write = { ...write, value: `${write.value}, late (${i})`, calledMs: fromMs };
-    copies.push(copy);
-    const isOfIt = (read: Read) => read.value === write.value && read.returnedMs >= fromMs;
-    seen = seen.map((read) => (isOfIt(read) ? { ...read, value: copy.value } : read));
+    copies.set(write.value, [...(copies.get(write.value) ?? []), copy].sort((a, b) => a.calledMs - b.calledMs));
   }
-  return { copies, reads: seen };
+  const seen = reads.map((read) => {
+    const copy = copies.get(read.value)?.findLast(({ calledMs }) => calledMs <= read.returnedMs);
+    return copy ? { ...read, value: copy.value } : read;
+  });
+  return { copies: [...copies.values()].flat(), reads: seen };
 }
 
 /** A write with all reads of its value, as a register sees them. */
