@@ -1,7 +1,13 @@
+import { reasonOf } from '../../common/errors.ts';
+import { delay } from '../../common/time.ts';
 import { type CloseReply, Durability, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { type CloseDecision, type ExpiryReason, Internal } from '../table/table.ts';
+import { StoreUnavailableError } from '../table/store-errors.ts';
 import type { Components } from './components.ts';
 import type { Member } from './member.ts';
+
+/** Between two tries to close an open while the store is away. */
+const CLOSE_RETRY_MS = 200;
 
 /** How opens end, whoever ends them: what the table decided is carried out and told to those it concerns. */
 export class Endings {
@@ -12,8 +18,31 @@ export class Endings {
     components.breaks.purge = (member, fileId) => this.purge(member, fileId);
   }
 
-  /** The client closed it. */
+  /** The client closed it. Where the store is away for too long its file server has forgotten it all the same, and it ends when the store is back. */
   async close(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ outcome: number; close: CloseReply }> {
+    try {
+      return await this.#close(member, fileId, openId);
+    } catch (error) {
+      if (error instanceof StoreUnavailableError) void this.#closeLater(member, fileId, openId);
+      throw error;
+    }
+  }
+
+  async #closeLater(member: Member, fileId: Uint8Array, openId: bigint): Promise<void> {
+    const { table, log } = this.#is;
+    while (!member.over && !table.store.hasEnded) {
+      await delay(CLOSE_RETRY_MS);
+      try {
+        const { close } = await this.#close(member, fileId, openId);
+        if (close.remove) await this.removeFile(member, fileId, close.share, close.path);
+        return;
+      } catch (error) {
+        log.info({ openId: openId.toString(16), reason: reasonOf(error) }, 'an open is not closed yet: trying again');
+      }
+    }
+  }
+
+  async #close(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ outcome: number; close: CloseReply }> {
     const record = member.opens.get(openId)?.record;
     const decision = await this.#is.table.close(member.identity, fileId, openId, record);
     // Of one that was always here nobody else has heard.

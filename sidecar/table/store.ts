@@ -211,6 +211,11 @@ export class Store {
     return this.#scripts;
   }
 
+  /** Nothing is decided any more. */
+  get hasEnded(): boolean {
+    return this.#ended;
+  }
+
   close(): void {
     if (!this.#open) return;
     this.#open = false;

@@ -81,11 +81,15 @@ export class TestCluster {
 
   /** What a pod's sidecar tells the operator of the store. */
   async storeMessage(pod: TestPod): Promise<string> {
+    return (await this.status(pod)).storeMessage;
+  }
+
+  /** What a pod's sidecar tells the operator. */
+  status(pod: TestPod): Promise<StatusReply> {
     const control = this.control(pod);
-    const reply = await new Promise<StatusReply>((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       control.getStatus({}, (error, status) => (error ? reject(error) : resolve(status)));
     });
-    return reply.storeMessage;
   }
 
   pod(index: number): TestPod {

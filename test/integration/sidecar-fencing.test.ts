@@ -320,6 +320,20 @@ describe('Redis', () => {
     await until(async () => (await two.open('too-late', { shareAccess: 0 })).outcome === Outcome.GRANTED, 10_000);
   }, 30_000);
 
+  test('away for longer than a CLOSE waits: what was closed is closed when it is back, and does not come back when it loses its data', async () => {
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const { record } = await one.open('closed-meanwhile', { shareAccess: 0 });
+    cluster.redis.pause();
+    expect((await one.close(record)).outcome).toBe(Outcome.STORE_UNAVAILABLE);
+    const opensOfOne = async () => (await cluster.status(cluster.pod(0))).servers[0]?.opensActive;
+    const before = (await opensOfOne()) ?? 0n;
+    cluster.redis.resume();
+    await until(async () => (await opensOfOne()) === before - 1n, 10_000);
+    await cluster.redis.kill();
+    await cluster.redis.up('--appenddirname', 'another');
+    expect((await two.open('closed-meanwhile', { shareAccess: 0 })).outcome).toBe(Outcome.GRANTED);
+  }, 30_000);
+
   test('restarted with its data: state is put back, decisions go on', async () => {
     const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
     const { record } = await one.open('restarted', { shareAccess: 1 });
