@@ -1,8 +1,8 @@
 import { reasonOf } from '../../common/errors.ts';
 import { delay } from '../../common/time.ts';
 import { type CloseReply, Durability, OpenState, Outcome } from '../../proto/generated/handles.ts';
-import { type CloseDecision, type ExpiryReason, Internal } from '../table/table.ts';
 import { StoreUnavailableError } from '../table/store-errors.ts';
+import { type CloseDecision, type ExpiryReason, Internal } from '../table/table.ts';
 import type { Components } from './components.ts';
 import type { Member } from './member.ts';
 

@@ -241,10 +241,13 @@ export class Pods {
     return lines.map((line) => ({ knows: 0, extensionMs: 0, ...JSON.parse(line) }));
   }
 
-  /** The records of files that are open, as the store has them: their keys. */
+  /** The records of files that are open, as the store has them: their keys, and what can be read of the rest (owner, user, path). */
   async filesInStore(): Promise<string[]> {
     const found = await this.redis('--scan', '--pattern', 'hf:*:file:*');
-    return found.split('\n').filter((key) => key !== '');
+    const keys = found.split('\n').filter((key) => key !== '');
+    return Promise.all(
+      keys.map(async (key) => `${key} (${(await this.redis('HVALS', key)).replaceAll(/[^ -~]+/g, ' ')})`),
+    );
   }
 
   /** The operator's door to a pod. */

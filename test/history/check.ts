@@ -53,7 +53,10 @@ function lateCopies(writes: Write[], reads: Read[], stops: Stop[]): { copies: Wr
   for (const [i, { change, fromMs }] of lateOnes(writes, stops).entries()) {
     const { returnedMs: _, ...write } = change;
     const copy: Write = { ...write, value: `${write.value}, late (${i})`, calledMs: fromMs };
-    copies.set(write.value, [...(copies.get(write.value) ?? []), copy].sort((a, b) => a.calledMs - b.calledMs));
+    copies.set(
+      write.value,
+      [...(copies.get(write.value) ?? []), copy].sort((a, b) => a.calledMs - b.calledMs),
+    );
   }
   const seen = reads.map((read) => {
     const copy = copies.get(read.value)?.findLast(({ calledMs }) => calledMs <= read.returnedMs);
