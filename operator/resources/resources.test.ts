@@ -186,6 +186,47 @@ describe('the pod', () => {
     expect(hash({ template: { ...cluster().spec.template, annotations: { a: 'b' } } })).not.toBe(hash());
   });
 
+  test('is placed, pulled and sized as its template says, and so is Redis', () => {
+    const zones = {
+      maxSkew: 2,
+      topologyKey: 'topology.kubernetes.io/zone',
+      whenUnsatisfiable: 'DoNotSchedule' as const,
+    };
+    const placed = {
+      imagePullSecrets: [{ name: 'registry' }],
+      nodeSelector: { disk: 'fast' },
+      tolerations: [{ key: 'files', operator: 'Exists' as const }],
+      priorityClassName: 'files-first',
+    };
+    const apart = { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [] } };
+    const template = {
+      ...{ ...cluster().spec.template, ...placed, affinity: apart, topologySpreadConstraints: [zones] },
+      ...{ annotations: { note: 'x' }, image: 'registry.example.com/holdfast:1', imagePullPolicy: 'Always' as const },
+      resources: {
+        fileserver: { requests: { cpu: 2 }, limits: { memory: '1Gi' } },
+        sidecar: { requests: { cpu: '300m' } },
+        redis: { limits: { memory: '2Gi' } },
+      },
+    };
+    const { metadata, spec } = podOf({ template });
+    expect(metadata?.annotations).toMatchObject({ note: 'x' });
+    expect(spec).toMatchObject({ ...placed, affinity: apart });
+    const labelSelector = { matchLabels: expect.objectContaining({ 'holdfast.dev/cluster': 'media' }) };
+    expect(spec?.topologySpreadConstraints).toEqual([{ ...zones, labelSelector }]);
+    const image = { image: 'registry.example.com/holdfast:1', imagePullPolicy: 'Always' };
+    expect(container('fileserver', { template })).toMatchObject({
+      ...image,
+      resources: { requests: { cpu: '2' }, limits: { memory: '1Gi' } },
+    });
+    expect(container('sidecar', { template })).toMatchObject({ ...image, resources: { requests: { cpu: '300m' } } });
+    const redis = redisStatefulSet(cluster({ template }), IMAGE).spec?.template.spec;
+    expect(redis).toMatchObject(placed);
+    const [server] = redis?.containers ?? [];
+    expect(server).toMatchObject({ ...image, resources: { limits: { memory: '2Gi' } } });
+    // Where nothing is said servers are apart where they can be.
+    expect(podOf().spec?.topologySpreadConstraints).toHaveLength(2);
+  });
+
   test('labels of the operator win over those of the template', () => {
     const template = { ...cluster().spec.template, labels: { 'holdfast.dev/cluster': 'x', team: 'film' } };
     expect(podOf({ template }).metadata?.labels).toMatchObject({ 'holdfast.dev/cluster': 'media', team: 'film' });

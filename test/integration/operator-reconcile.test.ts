@@ -15,6 +15,7 @@ import type {
   V1StatefulSet,
 } from '@kubernetes/client-node';
 import { parseAllDocuments } from 'yaml';
+import { issueCertificate } from '../../common/certificates.ts';
 import { checkClusterConfig } from '../../common/config.ts';
 import { SIDECAR_IDENTITY, STORE_IDENTITY } from '../../common/tls.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
@@ -32,7 +33,7 @@ import {
   SERVICES,
   STATEFUL_SETS,
 } from '../../operator/kinds.ts';
-import { ROTATE_AUTHORITY_ANNOTATION } from '../../operator/resources/certificates.ts';
+import { authorityOf, ROTATE_AUTHORITY_ANNOTATION, readSecret } from '../../operator/resources/certificates.ts';
 import { configMap } from '../../operator/resources/cluster-config.ts';
 import { PAUSED_ANNOTATION } from '../../operator/resources/names.ts';
 import { EVENTS } from '../../operator/runtime/events.ts';
@@ -40,6 +41,8 @@ import { type KubernetesObject, Objects, type Resource } from '../../operator/ru
 import { type ApiServer, eventually, installDefinitions, NAMESPACES, startApiServer } from './operator-api-server.ts';
 
 const root = join(import.meta.dirname, '../..');
+/** The Secrets of a few clusters are looked at once a minute: nobody may list, and so watch, them. */
+const SECRETS_SEEN_WITHIN_MS = 100_000;
 const NAMESPACE = 'media';
 
 let server: ApiServer;
@@ -287,6 +290,37 @@ describe('the operator, on a real API server', () => {
     const authority = await get<V1Secret>(SECRETS, 'media-ca');
     expect(Object.keys(authority.data ?? {}).sort()).toEqual(['ca.crt', 'ca.key']);
   }, 60_000);
+
+  test('replaces certificates that are nearly over, though nothing else happens', async () => {
+    const authority = authorityOf(await get<V1Secret>(SECRETS, 'media-ca'));
+    if (!authority) throw new Error('there is no authority');
+    const shown = async (name: string) => {
+      const secret = await get<V1Secret>(SECRETS, name);
+      return new X509Certificate(readSecret(secret, 'tls.crt') ?? '');
+    };
+    const daysLeft = (certificate: X509Certificate) => (Date.parse(certificate.validTo) - Date.now()) / 86_400_000;
+    const identities = [
+      ['media-tls', SIDECAR_IDENTITY],
+      ['media-redis-tls', STORE_IDENTITY],
+    ] as const;
+    for (const [name, identity] of identities) {
+      const { certificate, key } = await issueCertificate(authority.signer, [identity], 29);
+      await objects.patch(SECRETS, NAMESPACE, name, { stringData: { 'tls.crt': certificate, 'tls.key': key } });
+      expect(daysLeft(await shown(name))).toBeLessThan(30);
+    }
+    for (const [name, identity] of identities) {
+      const renewed = await eventually(
+        `${name} is good for longer`,
+        async () => {
+          const certificate = await shown(name);
+          return daysLeft(certificate) > 89 && certificate;
+        },
+        SECRETS_SEEN_WITHIN_MS,
+      );
+      expect(renewed.subjectAltName).toBe(`DNS:${identity}`);
+      expect(renewed.verify(new X509Certificate(authority.signer.certificate).publicKey)).toBe(true);
+    }
+  }, 150_000);
 
   test('puts back what was changed or deleted by hand', async () => {
     await objects.delete(CONFIG_MAPS, NAMESPACE, 'media-config');
