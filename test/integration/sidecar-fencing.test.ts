@@ -255,6 +255,18 @@ describe('a sidecar', () => {
     await until(() => pod.server.mayServe);
   }, 30_000);
 
+  test('that is killed and started again has its file server end a session that it has not heard of', async () => {
+    const pod = cluster.pod(0);
+    await pod.server.session(700n); // nothing is open under it: its file server says nothing of it
+    pod.sidecar?.halt();
+    pod.server.detach();
+    await pod.startSidecar();
+    await pod.server.resume();
+    const claim = { previousSessionId: 700n, user: 'alice' };
+    expect((await cluster.pod(1).server.ask({ $case: 'claimSession', value: claim })).outcome).toBe(Outcome.GRANTED);
+    expect(pod.server.got('dropSession')).toContainEqual({ sessionId: 700n });
+  }, 30_000);
+
   test('that is killed together with its file server: started again it proves the death and fences', async () => {
     const pod = cluster.pod(0);
     const { record } = await pod.server.open('both');
