@@ -111,4 +111,72 @@ describe('the chart on the three-node cluster', () => {
     },
     10 * MINUTES,
   );
+
+  test(
+    'is taken away, all of it but the definitions, their clusters and the operators’ Lease; servers serve on, and it comes back to them',
+    async () => {
+      const { kubernetes } = namespace;
+      if (!kubernetes.embedded) {
+        process.stderr.write('left out: pods of a cluster that is not our own are not reached from here\n');
+        return;
+      }
+      const { name, namespace: system } = releaseFor(kubernetes);
+      await installOperator(kubernetes, image);
+      await kubernetes.apply(namespace.cluster('kept', { replicas: 2 }));
+      await namespace.becomes('kept', 'Available', 'True', 3 * MINUTES);
+      const servers = async () => (await namespace.readyPods('kept', 2)).map(({ metadata }) => metadata.uid).sort();
+      const before = await servers();
+      const held = await HeldFiles.open(await namespace.addresses('kept', 2));
+
+      await kubernetes.helm(['uninstall', name, '-n', system, '--wait', '--timeout', '2m']);
+      const kinds = await kubernetes.kubectl(['api-resources', '--namespaced', '--verbs=list', '-o', 'name']);
+      const listed = kinds
+        .trim()
+        .split('\n')
+        .filter((kind) => !/^events/.test(kind));
+      const left = async () => {
+        const found = await kubernetes.kubectl(['get', listed.join(','), '-n', system, '-o', 'name']);
+        return found.trim().split('\n').sort();
+      };
+      const kept = [
+        'configmap/kube-root-ca.crt', // of every namespace, as the account
+        'lease.coordination.k8s.io/holdfast-operator',
+        'serviceaccount/default',
+      ];
+      // Pods have a moment more than what owned them.
+      await eventually('nothing else is left', MINUTES, async () => {
+        const rest = (await left()).filter((one) => !kept.includes(one));
+        if (rest.length > 0) throw new Error(`there is ${rest.join(', ')}`);
+        return true;
+      });
+      expect(await left()).toEqual(kept);
+      const beyond = await kubernetes.kubectl([
+        'get',
+        'clusterroles,clusterrolebindings,priorityclasses,validatingwebhookconfigurations,crds',
+        '-o',
+        'name',
+      ]);
+      const own = beyond.split('\n').filter((one) => /\/.*holdfast(?!:)/.test(one)); // holdfast:... are of the test cluster
+      expect(own.sort()).toEqual([
+        'customresourcedefinition.apiextensions.k8s.io/fileserverclusters.holdfast.dev',
+        'customresourcedefinition.apiextensions.k8s.io/handlemigrations.holdfast.dev',
+      ]);
+      await held.goesOn();
+
+      await installOperator(kubernetes, image);
+      await kubernetes.kubectl(['scale', 'fileservercluster', 'kept', '-n', namespace.name, '--replicas=3']);
+      await namespace.readyPods('kept', 3);
+      await kubernetes.kubectl(['scale', 'fileservercluster', 'kept', '-n', namespace.name, '--replicas=2']);
+      await eventually(
+        'it does what it is asked again',
+        3 * MINUTES,
+        async () => (await namespace.pods('kept')).length === 2 || undefined,
+      );
+      expect((await servers()).filter((uid) => before.includes(uid))).not.toEqual([]);
+      await held.goesOn();
+      expect(await held.finish()).toMatchObject({ errors: [], lost: 0, torn: 0 });
+      await kubernetes.kubectl(['delete', 'fileservercluster', 'kept', '-n', namespace.name]);
+    },
+    12 * MINUTES,
+  );
 });

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { fromClient, verifyBlocks } from '../../client/cli/verify-blocks.ts';
 import { Writer } from '../../client/cli/write-through.ts';
-import { Client } from '../../client/index.ts';
+import { Client, type File } from '../../client/index.ts';
 import { eventually } from '../cluster/shell.ts';
 import { PASSWORD, SHARE, USER } from './namespace.ts';
 
 const GOES_ON_WITHIN_MS = 120_000;
+const IDLE_TEXT = Buffer.from('still here');
 
 /** What became of files that were held open and written all the time. */
 export interface Outcome {
@@ -25,19 +26,27 @@ export class HeldFiles {
   readonly #writer: Writer;
   readonly #stop = new AbortController();
   readonly #running: Promise<unknown>;
+  readonly #idle: File[];
 
-  private constructor(client: Client, writer: Writer) {
+  private constructor(client: Client, writer: Writer, idle: File[]) {
     this.#client = client;
     this.#writer = writer;
+    this.#idle = idle;
     this.#running = writer.run(this.#stop.signal);
   }
 
-  /** @param addresses of all servers */
-  static async open(addresses: string[]): Promise<HeldFiles> {
+  /**
+   * @param addresses of all servers
+   * @param idle so many more files are open and left alone until the end
+   */
+  static async open(addresses: string[], idle = 0): Promise<HeldFiles> {
     const client = await Client.connect({ addresses, user: USER, password: PASSWORD, share: SHARE });
     const name = `held-${randomBytes(4).toString('hex')}`;
     const plan = { writer: name, folder: name, share: SHARE, handles: 4, blockBytes: 4096, slots: 256 };
-    const held = new HeldFiles(client, await Writer.open(client, plan));
+    const writer = await Writer.open(client, plan);
+    const how = { access: 'readwrite', disposition: 'overwriteIf' } as const;
+    const names = Array.from({ length: idle }, (_, i) => `${name}/idle-${i}`);
+    const held = new HeldFiles(client, writer, await Promise.all(names.map((one) => client.open(one, how))));
     HeldFiles.#left.add(held);
     await held.goesOn();
     return held;
@@ -69,16 +78,27 @@ export class HeldFiles {
     );
   }
 
-  /** Ends, and reads every acknowledged block back. */
+  /** Ends, reads every acknowledged block back, and writes and reads through what was left alone. */
   async finish(): Promise<Outcome> {
     HeldFiles.#left.delete(this);
     this.#stop.abort();
     await this.#running;
+    const idle: unknown[] = [];
+    for (const file of this.#idle) {
+      try {
+        await file.write(0, IDLE_TEXT);
+        const found = await file.read(0, IDLE_TEXT.length);
+        if (!found.equals(IDLE_TEXT)) idle.push(`${file.path} has ${JSON.stringify(found.toString())}`);
+        await file.close();
+      } catch (error) {
+        idle.push(error);
+      }
+    }
     const report = this.#writer.report();
     await this.#writer.close();
     const { lost, torn, verified } = await verifyBlocks(report, fromClient(this.#client));
     await this.#client.close();
     const errors = report.handles.flatMap((handle) => handle.errors);
-    return { errors, lost, torn, verified, longestPauseMs: report.maxPauseMs };
+    return { errors: [...errors, ...idle], lost, torn, verified, longestPauseMs: report.maxPauseMs };
   }
 }

@@ -11,6 +11,10 @@ const MINUTES = 60_000;
 const NODE = join(import.meta.dirname, '../cluster/node.sh');
 /** Lease duration, writeSettle and a second: what it may cost where nobody can prove that the pod is dead. */
 const TAKEN_OVER_WITHIN_MS = 7000;
+/** Files that a client of the Service leaves alone: with so many it is worth a move to a server that has none. */
+const IDLE = 12;
+/** Between the end of one move to a new server and the begin of the next, to the second that a status is written in. */
+const REBALANCE_PAUSE_MS = 28_000;
 
 describe('the operator on the three-node cluster', () => {
   let namespace: TestNamespace;
@@ -189,6 +193,76 @@ spec: {cluster: small, source: ${source}, reason: Manual}
     },
     10 * MINUTES,
   );
+
+  test(
+    'scales from five to two and to five again: nobody who holds files notices, and new servers get their share of them',
+    async () => {
+      if (!kubernetes.embedded) {
+        process.stderr.write('left out: pods of a cluster that is not our own are not reached from here\n');
+        return;
+      }
+      const scale = (replicas: number) =>
+        kubernetes.kubectl(['scale', 'fileservercluster', 'scaled', '-n', NAMESPACE, `--replicas=${replicas}`]);
+      await kubernetes.apply(namespace.cluster('scaled', { replicas: 5 }));
+      await namespace.becomes('scaled', 'Available', 'True', 3 * MINUTES);
+      const five = await namespace.readyPods('scaled', 5);
+      const held: HeldFiles[] = [];
+      for (const pod of five) held.push(await heldAt('scaled', [pod, ...five]));
+
+      await scale(2);
+      await eventually(
+        'two pods are left',
+        4 * MINUTES,
+        async () => (await namespace.pods('scaled')).length === 2 || undefined,
+      );
+      const down = await migrationsOf('scaled', 'ScaleDown');
+      expect(down.map(({ status }) => status?.phase)).toEqual(['Succeeded', 'Succeeded', 'Succeeded']);
+      for (const files of held) await files.goesOn();
+
+      // As clients come that know the cluster by its one address: to whom that leads them.
+      const two = await namespace.readyPods('scaled', 2);
+      const service = await namespace.serviceAddress('scaled');
+      for (let i = 0; i < 6; i++) held.push(await HeldFiles.open(service, IDLE));
+      await scale(5);
+      const all = await namespace.readyPods('scaled', 5);
+      const isNew = (pod: string) => two.every(({ metadata }) => metadata.name !== pod);
+      await eventually('a new server has a client', 5 * MINUTES, async () => {
+        const cluster = await kubernetes.get('fileservercluster', NAMESPACE, 'scaled');
+        const servers = (cluster?.status?.servers ?? []) as { pod: string; handles?: number }[];
+        return servers.some(({ pod, handles = 0 }) => isNew(pod) && handles >= IDLE) || undefined;
+      });
+      const moves = await migrationsOf('scaled', 'Rebalance');
+      expect(moves).not.toEqual([]);
+      for (const { spec } of moves) {
+        expect(isNew((spec as { targets: string[] }).targets[0] ?? '')).toBe(true);
+        expect(all.map(({ metadata }) => metadata.name)).toContain(spec?.source);
+      }
+      // One at a time, and not at once: each is a pause for somebody.
+      const begun = moves.map(({ status }) => status as { startTime?: string; endTime?: string });
+      const ordered = begun
+        .flatMap(({ startTime, endTime }) => (startTime === undefined ? [] : [{ startTime, endTime }]))
+        .sort((a, b) => Date.parse(a.startTime) - Date.parse(b.startTime));
+      for (const [i, { startTime }] of ordered.entries()) {
+        const before = ordered[i - 1]?.endTime;
+        if (before !== undefined)
+          expect(Date.parse(startTime) - Date.parse(before)).toBeGreaterThan(REBALANCE_PAUSE_MS);
+      }
+      for (const files of held) {
+        await files.goesOn();
+        const { longestPauseMs, verified, ...outcome } = await files.finish();
+        process.stdout.write(`who held files waited ${Math.round(longestPauseMs)} ms at most\n`);
+        expect(outcome).toEqual({ errors: [], lost: 0, torn: 0 });
+        expect(verified).toBeGreaterThan(0);
+      }
+      await kubernetes.kubectl(['delete', 'fileservercluster', 'scaled', '-n', NAMESPACE]);
+    },
+    15 * MINUTES,
+  );
+
+  async function migrationsOf(cluster: string, reason: string): Promise<KubeObject[]> {
+    const all = await kubernetes.list('handlemigrations', NAMESPACE);
+    return all.filter(({ spec }) => spec?.cluster === cluster && spec.reason === reason);
+  }
 
   /** How many handles a cluster's migration for that reason has moved, as soon as it has succeeded. */
   function moved(cluster: string, reason: string): Promise<number> {
