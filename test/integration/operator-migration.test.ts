@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { V1EndpointSlice, V1Pod, V1PodDisruptionBudget, V1ReplicaSet, V1Service } from '@kubernetes/client-node';
+import type {
+  V1EndpointSlice,
+  V1Pod,
+  V1PodDisruptionBudget,
+  V1ReplicaSet,
+  V1Service,
+  V2HorizontalPodAutoscaler,
+} from '@kubernetes/client-node';
 import { monotonicMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
@@ -17,7 +24,7 @@ import {
   REPLICA_SETS,
   SERVICES,
 } from '../../operator/kinds.ts';
-import { type KubernetesObject, Objects } from '../../operator/runtime/objects.ts';
+import { type KubernetesObject, Objects, type Resource } from '../../operator/runtime/objects.ts';
 import {
   type ApiServer,
   createVolumeAndUsers,
@@ -27,6 +34,13 @@ import {
   startApiServer,
 } from './operator-api-server.ts';
 import { Nodes, startControllerManager } from './operator-nodes.ts';
+
+const AUTOSCALERS: Resource = {
+  apiVersion: 'autoscaling/v2',
+  kind: 'HorizontalPodAutoscaler',
+  plural: 'horizontalpodautoscalers',
+  namespaced: true,
+};
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '../..');
@@ -108,7 +122,7 @@ function settled(replicas = 3): Promise<V1Pod[]> {
 beforeAll(async () => {
   server = await startApiServer();
   objects = new Objects(server.api);
-  controllers = startControllerManager(server);
+  controllers = startControllerManager(server, 'horizontal-pod-autoscaler-controller');
   await installDefinitions(objects);
   await objects.create(NAMESPACES, { metadata: { name: NAMESPACE } });
   nodes = new Nodes(server.api, NAMESPACE, ['node1', 'node2', 'node3']);
@@ -462,6 +476,33 @@ describe('scaling', () => {
     await scale(3);
     await settled(3);
     expect(await held()).toBe(300);
+  }, 120_000);
+
+  test('by a HorizontalPodAutoscaler: it finds the cluster and its pods, and has as many made as it wants', async () => {
+    await settled();
+    const target = { apiVersion: CLUSTERS.apiVersion, kind: CLUSTERS.kind, name: 'media' };
+    const cpu = {
+      type: 'Resource',
+      resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 80 } },
+    };
+    await objects.create(AUTOSCALERS, {
+      metadata: { namespace: NAMESPACE, name: 'media' },
+      spec: { scaleTargetRef: target, minReplicas: 4, maxReplicas: 5, metrics: [cpu] },
+    } as KubernetesObject);
+    await settled(4);
+    // Nobody measures pods here: it has come as far as it can when it asks for that.
+    await eventually('it asks what the pods use', async () => {
+      const { status } = await objects.get<V2HorizontalPodAutoscaler>(AUTOSCALERS, NAMESPACE, 'media');
+      const of = (type: string) => status?.conditions?.find((condition) => condition.type === type);
+      return (
+        status?.currentReplicas === 4 &&
+        of('AbleToScale')?.status === 'True' &&
+        of('ScalingActive')?.reason === 'FailedGetResourceMetric'
+      );
+    });
+    await objects.delete(AUTOSCALERS, NAMESPACE, 'media');
+    await scale(3);
+    await settled();
   }, 120_000);
 
   test('down: the server with the fewest handles moves them and goes', async () => {

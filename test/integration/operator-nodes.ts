@@ -34,6 +34,7 @@ export function startControllerManager(server: ApiServer, ...others: string[]): 
       `--controllers=${[...CONTROLLERS, ...others].join(',')}`,
       '--leader-elect=false',
       '--secure-port=0',
+      '--horizontal-pod-autoscaler-sync-period=2s',
     ],
     { stdio: ['ignore', log, log] },
   );
