@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # build.sh [--where]: builds what the test cluster is made of, once, and keeps it in the cache:
-#   kube (kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl), coredns, helm, pause.
+#   kube (kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl), coredns, policies, helm, pause.
 # Each is kept under the hash of its module (go.mod, go.sum, *.go), so clones share it and a change builds only what it must.
 # Prints the folder that holds them all as its last line; with --where only that, and fails if it is not complete.
 set -euo pipefail
@@ -13,14 +13,14 @@ module_hash() { (cd "$here/$1" && find . -maxdepth 1 -type f \( -name 'go.*' -o 
 binary() { printf '%s/%s-%s/%s' "$cache" "$1" "$(module_hash "$1")" "$1"; }
 
 # A folder of links named for all of them together, so that one path can be put into PATH.
-components='kube coredns helm pause'
+components='kube coredns policies helm pause'
 together=$cache/bin-$(for c in $components; do module_hash "$c"; done | sha256sum | cut -c1-16)
 commands='kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl folder-provisioner'
 
 complete() {
   local c
   for c in $components; do [ -x "$(binary "$c")" ] || return 1; done
-  for c in $commands coredns helm pause; do [ -x "$together/$c" ] || return 1; done
+  for c in $commands coredns policies helm pause; do [ -x "$together/$c" ] || return 1; done
 }
 
 if [ "${1-}" = --where ]; then complete || exit 1; printf '%s\n' "$together"; exit; fi
@@ -60,10 +60,11 @@ v=k8s.io/component-base/version
 build kube . "-X $v.gitVersion=$kubernetes_version -X $v.gitMajor=1 -X $v.gitMinor=$minor"
 build helm helm.sh/helm/v3/cmd/helm "-X helm.sh/helm/v3/internal/version.version=$helm_version"
 build coredns . ''
+build policies . ''
 build pause . ''
 
 rm -rf "$together.part"; mkdir -p "$together.part"
 for c in $commands; do ln -s "$(binary kube)" "$together.part/$c"; done
-for c in coredns helm pause; do ln -s "$(binary "$c")" "$together.part/$c"; done
+for c in coredns policies helm pause; do ln -s "$(binary "$c")" "$together.part/$c"; done
 rm -rf "$together"; mv -T "$together.part" "$together"
 printf '%s\n' "$together"

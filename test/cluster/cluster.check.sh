@@ -140,7 +140,7 @@ check "join $node" "$here/node.sh" join "$node"
 check 'two pods are available' wait_until 60 available 2
 check 'both answer' both_answer "$service"
 
-for part in kube-apiserver kube-controller-manager kubelet-node1 containerd-node2 kube-proxy-node3 machine-node3; do kill -KILL "$(cat "$run/$part.pid")"; done
+for part in kube-apiserver kube-controller-manager kubelet-node1 containerd-node2 kube-proxy-node3 policies-node1 machine-node3; do kill -KILL "$(cat "$run/$part.pid")"; done
 check 'up.sh repairs a cluster with six dead parts' "$here/up.sh"
 check 'two pods are available again' wait_until 90 available 2
 check 'both answer' both_answer "$service"

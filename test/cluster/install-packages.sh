@@ -9,7 +9,7 @@ packages_of() {
     go) echo golang-go ca-certificates ;;
     redis) echo redis-server redis-tools ;;
     clients) echo smbclient samba samba-testsuite ;;
-    cluster) echo etcd-server containerd runc containernetworking-plugins buildah debootstrap debian-archive-keyring nftables iptables \
+    cluster) echo etcd-server containerd runc containernetworking-plugins buildah debootstrap debian-archive-keyring nftables iptables ipset \
       iproute2 conntrack procps kmod util-linux openssl curl ca-certificates jq ;;
     faults) echo iproute2 util-linux bindfs libfaketime ;;
     linux-client) echo qemu-system-x86 busybox-static cpio kmod ;;

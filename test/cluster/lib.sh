@@ -235,11 +235,11 @@ node_power_off() {
   ip link set "$(node_link "$1")" down 2>/dev/null
   cgroup_kill "$cgroup/$1" || return 1
   node_remove_network "$1"
-  rm -f "$run"/{machine,containerd,kubelet,kube-proxy}-"$1".pid
+  rm -f "$run"/{machine,containerd,kubelet,kube-proxy,policies}-"$1".pid
 }
 
 node_is_cut() { ! ip link show "$(node_link "$1")" 2>/dev/null | grep -q '[<,]UP[,>]'; }
-node_is_whole() { alive "machine-$1" && alive "containerd-$1" && alive "kubelet-$1" && alive "kube-proxy-$1"; }
+node_is_whole() { alive "machine-$1" && alive "containerd-$1" && alive "kubelet-$1" && alive "kube-proxy-$1" && alive "policies-$1"; }
 # node_was_heard_since NODE TIME: whether its kubelet has renewed its lease since; what Ready says may be older than a kill.
 node_was_heard_since() { [[ "$(kubectl -n kube-node-lease get lease "$1" -o 'jsonpath={.spec.renewTime}' 2>/dev/null)" > "$2" ]]; }
 node_is_ready() { [ "$(kubectl get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]; }

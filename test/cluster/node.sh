@@ -26,7 +26,7 @@ case $verb in
     for node in "${nodes[@]}"; do
       if node_is_cut "$node"; then network=cut; else network=connected; fi
       parts=
-      for part in containerd kubelet kube-proxy; do
+      for part in containerd kubelet kube-proxy policies; do
         if alive "$part-$node"; then parts+="$part "; else parts+="$part:DEAD "; fi
       done
       printf '%-6s %-11s %-9s %s\n' "$node" "$(node_address "$node")" "$network" "$parts"

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # A node is a network namespace on the bridge and a mount namespace with a /run of its own. In them run its containerd,
-# its kubelet and its kube-proxy. The mount namespace lives as long as the process `machine-NODE` that holds it.
+# its kubelet, its kube-proxy and what keeps its NetworkPolicies. The mount namespace lives as long as the process `machine-NODE` that holds it.
 
 # node_start NODE: makes the parts of the node that are not there; containerd answers when it returns.
 node_start() {
@@ -15,7 +15,7 @@ node_start() {
   if ! alive "machine-$node"; then
     # Without its mount namespace nothing of the node can go on.
     cgroup_kill "$cgroup/$node"
-    rm -f "$run"/{containerd,kubelet,kube-proxy}-"$node".pid
+    rm -f "$run"/{containerd,kubelet,kube-proxy,policies}-"$node".pid
     mkdir -p /var/lib/cni
     rm -f "$folder/machine-ready"
     ensure "machine-$node" "$node/machine" unshare --mount --propagation slave "$here/machine.sh" "$state/shared" "$shared_on_nodes" "$folder/machine-ready" "$bin/pause"
@@ -38,6 +38,7 @@ node_join() {
   ensure "kubelet-$node" "$node/kubelet" "${quick[@]}" "$here/enter.sh" "$node" "$bin/kubelet" --config "$folder/kubelet.yaml" \
     --kubeconfig "$pki/$node.conf" --root-dir "$folder/kubelet" --cert-dir "$folder/certs" --hostname-override "$node" --node-ip "$(node_address "$node")"
   ensure "kube-proxy-$node" "$node/kube-proxy" "${quick[@]}" "$here/enter.sh" "$node" "$bin/kube-proxy" --config "$folder/kube-proxy.yaml"
+  ensure "policies-$node" "$node/policies" "${quick[@]}" "$here/enter.sh" "$node" "$bin/policies" --kubeconfig "$pki/policies.conf" --node "$node" --services "$service_network"
 }
 
 # node_await NODE TIME: returns when the node has been heard of since then and is Ready. One that stays silent is switched off and on.

@@ -19,6 +19,7 @@ pki_create() {
   issue_for kube-scheduler /CN=system:kube-scheduler
   issue_for kube-proxy /CN=system:kube-proxy
   issue_for coredns /CN=holdfast:coredns
+  issue_for policies /CN=holdfast:policies
   issue_for folder-provisioner /CN=holdfast:folder-provisioner
   for node in "${nodes[@]}"; do
     issue_for "$node" "/O=system:nodes/CN=system:node:$node" "DNS:$node,IP:$(node_address "$node")"

@@ -1,10 +1,12 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { PORTS } from '../../operator/resources/names.ts';
 import type { KubeObject, Kubernetes } from '../cluster/kubernetes.ts';
 import { eventually, run } from '../cluster/shell.ts';
 import { installOperator } from '../demo/installation.ts';
 import { HeldFiles } from './held.ts';
 import { TestNamespace } from './namespace.ts';
+import { Visitor } from './visitor.ts';
 
 const NAMESPACE = 'holdfast-e2e';
 const MINUTES = 60_000;
@@ -51,6 +53,57 @@ describe('the operator on the three-node cluster', () => {
       await kubernetes.kubectl(['delete', 'fileservercluster', 'no-claim', '-n', NAMESPACE]);
     },
     3 * MINUTES,
+  );
+
+  test(
+    'is reached by those alone that it has to do with',
+    async () => {
+      if (!kubernetes.embedded) {
+        process.stderr.write(
+          'left out: whether the network of a cluster that is not our own keeps policies is not known\n',
+        );
+        return;
+      }
+      await kubernetes.apply(namespace.cluster('guarded', { replicas: 2, stores: 3 }));
+      await namespace.becomes('guarded', 'Available', 'True', 4 * MINUTES);
+      const pods = await namespace.readyPods('guarded', 2);
+      const servers = pods.map(ipOf);
+      const stores = (await namespace.pods('guarded', 'redis')).map(ipOf);
+      const containers = pods[0]?.spec?.containers as { image: string }[] | undefined;
+      const image = containers?.[0]?.image ?? '';
+      const at = (hosts: string[], port: number) => hosts.map((host) => `${host}:${port}`);
+      const smb = at(servers, PORTS.smb);
+      const metrics = [...at(servers, PORTS.fileserverMetrics), ...at(servers, PORTS.sidecarMetrics)];
+      const inner = [
+        ...at(servers, PORTS.peer),
+        ...[PORTS.redis, PORTS.sentinel, PORTS.keeper].flatMap((port) => at(stores, port)),
+      ];
+      const all = [...smb, ...metrics, ...inner];
+      const stranger = await Visitor.come(namespace, 'stranger', image, {});
+      const friend = await Visitor.come(namespace, 'friend', image, { may: 'connect' });
+      // The network takes a moment to know a policy, and a pod.
+      const only = (visitor: Visitor, expected: string[]) =>
+        eventually('it reaches what it may', MINUTES, async () => {
+          const found = await visitor.reaches(all);
+          if (JSON.stringify(found) !== JSON.stringify(expected)) throw new Error(`it reaches ${found.join(', ')}`);
+          return true;
+        });
+      await only(stranger, [...smb, ...metrics]);
+      const allowedFrom = [{ podSelector: { matchLabels: { may: 'connect' } } }];
+      const patch = JSON.stringify({ spec: { service: { allowedFrom } } });
+      await kubernetes.kubectl(['patch', 'fileservercluster', 'guarded', '-n', NAMESPACE, '--type=merge', '-p', patch]);
+      await only(stranger, metrics);
+      await only(friend, [...smb, ...metrics]);
+      // They still have one another, and the operator has them: it moves what is open, with nobody else let in.
+      await namespace.becomes('guarded', 'Available', 'True', MINUTES);
+      const [source] = await namespace.readyPods('guarded', 2);
+      await kubernetes.kubectl(['delete', 'pod', source?.metadata.name ?? '', '-n', NAMESPACE, '--wait=false']);
+      await moved('guarded', 'Drain');
+      await namespace.readyPods('guarded', 2);
+      await Promise.all([stranger.leave(), friend.leave()]);
+      await kubernetes.kubectl(['delete', 'fileservercluster', 'guarded', '-n', NAMESPACE]);
+    },
+    10 * MINUTES,
   );
 
   test(
@@ -290,6 +343,10 @@ spec: {cluster: small, source: ${source}, reason: Manual}
 /** Where this machine reaches its file server. */
 function addressOf({ status }: KubeObject): string {
   return `${(status as { podIP?: string }).podIP}:445`;
+}
+
+function ipOf({ status }: KubeObject): string {
+  return (status as { podIP?: string }).podIP ?? '';
 }
 
 function nodeOf({ spec }: KubeObject): string {
