@@ -37,7 +37,7 @@ export class Endings {
         if (close.remove) await this.removeFile(member, fileId, close.share, close.path);
         return;
       } catch (error) {
-        log.info({ openId: openId.toString(16), reason: reasonOf(error) }, 'an open is not closed yet: trying again');
+        log.debug({ openId: openId.toString(16), reason: reasonOf(error) }, 'an open is not closed yet: trying again');
       }
     }
   }
