@@ -82,7 +82,7 @@ endef
 long_integration := alerts bench- chart client-cluster clients-smbclient dashboards docs.test escape fileserver-limits files-failing-volume fuzz live-changes \
   operator-migration operator-permissions operator-robustness sidecar-promises sidecar-store-loss sidecar-store-modes sidecar-store-versions sidecar-table-model store-members store-tls
 long_faults := clocks custodian hindered incoherent kills migration partition schedules
-long_e2e := operator.test chart.test store.test
+long_e2e := operator.test chart.test store.test keys.test
 left_out = $(if $(QUICK),--testPathIgnorePatterns $(1))
 
 .PHONY: test

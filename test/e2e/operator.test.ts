@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { delay } from '../../common/time.ts';
 import { PORTS } from '../../operator/resources/names.ts';
 import type { KubeObject, Kubernetes } from '../cluster/kubernetes.ts';
 import { eventually, run } from '../cluster/shell.ts';
@@ -116,15 +118,8 @@ describe('the operator on the three-node cluster', () => {
       await kubernetes.apply(namespace.cluster('killed', { replicas: 2 }));
       await namespace.becomes('killed', 'Available', 'True', 3 * MINUTES);
       const held = await HeldFiles.open(await namespace.addresses('killed', 2));
-      const [host] = held.server.split(':');
-      const victim = (await namespace.pods('killed')).find(
-        ({ status }) => (status as { podIP?: string }).podIP === host,
-      );
-      const containers = ['sidecar', 'fileserver'];
-      const pids = await Promise.all(
-        containers.map((container) => run(NODE, ['pid', victim?.metadata.name ?? '', container, NAMESPACE])),
-      );
-      for (const pid of pids) process.kill(Number(pid), 'SIGKILL');
+      const pids = await processesAt('killed', held.server);
+      for (const pid of pids) process.kill(pid, 'SIGKILL');
       await held.goesOn();
       const { longestPauseMs, verified, ...outcome } = await held.finish();
       process.stdout.write(`a killed pod's clients waited ${Math.round(longestPauseMs)} ms\n`);
@@ -134,6 +129,41 @@ describe('the operator on the three-node cluster', () => {
       await kubernetes.kubectl(['delete', 'fileservercluster', 'killed', '-n', NAMESPACE]);
     },
     8 * MINUTES,
+  );
+
+  test(
+    'the API server is away for a minute: a server that dies meanwhile costs no more than ever, and the operator goes on afterwards',
+    async () => {
+      if (!kubernetes.embedded) {
+        process.stderr.write('left out: the API server of a cluster that is not our own is left alone\n');
+        return;
+      }
+      await kubernetes.apply(namespace.cluster('alone', { replicas: 2 }));
+      await namespace.becomes('alone', 'Available', 'True', 3 * MINUTES);
+      const held = await HeldFiles.open(await namespace.addresses('alone', 2));
+      const pids = await processesAt('alone', held.server);
+      const apiServer = Number(readFileSync(join(kubernetes.stateDirectory, 'run/kube-apiserver.pid'), 'utf8'));
+      process.kill(apiServer, 'SIGSTOP');
+      try {
+        for (const pid of pids) process.kill(pid, 'SIGKILL');
+        await Promise.all([held.goesOn(), delay(MINUTES)]);
+        await held.goesOn();
+      } finally {
+        process.kill(apiServer, 'SIGCONT');
+      }
+      await eventually('the API server answers', 2 * MINUTES, () =>
+        kubernetes.kubectl(['scale', 'fileservercluster', 'alone', '-n', NAMESPACE, '--replicas=3']),
+      );
+      await namespace.readyPods('alone', 3);
+      await held.goesOn();
+      const { longestPauseMs, verified, ...outcome } = await held.finish();
+      process.stdout.write(`a killed pod's clients waited ${Math.round(longestPauseMs)} ms without an API server\n`);
+      expect(outcome).toEqual({ errors: [], lost: 0, torn: 0 });
+      expect(verified).toBeGreaterThan(0);
+      expect(longestPauseMs).toBeLessThan(TAKEN_OVER_WITHIN_MS);
+      await kubernetes.kubectl(['delete', 'fileservercluster', 'alone', '-n', NAMESPACE]);
+    },
+    12 * MINUTES,
   );
 
   test(
@@ -315,6 +345,16 @@ spec: {cluster: small, source: ${source}, reason: Manual}
   async function migrationsOf(cluster: string, reason: string): Promise<KubeObject[]> {
     const all = await kubernetes.list('handlemigrations', NAMESPACE);
     return all.filter(({ spec }) => spec?.cluster === cluster && spec.reason === reason);
+  }
+
+  /** What runs in the pod that serves at that address, as this machine knows it. */
+  async function processesAt(cluster: string, address: string): Promise<number[]> {
+    const pod = (await namespace.pods(cluster)).find((one) => addressOf(one) === address);
+    const containers = ['sidecar', 'fileserver'];
+    const pids = await Promise.all(
+      containers.map((container) => run(NODE, ['pid', pod?.metadata.name ?? '', container, NAMESPACE])),
+    );
+    return pids.map(Number);
   }
 
   /** How many handles a cluster's migration for that reason has moved, as soon as it has succeeded. */
