@@ -14,6 +14,8 @@ import { OpenedFiles } from './opened.ts';
 const MINUTES = 60_000;
 const REDIS_PORT = 6379;
 const SENTINEL_PORT = 26379;
+/** As the pods of our own cluster see it. */
+const THIS_MACHINE = '10.77.0.1';
 /** While a store is away so long, servers go on by their last renewal. */
 const LEASE_MS = 5000;
 /** Of three nodes that share a machine with whatever else it does; processes alone take some tenths of a second. */
@@ -25,6 +27,19 @@ function isReady({ metadata, status }: KubeObject): boolean {
   return ready && metadata.deletionTimestamp === undefined;
 }
 
+/** Policies add up: this machine may ask Redis and Sentinels, as no client may. */
+const asksTheStore = (namespace: string) => `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: test-asks-the-store, namespace: ${namespace}}
+spec:
+  podSelector: {matchLabels: {holdfast.dev/cluster: three, app.kubernetes.io/component: redis}}
+  policyTypes: [Ingress]
+  ingress:
+    - from: [{ipBlock: {cidr: ${THIS_MACHINE}/32}}]
+      ports: [{port: ${REDIS_PORT}, protocol: TCP}, {port: ${SENTINEL_PORT}, protocol: TCP}]
+`;
+
 describe('an embedded store of three', () => {
   let namespace: TestNamespace;
   let lost = '';
@@ -34,6 +49,7 @@ describe('an embedded store of three', () => {
     await installOperator(namespace.kubernetes, process.env.IMAGE || undefined);
     if (!namespace.kubernetes.embedded) return;
     await namespace.kubernetes.apply(namespace.cluster('three', { replicas: 3, stores: 3 }));
+    await namespace.kubernetes.apply(asksTheStore(namespace.name));
     await namespace.becomes('three', 'StateStoreReady', 'True', 5 * MINUTES);
     await namespace.becomes('three', 'Available', 'True', 3 * MINUTES);
   }, 15 * MINUTES);
