@@ -91,7 +91,7 @@ test: ## every part of it, on real ones: the tests that a change has to pass (a 
 test: export QUICK = 1
 
 .PHONY: test-all
-test-all: ## all tests, in full: what CI runs (fifty minutes with everything built)
+test-all: ## all tests, in full: what CI runs (an hour with everything built)
 	$(call run-suites,lint test-unit test-model test-integration test-faults test-conformance test-linux-client test-e2e)
 
 .PHONY: test-unit

@@ -31,6 +31,8 @@ const MAY_LEAD = '100';
 const LOST_LOOKS = 3;
 /** A Sentinel takes another certificate only when it starts: so long after its neighbour, ms, so that the others go on. */
 const SENTINELS_APART_MS = 10_000;
+/** So long one that was a member before asks the others who leads, before it goes by what it remembers: all may have been down. */
+const ASKED_FOR_MS = 10_000;
 export const REDIS_FILE = 'redis.conf';
 export const SENTINEL_FILE = 'sentinel.conf';
 
@@ -305,15 +307,18 @@ export class Keeper {
     const { membership } = this.#options;
     const { members, own, name } = membership;
     const others = members.filter((_member, i) => i !== own);
-    const told = await Promise.all(
-      others.map(({ host, sentinelPort }) => primaryAt(this.#at(host, sentinelPort), name, settings.accepted)),
-    );
     const first = members[0] ?? this.#self();
-    return choosePrimary(
-      told.flatMap((primary) => primary ?? []),
-      primaryOf(this.#read(SENTINEL_FILE)),
-      first,
-    );
+    const remembered = primaryOf(this.#read(SENTINEL_FILE));
+    // Who was a member before may be one that others have replaced, and a network may let it speak to them a moment after it has started.
+    const untilMs = monotonicMs() + (remembered && others.length > 0 ? ASKED_FOR_MS : 0);
+    for (;;) {
+      const answers = await Promise.all(
+        others.map(({ host, sentinelPort }) => primaryAt(this.#at(host, sentinelPort), name, settings.accepted)),
+      );
+      const told = answers.flatMap((primary) => primary ?? []);
+      if (told.length > 0 || monotonicMs() >= untilMs) return choosePrimary(told, remembered, first);
+      await delay(FIRST_COPY_EVERY_MS);
+    }
   }
 
   #settings(): Settings {
