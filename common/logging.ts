@@ -7,7 +7,7 @@ export const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** What a process logs where its configuration says nothing. */
-export function defaultLogLevel(): string {
+function defaultLogLevel(): string {
   return process.env.HOLDFAST_LOG_LEVEL ?? 'info';
 }
 
@@ -26,6 +26,17 @@ const SHOWN = [
   'address',
   'port',
 ];
+
+/**
+ * Has a process' log say so much from now on, and says so where that is a change.
+ * @param level undefined: what a process logs where its configuration says nothing
+ */
+export function setLogLevel(log: Logger, level: LogLevel | undefined): void {
+  const [from, to] = [log.level, level ?? defaultLogLevel()];
+  if (from === to) return;
+  log.level = to;
+  log.info({ from, to }, 'another log level');
+}
 
 /** An error as a log shows it. */
 export function loggedError(error: Error): object {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { AskedTraces } from '../common/asked-traces.ts';
 import { type ClusterConfig, readClusterConfig } from '../common/config.ts';
 import { reasonOf } from '../common/errors.ts';
-import { defaultLogLevel, type Logger } from '../common/logging.ts';
+import { type Logger, setLogLevel } from '../common/logging.ts';
 import { type Health, serveMetrics } from '../common/metrics.ts';
 import { delay } from '../common/time.ts';
 import type { RpcAccounts } from '../smb/rpc/server.ts';
@@ -78,7 +78,7 @@ export class FileServer {
     this.#log = log;
     this.#config = readClusterConfig(options.config);
     this.#configText = readFileSync(options.config, 'utf8');
-    log.level = this.#config.logLevel ?? defaultLogLevel();
+    setLogLevel(log, this.#config.logLevel);
     this.#shares = new Shares(this.#config);
     this.#users = new Users(options.usersDir, this.#config.clusterId, log);
     this.#lockPath = join(options.runDir, `fileserver-${options.worker}.lock`);
@@ -274,14 +274,6 @@ export class FileServer {
     };
   }
 
-  /** Of this process: the logs of connections that are there follow. */
-  #setLogLevel(level: string): void {
-    const from = this.#log.level;
-    if (from === level) return;
-    this.#log.level = level;
-    this.#log.info({ from, to: level }, 'another log level');
-  }
-
   /** Shares, their access and the log level take effect at once; anything else needs a restart. */
   #readConfigAgain(): void {
     try {
@@ -289,7 +281,7 @@ export class FileServer {
       if (text === this.#configText) return;
       const config = readClusterConfig(this.#options.config);
       this.#shares.update(config);
-      this.#setLogLevel(config.logLevel ?? defaultLogLevel());
+      setLogLevel(this.#log, config.logLevel);
       this.#configText = text;
       this.#log.info({ shares: this.#shares.all().length - 1 }, 'shares were read again');
       void this.#troubles.look();

@@ -1,5 +1,5 @@
 import { type ClusterConfig, readClusterConfig } from '../common/config.ts';
-import { defaultLogLevel, type Logger } from '../common/logging.ts';
+import { type Logger, setLogLevel } from '../common/logging.ts';
 
 const LOOK_MS = 2000;
 
@@ -9,17 +9,10 @@ const LOOK_MS = 2000;
  * @param path of the configuration that was read as `config`
  */
 export function followLogLevel(path: string, config: ClusterConfig, log: Logger): void {
-  const set = ({ logLevel }: ClusterConfig) => {
-    const level = logLevel ?? defaultLogLevel();
-    if (log.level === level) return;
-    const from = log.level;
-    log.level = level;
-    log.info({ from, to: level }, 'another log level');
-  };
-  set(config);
+  setLogLevel(log, config.logLevel);
   setInterval(() => {
     try {
-      set(readClusterConfig(path));
+      setLogLevel(log, readClusterConfig(path).logLevel);
     } catch {
       // Looked at again soon.
     }
