@@ -57,6 +57,8 @@ export class Prerequisites {
     for (const volume of spec.volumes) {
       const name = claimOf(cluster, volume);
       const claim = await this.#find<V1PersistentVolumeClaim>(CLAIMS, namespace, name);
+      // One that the operator makes is made right after this look: nobody else has to do anything.
+      if (!claim && volume.volumeClaimTemplate) continue;
       problems.push(...claimProblems(volume.name, name, claim));
     }
     const users = await this.#find<V1Secret>(SECRETS, namespace, spec.users.secretRef.name);

@@ -8,6 +8,7 @@ import type {
   CoreV1Event,
   V1ConfigMap,
   V1Deployment,
+  V1PersistentVolumeClaim,
   V1Pod,
   V1ReplicaSet,
   V1Secret,
@@ -217,6 +218,20 @@ describe('the operator, on a real API server', () => {
     const servers = await get<V1Service>(SERVICES, 'media-servers');
     expect(servers.spec?.clusterIP).toBe('None');
   });
+
+  test('makes the claim of a template, and warns nobody of what it is about to make', async () => {
+    const volumes = [{ name: 'data', volumeClaimTemplate: { storage: '1Gi' } }];
+    await objects.create(CLUSTERS, {
+      metadata: { namespace: NAMESPACE, name: 'templated' },
+      spec: { ...spec(), volumes },
+    } as KubernetesObject);
+    await eventually('nothing is wrong', async () => (await condition('templated', 'Degraded'))?.status === 'False');
+    const claim = await eventually('the claim is there', () => get<V1PersistentVolumeClaim>(CLAIMS, 'templated-data'));
+    expect(await eventsOf('templated')).not.toContainEqual(expect.stringMatching(/^Warning/));
+    expect(claim.spec?.accessModes).toEqual(['ReadWriteMany']);
+    expect(claim.metadata?.ownerReferences).toBeUndefined();
+    await objects.delete(CLUSTERS, NAMESPACE, 'templated');
+  }, 30_000);
 
   test('its pods meet the restricted Pod Security Standard', async () => {
     const [set] = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE);
