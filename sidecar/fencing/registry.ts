@@ -6,7 +6,7 @@ import type { Answer, Argument } from '../table/packed.ts';
 import { listAt, numberAt, textAt } from '../table/records.ts';
 import { scriptsFor } from '../table/scripts.ts';
 import type { Store } from '../table/store.ts';
-import { StoreUnavailableError } from '../table/store-errors.ts';
+import { StoreUnavailableError, toldPlainly } from '../table/store-errors.ts';
 import { Witness } from './witness.ts';
 
 /** Keys of registry.lua. */
@@ -275,7 +275,7 @@ export class Registry {
     try {
       answer = await connection.evalshaBuffer(this.#script.sha, KEYS, ...rest);
     } catch (error) {
-      if (!reasonOf(error).includes('NOSCRIPT')) throw error;
+      if (!reasonOf(error).includes('NOSCRIPT')) throw toldPlainly(error);
       answer = await connection.evalBuffer(this.#script.text, KEYS, ...rest);
     }
     if (changes) await this.#store.settled(this.#keys.servers);

@@ -168,10 +168,8 @@ export class Handoff {
     }
   }
 
-  /** What a file server keeps for itself goes nowhere. */
   #holdsOpens(): boolean {
-    const holds = (member: Member) => [...member.opens.values()].some(({ record }) => !record.kept);
-    return this.#members().some((member) => !member.over && holds(member));
+    return this.#members().some((member) => !member.over && member.holdsOpens);
   }
 
   /** Those that were prepared while everything left have nothing to do any more: what they wanted has been done. */

@@ -22,6 +22,8 @@ const UNFINISHED_ASKED_MS = 3000;
 const PREPARE_TIMEOUT_MS = 6000;
 /** So long a handoff waits for the store before it gives up; what asked for it asks again. */
 const STORE_AWAY_MS = 30_000;
+/** And where nothing is held that could be lost: enough for another primary, and no long wait where the store went with its whole cluster. */
+const STORE_AWAY_EMPTY_MS = 10_000;
 /** Sessions on the move at once: few, so that each client's pause is short. */
 const SESSIONS_AT_ONCE = 4;
 /** Calls that prepare one target at once: it looks the names of one up while the next is on its way. */
@@ -445,16 +447,25 @@ export class Migration {
 
   /** The node that is drained may be the one that runs the store: then it is away for a while, and back before the time is over. */
   async #patiently<T>(what: string, act: () => Promise<T>): Promise<T> {
-    const untilMs = Math.min(this.#untilMs - RELEASE_RESERVE_MS, monotonicMs() + STORE_AWAY_MS);
+    const beganMs = monotonicMs();
     for (;;) {
       try {
         return await act();
       } catch (error) {
-        if (this.#cancelled || monotonicMs() > untilMs) throw error;
+        const awayMs = monotonicMs() - beganMs;
+        const patienceMs = this.#isEmpty() ? STORE_AWAY_EMPTY_MS : STORE_AWAY_MS;
+        if (this.#cancelled || this.#isOver() || awayMs > patienceMs) throw error;
         this.#is.log.info({ reason: reasonOf(error), migration: this.id }, `${what}: the store is away, trying again`);
         await delay(RETRY_MS);
       }
     }
+  }
+
+  /** No client is served here that could lose anything. */
+  #isEmpty(): boolean {
+    return ![...this.#is.cluster.members.values()].some(
+      (member) => !member.over && (member.sessions.size > 0 || member.reportsExpected > 0 || member.holdsOpens),
+    );
   }
 
   /** Too late to move: what is left is released. */

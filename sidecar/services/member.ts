@@ -116,6 +116,11 @@ export class Member {
     return this.#over;
   }
 
+  /** Whether a client has anything open here; what a file server keeps for itself goes nowhere. */
+  get holdsOpens(): boolean {
+    return [...this.opens.values()].some(({ record }) => !record.kept);
+  }
+
   /**
    * Nothing may be moved until what the file server holds is known. It tells all of it from the beginning, also when an earlier stream
    * broke in the middle: what came through that one counts no more.

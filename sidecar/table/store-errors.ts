@@ -24,6 +24,12 @@ export function isTlsRefused(reason: string): boolean {
   return /certificate|altnames|self[- ]signed|SSL routines|tlsv1 alert|secure TLS connection/i.test(reason);
 }
 
+/** An error for people: ioredis' own words for a connection that is down name an option of this program's, which nobody who runs it can set. */
+export function toldPlainly(error: unknown): unknown {
+  const isDown = error instanceof Error && error.name === 'MaxRetriesPerRequestError';
+  return isDown ? new Error('the connection to Redis is down') : error;
+}
+
 /** What is worth another try: the command was not carried out, or nobody knows whether it was. */
 export function isConnectionError(reason: string): boolean {
   return /connection|max retries|pipeline|ECONN|EPIPE|ETIMEDOUT|EAI_AGAIN|ENOTFOUND|socket|sentinel|LOADING|MASTERDOWN|CLUSTERDOWN|Stream isn't writeable|TRYAGAIN|MOVED|ASK |redirections|slots cache|None of startup nodes|NOAUTH|WRONGPASS/i.test(

@@ -130,6 +130,15 @@ describe('a drain without an operator', () => {
     expect(await drain).toMatchObject({ moved: 3n, released: 0n, left: 0n });
   }, 30_000);
 
+  test('does not wait long for a store that went with its whole cluster, where nothing is held', async () => {
+    await cluster.redis.kill();
+    const beganMs = Date.now();
+    const message = expect.stringContaining('the connection to Redis is down');
+    expect(await one.drain(60_000)).toMatchObject({ moved: 0n, released: 0n, left: 0n, message });
+    expect(Date.now() - beganMs).toBeLessThan(15_000);
+    await cluster.redis.up();
+  }, 60_000);
+
   test('each session is quiesced, then its opens change owner, then it is released', async () => {
     const [record] = await openMany(one, [201n], 1);
     const order: string[] = [];
