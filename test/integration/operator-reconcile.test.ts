@@ -219,20 +219,6 @@ describe('the operator, on a real API server', () => {
     expect(servers.spec?.clusterIP).toBe('None');
   });
 
-  test('makes the claim of a template, and warns nobody of what it is about to make', async () => {
-    const volumes = [{ name: 'data', volumeClaimTemplate: { storage: '1Gi' } }];
-    await objects.create(CLUSTERS, {
-      metadata: { namespace: NAMESPACE, name: 'templated' },
-      spec: { ...spec(), volumes },
-    } as KubernetesObject);
-    await eventually('nothing is wrong', async () => (await condition('templated', 'Degraded'))?.status === 'False');
-    const claim = await eventually('the claim is there', () => get<V1PersistentVolumeClaim>(CLAIMS, 'templated-data'));
-    expect(await eventsOf('templated')).not.toContainEqual(expect.stringMatching(/^Warning/));
-    expect(claim.spec?.accessModes).toEqual(['ReadWriteMany']);
-    expect(claim.metadata?.ownerReferences).toBeUndefined();
-    await objects.delete(CLUSTERS, NAMESPACE, 'templated');
-  }, 30_000);
-
   test('its pods meet the restricted Pod Security Standard', async () => {
     const [set] = await objects.list<V1ReplicaSet>(REPLICA_SETS, NAMESPACE);
     const redis = await get<V1StatefulSet>(STATEFUL_SETS, 'media-redis');
@@ -473,6 +459,20 @@ describe('the operator, on a real API server', () => {
     await expect(get(SECRETS, 'older-redis-tls')).rejects.toThrow(/not found/);
     await objects.delete(CLUSTERS, NAMESPACE, 'older');
   }, 60_000);
+
+  test('makes the claim of a template, and warns nobody of what it is about to make', async () => {
+    const volumes = [{ name: 'data', volumeClaimTemplate: { storage: '1Gi' } }];
+    await objects.create(CLUSTERS, {
+      metadata: { namespace: NAMESPACE, name: 'templated' },
+      spec: { ...spec(), volumes },
+    } as KubernetesObject);
+    await eventually('nothing is wrong', async () => (await condition('templated', 'Degraded'))?.status === 'False');
+    const claim = await eventually('the claim is there', () => get<V1PersistentVolumeClaim>(CLAIMS, 'templated-data'));
+    expect(await eventsOf('templated')).not.toContainEqual(expect.stringMatching(/^Warning/));
+    expect(claim.spec?.accessModes).toEqual(['ReadWriteMany']);
+    expect(claim.metadata?.ownerReferences).toBeUndefined();
+    await objects.delete(CLUSTERS, NAMESPACE, 'templated');
+  }, 30_000);
 
   test('a second operator waits for the first and says how it is, and takes over at once when that stops', async () => {
     const second = startOperator('--namespace', NAMESPACE, '--leader-elect', '--leader-elect-namespace', NAMESPACE);
