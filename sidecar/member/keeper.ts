@@ -33,6 +33,8 @@ const LOST_LOOKS = 3;
 const SENTINELS_APART_MS = 10_000;
 /** So long one that was a member before asks the others who leads, before it goes by what it remembers: all may have been down. */
 const ASKED_FOR_MS = 10_000;
+/** The time between two such rounds. */
+const ASKED_EVERY_MS = 300;
 export const REDIS_FILE = 'redis.conf';
 export const SENTINEL_FILE = 'sentinel.conf';
 
@@ -317,7 +319,7 @@ export class Keeper {
       );
       const told = answers.flatMap((primary) => primary ?? []);
       if (told.length > 0 || monotonicMs() >= untilMs) return choosePrimary(told, remembered, first);
-      await delay(FIRST_COPY_EVERY_MS);
+      await delay(ASKED_EVERY_MS);
     }
   }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { expect } from '@jest/globals';
 import { fromClient, verifyBlocks } from '../../client/cli/verify-blocks.ts';
 import { Writer } from '../../client/cli/write-through.ts';
 import { Client, type File } from '../../client/index.ts';
@@ -76,6 +77,17 @@ export class HeldFiles {
       () => (this.#writer.progress.ackedBlocks >= goal ? true : undefined),
       20,
     );
+  }
+
+  /**
+   * Ends, and expects that no call has failed, and that everything that was acknowledged is there.
+   * @returns the longest time without an acknowledgement, ms
+   */
+  async expectWhole(): Promise<number> {
+    const { longestPauseMs, verified, ...outcome } = await this.finish();
+    expect(outcome).toEqual({ errors: [], lost: 0, torn: 0 });
+    expect(verified).toBeGreaterThan(0);
+    return longestPauseMs;
   }
 
   /** Ends, reads every acknowledged block back, and writes and reads through what was left alone. */
