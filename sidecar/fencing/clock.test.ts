@@ -28,8 +28,10 @@ beforeEach(() => {
     store: { open: true },
     tick: () => new Promise(() => {}),
     again: async () => {},
-    confirm: async (shard: number) => {
+    asLeft: async <T>(shard: number, look: () => Promise<T>) => {
+      const found = await look();
       if (shard === SHARD) looks++;
+      return found;
     },
     orphaned: async (shard: number) => (shard === SHARD ? [...stored.keys()] : []),
     async *owned(shard: number, identity: string) {

@@ -83,10 +83,11 @@ export class Clock {
     const until = this.#takeOvers;
     try {
       for (let shard = 0; shard < SHARDS; shard++) {
-        for (const identity of [NOBODY, ...(await this.#table.orphaned(shard))]) {
-          for await (const page of this.#table.owned(shard, identity)) await this.#remember(member, identity, page);
-        }
-        await this.#table.confirm(shard);
+        await this.#table.asLeft(shard, async () => {
+          for (const identity of [NOBODY, ...(await this.#table.orphaned(shard))]) {
+            for await (const page of this.#table.owned(shard, identity)) await this.#remember(member, identity, page);
+          }
+        });
       }
       this.#takenOver = until;
     } catch (error) {
@@ -165,11 +166,13 @@ export class Clock {
     try {
       for (const identity of this.#kept.owners) {
         for (const shard of this.#kept.shardsOf(identity)) {
-          const waiting = new Set<bigint>();
-          for await (const page of this.#table.owned(shard, identity)) {
-            for (const { openId } of page) waiting.add(openId);
-          }
-          await this.#table.confirm(shard);
+          const waiting = await this.#table.asLeft(shard, async () => {
+            const found = new Set<bigint>();
+            for await (const page of this.#table.owned(shard, identity)) {
+              for (const { openId } of page) found.add(openId);
+            }
+            return found;
+          });
           this.#kept.retain(identity, shard, waiting);
         }
       }
@@ -186,19 +189,21 @@ export class Clock {
   async #server(member: Member, shard: number, entry: Buffer, identity: string): Promise<void> {
     let next = Number.POSITIVE_INFINITY;
     const waiting = new Set<bigint>();
-    for await (const page of this.#table.owned(shard, identity)) {
-      await inSlices(page, EXPIRING_AT_ONCE, async ({ openId, fileId }) => {
-        const waitMs = await this.#endings.expire(member, fileId, openId, 'fenced');
-        if (waitMs === 0) return;
-        next = Math.min(next, waitMs);
-        waiting.add(openId);
-      });
-      await this.#remember(
-        member,
-        identity,
-        page.filter(({ openId }) => waiting.has(openId)),
-      );
-    }
+    await this.#table.asLeft(shard, async () => {
+      for await (const page of this.#table.owned(shard, identity)) {
+        await inSlices(page, EXPIRING_AT_ONCE, async ({ openId, fileId }) => {
+          const waitMs = await this.#endings.expire(member, fileId, openId, 'fenced');
+          if (waitMs === 0) return;
+          next = Math.min(next, waitMs);
+          waiting.add(openId);
+        });
+        await this.#remember(
+          member,
+          identity,
+          page.filter(({ openId }) => waiting.has(openId)),
+        );
+      }
+    });
     const key = `${identity} ${shard}`;
     if (waiting.size > 0) this.#orphans.set(key, waiting.size);
     else this.#orphans.delete(key);

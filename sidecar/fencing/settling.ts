@@ -123,7 +123,7 @@ export class Settling {
       'an open that its server does not know is closed',
     );
     const { outcome } = await this.#table.close(member.identity, fileId, openId);
-    if (outcome === Outcome.GRANTED) this.#table.forget(record);
+    if (outcome === Outcome.GRANTED) void this.#table.forget(member.identity, record);
   }
 
   /** @param doubtful opens that may not be the server's any more: each is looked up once more */

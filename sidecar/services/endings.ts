@@ -68,7 +68,7 @@ export class Endings {
       return { outcome: decision.outcome, close: decision.close };
     }
     const isGone = decision.outcome === Outcome.GRANTED || decision.outcome === Outcome.NOT_FOUND;
-    if (open && isGone) this.#is.table.forget(open.record);
+    if (open && isGone) void this.#is.table.forget(member.identity, open.record);
     const { outcome, close } = this.#ended(member, fileId, openId, decision);
     // It did not wait: the file server forgets it.
     return { outcome: outcome === Outcome.GRANTED ? Outcome.NOT_FOUND : outcome, close };
@@ -86,8 +86,10 @@ export class Endings {
     if (why !== 'fenced' || decision.createGuid.length > 0) metrics.expired.inc();
     // Which of the two it was is not said.
     const { createGuid } = decision;
-    table.forget({ durability: Durability.DURABLE, createGuid, openId });
-    if (createGuid.length > 0) table.forget({ durability: Durability.PERSISTENT, createGuid, openId });
+    void table.forget(member.identity, { durability: Durability.DURABLE, createGuid, openId });
+    if (createGuid.length > 0) {
+      void table.forget(member.identity, { durability: Durability.PERSISTENT, createGuid, openId });
+    }
     this.#follow(fileId, decision);
     const owner = cluster.member(decision.owner);
     if (owner) {

@@ -26,6 +26,7 @@ export const SCRIPT_NAMES = [
   'forget',
   'forget-fence',
   'hint',
+  'unhint',
   'registry',
   'where',
   'mark',

@@ -74,6 +74,7 @@ export class Store {
   #scripts: readonly Scripts[] | undefined;
   #open = false;
   #opened = Promise.withResolvers<void>();
+  #openings = 0;
   readonly #processes: RedisProcesses;
   readonly #predecessors: Predecessors;
   /** What was sent over the connection for renewals: also a registration or a fencing may be carried out late. */
@@ -127,6 +128,11 @@ export class Store {
     this.#watchLogon();
     this.#opened.promise.catch(() => {});
     this.#sweep = setInterval(() => this.#expire(), 200);
+  }
+
+  /** Which opening of the shards it is that decisions are made with; undefined: they are closed. */
+  get opening(): number | undefined {
+    return this.#open ? this.#openings : undefined;
   }
 
   get open(): boolean {
@@ -199,6 +205,7 @@ export class Store {
   openWith(scripts: readonly Scripts[]): void {
     this.#scripts = scripts;
     this.#open = true;
+    this.#openings++;
     this.#opened.resolve();
   }
 

@@ -42,6 +42,7 @@ import {
 import type { ScriptName } from './scripts.ts';
 import { grantedAlone, soleRecord, stateOf, stateOfSole } from './sole-open.ts';
 import type { RunOptions, Store } from './store.ts';
+import { StoreUnavailableError } from './store-errors.ts';
 
 /** Answers of scripts that are the sidecar's to act on and never reach a file server. */
 export const Internal = { WAITING: 101, PURGE: 102, ELSEWHERE: 103, SETTLING: 104, STALE: 105, BREAKING: 107 } as const;
@@ -171,7 +172,7 @@ export class Table {
     if (record.durability !== 0) options.hint = this.#hint(record);
     if (onLate) options.onLate = (answer) => onLate(read(answer));
     const decision = read(await this.#file('open', me, fileId, args, options, shardOfId(record.openId)));
-    if (options.hint && decision.record?.durability !== record.durability) this.#unhint(record, decision);
+    if (options.hint && decision.record?.durability !== record.durability) await this.#unhint(me, record, decision);
     return decision;
   }
 
@@ -211,10 +212,20 @@ export class Table {
     return fileId.length > 0 ? fileId : undefined;
   }
 
-  /** Resolves when what was read from a shard just now was read from the store that is in use. @throws StoreUnavailableError */
-  async confirm(shard: number): Promise<void> {
+  /**
+   * Reads from a shard past the scripts. That something is not there counts only where nothing was being put back meanwhile: a store that
+   * has just come back empty answers too, before anybody has heard that it is another.
+   * @throws StoreUnavailableError when the shards were not open all the time
+   */
+  async asLeft<T>(shard: number, look: () => Promise<T>): Promise<T> {
+    const { opening } = this.#store;
+    const found = await look();
     const key = this.keys.store(shard);
-    await this.#store.run('hint', [key, key], ['', ''], { waitMs: this.#waitMs });
+    if (opening !== undefined) await this.#store.run('hint', [key, key], ['', ''], { waitMs: this.#waitMs });
+    if (opening === undefined || this.#store.opening !== opening) {
+      throw new StoreUnavailableError('look', 'its state was being put back');
+    }
+    return found;
   }
 
   /** @param known the open, where its owner knows it; the hint that leads to it goes with it */
@@ -228,7 +239,7 @@ export class Table {
       if (hasHint(known)) options.forget = this.#hintKey(known);
     }
     const decision = readClose(await this.#file('close', me, fileId, args, options, shardOfId(openId)), fileId);
-    if (decision.outcome === Outcome.NOT_FOUND && known) this.forget(known);
+    if (decision.outcome === Outcome.NOT_FOUND && known) void this.forget(me, known);
     return decision;
   }
 
@@ -242,10 +253,20 @@ export class Table {
     return readClose(await this.#file('expire', me, fileId, [idBytes(openId), why]), fileId);
   }
 
-  /** Forgets where a durable open was. */
-  forget(record: Pick<OpenRecord, 'durability' | 'createGuid' | 'openId'>): void {
-    if (!hasHint(record)) return;
-    this.#store.data.unlink(this.#hintKey(record)).catch(() => {});
+  /**
+   * Forgets where a durable open was, unless `me` was fenced (unhint.lua). A hint that stays does no harm.
+   * @returns GRANTED, FENCED, or STORE_UNAVAILABLE: it may have been forgotten
+   */
+  async forget(me: Identity, record: Pick<OpenRecord, 'durability' | 'createGuid' | 'openId'>): Promise<number> {
+    if (!hasHint(record)) return Outcome.GRANTED;
+    const key = this.#hintKey(record);
+    const fence = storeOf(key).replace(/:store$/, ':fence');
+    const args = [me.serverId, me.epoch];
+    const asked = this.#store.run('unhint', [storeOf(key), fence, key], args, { waitMs: this.#waitMs });
+    return asked.then(
+      (answer) => numberAt(answer, 0),
+      () => Outcome.STORE_UNAVAILABLE,
+    );
   }
 
   /** @returns undefined when a range leaves the 64-bit space */
@@ -544,11 +565,9 @@ export class Table {
   /** Which of some opens of a shard an identity owns, in their order. @throws StoreUnavailableError */
   async owns(shard: number, identity: string, opens: readonly OpenRecord[]): Promise<boolean[]> {
     const members = opens.map(({ openId, fileId }) => Buffer.concat([idBytes(openId), Buffer.from(hex(fileId))]));
-    const found = await this.#store.read(
-      (connection) => connection.smismember(this.keys.own(shard, identity), members),
-      this.#waitMs,
+    const found = await this.asLeft(shard, () =>
+      this.#store.read((connection) => connection.smismember(this.keys.own(shard, identity), members), this.#waitMs),
     );
-    await this.confirm(shard);
     return found.map((one) => one === 1);
   }
 
@@ -561,9 +580,12 @@ export class Table {
    * What was not granted cannot be asked for: unless the CreateGuid is that of another open, which the hint leads to as well. Nor is it
    * known of one who was fenced: it may have been granted at first, when the answer was lost.
    */
-  #unhint(asked: OpenRecord, { outcome }: OpenDecision): void {
+  async #unhint(me: Identity, asked: OpenRecord, { outcome }: OpenDecision): Promise<void> {
     if (outcome === Outcome.FENCED) return;
-    if (outcome !== Outcome.DUPLICATE_OBJECTID || asked.durability !== Durability.PERSISTENT) this.forget(asked);
+    if (outcome === Outcome.DUPLICATE_OBJECTID && asked.durability === Durability.PERSISTENT) return;
+    const forgotten = this.forget(me, asked);
+    // Nothing of it may be under way when the CREATE is answered: its client may ask for the same elsewhere, and be granted it.
+    if (outcome !== Outcome.GRANTED) await forgotten;
   }
 
   #hintKey({ durability, createGuid, openId }: Pick<OpenRecord, 'durability' | 'createGuid' | 'openId'>): string {

@@ -1,8 +1,14 @@
 import { createLogger } from '../../common/logging.ts';
 import { createSidecarMetrics } from '../metrics.ts';
-import { Keys } from '../table/keys.ts';
+import { type Identity, Keys } from '../table/keys.ts';
 import { Store } from '../table/store.ts';
 import { TestRedis } from './redis.ts';
+
+const ENTER = `
+  for i = 1, #KEYS / 2 do
+    redis.call('SET', KEYS[i], ARGV[1])
+    redis.call('HSET', KEYS[#KEYS / 2 + i], unpack(ARGV, 2))
+  end`;
 
 /** A Redis of its own, and a store on it with the scripts loaded: for tests of decisions, without a sidecar around them. */
 export class OpenStore {
@@ -24,6 +30,17 @@ export class OpenStore {
     const { runIds } = await store.whereabouts(new Keys('test').stores());
     store.openWith(await store.load(runIds, '1'));
     return new OpenStore(redis, store, `${runIds[0]}:1`);
+  }
+
+  /**
+   * Opens the shards of a cluster, all of them, as where an open is stands in another shard than the open; these servers are in each, as
+   * fence.lua has one that comes for the first time.
+   */
+  async enter(keys: Keys, servers: readonly Identity[]): Promise<void> {
+    const stores = keys.stores();
+    const fences = stores.map((_, shard) => keys.fence(shard));
+    const entries = servers.flatMap(({ serverId, epoch }) => [serverId, epoch]);
+    await this.store.data.eval(ENTER, 2 * stores.length, ...stores, ...fences, this.tag, ...entries);
   }
 
   async stop(): Promise<void> {

@@ -17,12 +17,11 @@ const two: Identity = { serverId: 'two', epoch: 70_000 };
 
 let opened: OpenStore;
 let store: Store;
-let tag: string;
 let runs = 0;
 
 beforeAll(async () => {
   opened = await OpenStore.start();
-  ({ store, tag } = opened);
+  ({ store } = opened);
 }, 20_000);
 afterAll(() => opened.stop());
 
@@ -30,8 +29,7 @@ afterAll(() => opened.stop());
 async function newTable(): Promise<{ table: Table; keys: Keys; file: string }> {
   const keys = new Keys(`let-go-${++runs}`);
   const table = new Table(store, keys, 5000);
-  await store.data.set(keys.store(SHARD), tag);
-  for (const server of [one, two]) await table.fence(SHARD, server, 'enter', 'alive');
+  await opened.enter(keys, [one, two]);
   return { table, keys, file: keys.file(SHARD, FILE.toString('hex')) };
 }
 

@@ -9,11 +9,10 @@ import { OpenStore } from '../../sidecar/testing/open-store.ts';
 
 let opened: OpenStore;
 let store: Store;
-let tag: string;
 
 beforeAll(async () => {
   opened = await OpenStore.start();
-  ({ store, tag } = opened);
+  ({ store } = opened);
 }, 20_000);
 afterAll(() => opened.stop());
 
@@ -27,8 +26,7 @@ let runs = 0;
 async function newTable(ticks: number): Promise<{ table: Table; keys: Keys; file: string }> {
   const keys = new Keys(`sole-${++runs}`);
   const table = new Table(store, keys, 5000);
-  await store.data.set(keys.store(SHARD), tag);
-  await table.fence(SHARD, me, 'enter', 'alive');
+  await opened.enter(keys, [me]);
   await store.data.hset(keys.fence(SHARD), '#tick', ticks);
   return { table, keys, file: keys.file(SHARD, FILE.toString('hex')) };
 }

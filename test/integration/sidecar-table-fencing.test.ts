@@ -1,8 +1,9 @@
 // Which servers the table refuses, script by script, and what becomes of the opens of one that was fenced.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { createLogger } from '../../common/logging.ts';
+import { delay } from '../../common/time.ts';
 import { Durability, type OpenRecord, OplockLevel, Outcome, Reclaim } from '../../proto/generated/handles.ts';
 import { SHARDS } from '../../sidecar/constants.ts';
 import { Registry } from '../../sidecar/fencing/registry.ts';
@@ -115,6 +116,7 @@ const ASKS: Record<string, (me: Identity, record: OpenRecord) => Promise<number>
   name: (me) => table.name(me, 'reserve', Buffer.from('directory'), 'a.txt', 'token'),
   session: async (me) => (await table.session(me, 'store', SESSION, 'alice')).outcome,
   tick: async (me) => (await table.tick(me, SHARD, 0, 10)).outcome,
+  unhint: (me, record) => table.forget(me, record),
   forgetFence: (me) => table.forgetFence(me, SHARD, { serverId: 'nobody', epoch: 9 }),
 };
 
@@ -251,6 +253,42 @@ test('an open whose answer was lost can be asked for when its server is fenced b
   await fence('fence', 'alive');
   expect((await table.open(fenced, record, HOW)).outcome).toBe(Outcome.FENCED); // asked again
   expect(await table.hinted(record)).toEqual(FILE);
+});
+
+test('word that an open was not granted, late from a server that was fenced, leaves the way to what another granted since', async () => {
+  const record = sampleRecord('file', { openId: ids.next(SHARD) ?? 0n });
+  await fence('fence', 'alive');
+  const again = { ...record, openId: ids.next(SHARD) ?? 0n }; // its client repeats the CREATE there
+  expect((await table.open(other, again, HOW)).outcome).toBe(Outcome.GRANTED);
+  await table.forget(fenced, record);
+  expect(await table.hinted(record)).toEqual(FILE);
+  await table.forget(other, record);
+  expect(await table.hinted(record)).toBeUndefined();
+});
+
+test('nothing of what was not granted is under way any more when that is said', async () => {
+  await open({ shareAccess: 0 });
+  const record = sampleRecord('file', { openId: ids.next(SHARD) ?? 0n, createGuid: Buffer.alloc(16, 9) });
+  const gate = Promise.withResolvers<void>();
+  const run = store.run.bind(store);
+  const slow = jest.spyOn(store, 'run').mockImplementation(async (name, ...args) => {
+    if (name === 'unhint') await gate.promise;
+    return run(name, ...args);
+  });
+  try {
+    let answered = false;
+    const asked = table.open(other, record, HOW).finally(() => {
+      answered = true;
+    });
+    await until(() => slow.mock.calls.some(([name]) => name === 'unhint'));
+    await delay(20);
+    expect(answered).toBe(false);
+    gate.resolve();
+    expect((await asked).outcome).toBe(Outcome.SHARING_VIOLATION);
+    expect(await table.hinted(record)).toBeUndefined();
+  } finally {
+    slow.mockRestore();
+  }
 });
 
 describe('a fenced server that the shards forget', () => {

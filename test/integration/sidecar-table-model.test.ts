@@ -9,11 +9,10 @@ import { OpenStore } from '../../sidecar/testing/open-store.ts';
 
 let opened: OpenStore;
 let store: Store;
-let tag: string;
 
 beforeAll(async () => {
   opened = await OpenStore.start();
-  ({ store, tag } = opened);
+  ({ store } = opened);
 }, 20_000);
 afterAll(() => opened.stop());
 
@@ -182,10 +181,7 @@ describe('the scripts and the reference model', () => {
           const servers: Identity[] = Array.from({ length: SERVERS }, (_, i) => ({ serverId: `s${i}`, epoch: i + 1 }));
           const ids = new OpenIds(1, 0);
           const shards = new Set(FILES.map((file) => shardOf(Buffer.from(file))));
-          for (const shard of shards) {
-            await store.data.set(keys.store(shard), tag);
-            for (const identity of servers) await table.fence(shard, identity, 'enter', 'alive');
-          }
+          await opened.enter(keys, servers);
           const made: OpenRecord[] = [];
           /** As their owners got them: what has happened to them since is not in it. */
           const granted = new Map<bigint, OpenRecord>();

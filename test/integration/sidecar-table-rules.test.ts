@@ -20,13 +20,11 @@ let opened: OpenStore;
 let store: Store;
 let table: Table;
 let ids: OpenIds;
-/** What the store key of an open shard says. */
-let life: string;
 let runs = 0;
 
 beforeAll(async () => {
   opened = await OpenStore.start();
-  ({ store, tag: life } = opened);
+  ({ store } = opened);
 }, 20_000);
 afterAll(() => opened.stop());
 
@@ -34,8 +32,7 @@ beforeEach(async () => {
   const keys = new Keys(`reclaim-${++runs}`);
   table = new Table(store, keys, 5000);
   ids = new OpenIds(one.epoch, 0);
-  await store.data.set(keys.store(SHARD), life);
-  for (const server of [one, two]) await table.fence(SHARD, server, 'enter', 'alive');
+  await opened.enter(keys, [one, two]);
 });
 
 async function open(fields: Partial<OpenRecord> = {}): Promise<OpenRecord> {
