@@ -20,6 +20,7 @@ import { isProvenDead } from './fencing/death.ts';
 import { Ended } from './fencing/ended.ts';
 import { Fencer } from './fencing/fencer.ts';
 import { Forgetting } from './fencing/forgetting.ts';
+import { Given } from './fencing/given.ts';
 import { Lease } from './fencing/lease.ts';
 import { Orphans } from './fencing/orphans.ts';
 import { Possession } from './fencing/possession.ts';
@@ -28,6 +29,7 @@ import { Reconciler } from './fencing/reconciler.ts';
 import { Registry } from './fencing/registry.ts';
 import { Settling } from './fencing/settling.ts';
 import { Handoff } from './handoff/handoff.ts';
+import { Reminding } from './handoff/reminding.ts';
 import { createSidecarMetrics, type SidecarMetrics } from './metrics.ts';
 import { AppInstances } from './services/app-instances.ts';
 import { ChangeFeed } from './services/changes.ts';
@@ -81,6 +83,7 @@ export class Sidecar {
   readonly components: Components;
   readonly handoff: Handoff;
   readonly orphans = new Orphans();
+  readonly given = new Given();
   readonly #options: SidecarOptions;
   readonly #store: Store;
   readonly #lease: Lease;
@@ -88,6 +91,7 @@ export class Sidecar {
   readonly #clock: Clock;
   readonly #fencer: Fencer;
   readonly #reconciler: Reconciler;
+  readonly #reminding: Reminding;
   readonly #handles: HandlesService;
   readonly #changes: ChangeFeed;
   readonly #registration: Registration;
@@ -127,14 +131,14 @@ export class Sidecar {
     const room = new WaitingRoom();
     delivery.onWake = (member, fileId) => room.wake(member, fileId);
     const breaks = new Breaks(table, cluster, delivery, room, log);
-    const { orphans } = this;
-    const custodians = new Custodians(table, registry, cluster, peers, orphans, log);
+    const { orphans, given } = this;
+    const custodians = new Custodians(table, registry, cluster, peers, orphans, given, log);
     const traces = new AskedTraces('holdfast-sidecar', options.pod, (error) =>
       log.warn({ reason: reasonOf(error) }, 'traces could not be sent'),
     );
     const talk = { cluster, peers, delivery, breaks, room };
     const ended = new Ended(config.handles.persistentTimeoutMs);
-    this.components = { config, table, registry, custodians, ended, ...talk, log, metrics, traces };
+    this.components = { config, table, registry, custodians, ended, given, ...talk, log, metrics, traces };
     const endings = new Endings(this.components);
     this.#fencer = new Fencer(registry, table, writeSettleMs, serverId, log, metrics);
     this.#clock = new Clock(table, cluster, endings, orphans, log, metrics);
@@ -182,6 +186,7 @@ export class Sidecar {
       cluster,
       orphans,
       ended,
+      given,
       settling,
       possession: new Possession({
         store: this.#store,
@@ -211,6 +216,7 @@ export class Sidecar {
     const renames = new Renames(this.components);
     this.#changes = new ChangeFeed(this.components, this.#place);
     this.handoff = new Handoff(this.components, endings, this.#registration);
+    this.#reminding = new Reminding(this.components);
     this.#handles = new HandlesService({
       components: this.components,
       registration: this.#registration,
@@ -300,6 +306,7 @@ export class Sidecar {
     this.#promises.stop();
     this.#clock.stop();
     this.#reconciler.stop();
+    this.#reminding.stop();
     for (const member of cluster.members.values()) {
       if (isProvenDead(member.lockPath)) {
         this.#fencer.fenceDead(member.identity, 'process_ended').catch(() => false);
@@ -318,6 +325,7 @@ export class Sidecar {
     this.#promises.stop();
     this.#clock.stop();
     this.#reconciler.stop();
+    this.#reminding.stop();
     this.#handles.end();
     this.#changes.end();
     this.#tls.end();

@@ -86,7 +86,14 @@ export interface KeepRequest {
   owner: string;
   opens: OpenRecord[];
   /** Their clients have got them back: whoever keeps them forgets them. Who does not know this finds it out from the table a little later. */
-  hadBack?: boolean | undefined;
+  hadBack?:
+    | boolean
+    | undefined;
+  /**
+   * Each was given to the owner that stands in it, and that server has not said that it knows. Who does not know this keeps them as released
+   * for as long as they are: a few seconds.
+   */
+  givenAway?: boolean | undefined;
 }
 
 export interface BeneathRequest {
@@ -848,7 +855,7 @@ export const TransferredRequest: MessageFns<TransferredRequest> = {
 };
 
 function createBaseKeepRequest(): KeepRequest {
-  return { owner: "", opens: [], hadBack: undefined };
+  return { owner: "", opens: [], hadBack: undefined, givenAway: undefined };
 }
 
 export const KeepRequest: MessageFns<KeepRequest> = {
@@ -861,6 +868,9 @@ export const KeepRequest: MessageFns<KeepRequest> = {
     }
     if (message.hadBack !== undefined) {
       writer.uint32(24).bool(message.hadBack);
+    }
+    if (message.givenAway !== undefined) {
+      writer.uint32(32).bool(message.givenAway);
     }
     return writer;
   },
@@ -902,6 +912,14 @@ export const KeepRequest: MessageFns<KeepRequest> = {
             message.hadBack = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.givenAway = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -922,6 +940,7 @@ export const KeepRequest: MessageFns<KeepRequest> = {
     message.owner = object.owner ?? "";
     message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
     message.hadBack = object.hadBack ?? undefined;
+    message.givenAway = object.givenAway ?? undefined;
     return message;
   },
 };

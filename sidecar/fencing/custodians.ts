@@ -8,7 +8,9 @@ import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
 import type { Peers } from '../services/peers.ts';
 import { NOBODY, parseIdentity } from '../table/keys.ts';
+import { ownerOf } from '../table/records.ts';
 import { shardOfOpen, type Table } from '../table/table.ts';
+import type { Given } from './given.ts';
 import type { Orphans } from './orphans.ts';
 import { isLive, type Registry, type ServerRecord } from './registry.ts';
 
@@ -19,7 +21,7 @@ const HAD_BACK_TIMEOUT_MS = 500;
 
 /**
  * Sees to it that somebody besides the store remembers opens that no live server owns (invariant 8): who releases opens keeps them, and
- * so does a peer, if one is there; a sidecar that ends passes on what it kept.
+ * so does a peer, if one is there; a sidecar that ends passes on what it kept, and what it has given to a server that does not know yet.
  */
 export class Custodians {
   readonly #table: Table;
@@ -27,14 +29,24 @@ export class Custodians {
   readonly #cluster: ClusterView;
   readonly #peers: Peers;
   readonly #orphans: Orphans;
+  readonly #given: Given;
   readonly #log: Logger;
 
-  constructor(table: Table, registry: Registry, cluster: ClusterView, peers: Peers, orphans: Orphans, log: Logger) {
+  constructor(
+    table: Table,
+    registry: Registry,
+    cluster: ClusterView,
+    peers: Peers,
+    orphans: Orphans,
+    given: Given,
+    log: Logger,
+  ) {
     this.#table = table;
     this.#registry = registry;
     this.#cluster = cluster;
     this.#peers = peers;
     this.#orphans = orphans;
+    this.#given = given;
     this.#log = log;
   }
 
@@ -54,19 +66,22 @@ export class Custodians {
 
   /** What was released here is kept by a peer too. Best effort: while this sidecar lives it keeps it itself. */
   async passOnReleased(opens: readonly OpenRecord[]): Promise<void> {
-    await this.#pass(NOBODY, opens.map(asReleased), Number.POSITIVE_INFINITY);
+    await this.#pass({ owner: NOBODY }, opens.map(asReleased), Number.POSITIVE_INFINITY);
   }
 
   /** This sidecar ends: what it alone may remember goes to a peer, if there is one. */
   async passOnAll(timeoutMs: number): Promise<void> {
     const untilMs = monotonicMs() + timeoutMs;
-    for (const owner of this.#orphans.owners) await this.#pass(owner, this.#orphans.of(owner), untilMs);
+    for (const owner of this.#orphans.owners) await this.#pass({ owner }, this.#orphans.of(owner), untilMs);
+    for (const owner of this.#given.owners)
+      await this.#pass({ owner: NOBODY, givenAway: true }, this.#given.of(owner), untilMs);
   }
 
   /** A peer passes on what it kept, or its client has got back what is kept here. */
-  kept({ owner, opens, hadBack }: KeepRequest): PeerReply {
+  kept({ owner, opens, hadBack, givenAway }: KeepRequest): PeerReply {
     if (owner !== NOBODY && !parseIdentity(owner)) return { ok: false, reason: 'no such owner' };
-    if (hadBack) this.#orphans.forget(owner, opens);
+    if (givenAway) for (const open of opens) this.#given.add(ownerOf(open), [open]);
+    else if (hadBack) this.#orphans.forget(owner, opens);
     else this.#orphans.keep(owner, opens);
     return { ok: true, reason: '' };
   }
@@ -92,11 +107,15 @@ export class Custodians {
     }
   }
 
-  async #pass(owner: string, opens: readonly OpenRecord[], untilMs: number): Promise<void> {
+  async #pass(
+    as: Pick<KeepRequest, 'owner' | 'givenAway'>,
+    opens: readonly OpenRecord[],
+    untilMs: number,
+  ): Promise<void> {
     let peers = await this.#livePeers();
     for (let i = 0; i < opens.length && peers.length > 0 && monotonicMs() < untilMs; ) {
       const [peer] = peers as [ServerRecord];
-      const request = { owner, opens: opens.slice(i, i + RECORD_BATCH) };
+      const request = { ...as, opens: opens.slice(i, i + RECORD_BATCH) };
       try {
         const { ok, reason } = await this.#peers.call(peer, (client) => client.keep, request, KEEP_TIMEOUT_MS);
         if (!ok) throw new Error(reason);

@@ -1,13 +1,14 @@
 import type { Logger } from '../../common/logging.ts';
 import { inSlices } from '../../common/slices.ts';
 import { monotonicMs, monotonicNs } from '../../common/time.ts';
-import { Durability, Outcome } from '../../proto/generated/handles.ts';
+import { Durability, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { UNDERSTANDS } from '../constants.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
-import { parseIdentity } from '../table/keys.ts';
+import { NOBODY, parseIdentity } from '../table/keys.ts';
 import { shardOfOpen, type Table } from '../table/table.ts';
 import type { Ended } from './ended.ts';
+import type { Given } from './given.ts';
 import type { Life } from './life.ts';
 import type { Orphans } from './orphans.ts';
 import { isLive, type Registry, type ServerFields, type ServerRecord } from './registry.ts';
@@ -20,6 +21,7 @@ export interface PuttingBackParts {
   cluster: ClusterView;
   orphans: Orphans;
   ended: Ended;
+  given: Given;
   log: Logger;
   leaseDurationMs: number;
   persistentTimeoutMs: number;
@@ -51,10 +53,15 @@ export class PuttingBack {
 
   /**
    * Opens that only this sidecar may remember, orphans of fenced servers and those that were released, as they were. Their ownership version stays, so that whoever has
-   * got one back meanwhile, and has a higher one, keeps it.
+   * got one back meanwhile, and has a higher one, keeps it. What was given to a server that has not said that it knows of it is released:
+   * if it knows, and has put it back or does so later, it has it (restore.lua).
    */
   async orphans(life: Life, stale: ReadonlySet<number>): Promise<void> {
-    const { orphans, registry, table, log } = this.#is;
+    const { orphans, given, registry, table, log } = this.#is;
+    orphans.keep(
+      NOBODY,
+      given.inShards(stale).map((open) => ({ ...open, owner: undefined, state: OpenState.RELEASED })),
+    );
     for (const owner of orphans.owners) {
       const server = parseIdentity(owner); // undefined: nobody
       if (server) {

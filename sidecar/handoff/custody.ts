@@ -45,6 +45,8 @@ export class Custody {
   #transferred(request: TransferredRequest): { ok: boolean; reason: string } {
     const member = this.#is.cluster.memberOf(request.targetServerId);
     if (!member) return { ok: false, reason: 'that server is not here' };
+    // What is put back into it may be put back already, without these: who gave them still remembers them, and puts them back.
+    if (!this.#is.table.store.open) return { ok: false, reason: 'the store is not open' };
     for (const open of request.opens) {
       const known = member.opens.get(open.openId);
       // The client may have been quicker than this message.

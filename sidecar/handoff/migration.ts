@@ -333,6 +333,7 @@ export class Migration {
     const owner = target && { serverId: target.serverId, epoch: BigInt(target.epoch) };
     await inSlices(inBatches(opens), BATCHES_AT_ONCE, async (batch) => {
       const { outcomes, to } = await this.#handOverBatch(member, batch, target);
+      const theirs: OpenRecord[] = [];
       let moved = 0;
       let expired = 0;
       for (let i = 0; i < batch.length; i++) {
@@ -340,13 +341,16 @@ export class Migration {
         const outcome = outcomes[i];
         if (outcome === Outcome.GRANTED) {
           moved++;
-          if (to) transferred.push({ ...record, owner, ownershipVersion: record.ownershipVersion + 1n });
+          if (to) theirs.push({ ...record, owner, ownershipVersion: record.ownershipVersion + 1n });
           else released.push(record);
         } else if (outcome === Outcome.NOT_FOUND || outcome === Internal.STALE) expired++;
         else continue;
         gone.push(record);
         member.remove(record.openId);
       }
+      // Remembered here until the target says that it knows of them: from the moment at which they are this server's no more.
+      if (to) this.#is.given.add(to.identity, theirs);
+      for (const open of theirs) transferred.push(open);
       this.#count(to ? 'moved' : 'released', moved);
       this.#count('expired', expired);
     });

@@ -10,7 +10,7 @@ import type { Target } from './targets.ts';
 
 /** So many opens' targets may still have to hear of them when the next sessions move: what waits to be told takes memory. */
 const MOST_WAITING = 4 * TOLD_AT_ONCE;
-/** A target that so often does not answer is told nothing more. */
+/** A target that so often does not answer is told nothing more by this handoff, but reminded (reminding.ts). */
 const TRIES = 3;
 
 /** What a target is to be told in one piece, at most. */
@@ -22,7 +22,7 @@ interface Word {
 
 /**
  * Tells the targets of a handoff what is theirs now: one call after the other to each, and what has come meanwhile, of however many
- * sessions, in the next. A target that was not told reads it from the table when clients come.
+ * sessions, in the next. A target that was not told reads it from the table when clients come, and hears it later.
  */
 export class Telling {
   readonly #is: Components;
@@ -74,7 +74,10 @@ export class Telling {
     const request = { migrationId: this.#migrationId, source, targetServerId: target.serverId, opens, trace };
     for (let tries = 1; !this.#silent.has(target); tries++) {
       try {
-        await this.#is.peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
+        const { peers, given } = this.#is;
+        const reply = await peers.call(target, (client) => client.transferred, request, PEER_CALL_TIMEOUT_MS);
+        if (!reply.ok) throw new Error(reply.reason);
+        given.arrived(target.identity, opens);
         return;
       } catch (error) {
         this.#is.log.info({ reason: reasonOf(error), target: target.identity, tries }, 'the target was not told');

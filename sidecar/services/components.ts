@@ -6,6 +6,7 @@ import type { Delivery } from '../breaks/delivery.ts';
 import type { WaitingRoom } from '../breaks/waiting-room.ts';
 import type { Custodians } from '../fencing/custodians.ts';
 import type { Ended } from '../fencing/ended.ts';
+import type { Given } from '../fencing/given.ts';
 import type { Registry } from '../fencing/registry.ts';
 import type { SidecarMetrics } from '../metrics.ts';
 import type { Table } from '../table/table.ts';
@@ -19,6 +20,7 @@ export interface Components {
   registry: Registry;
   custodians: Custodians;
   ended: Ended;
+  given: Given;
   cluster: ClusterView;
   peers: Peers;
   delivery: Delivery;

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Redis } from 'ioredis';
 import { createLogger } from '../../common/logging.ts';
-import { Outcome } from '../../proto/generated/handles.ts';
+import { OpenState, Outcome } from '../../proto/generated/handles.ts';
 import type { Delivery } from '../../sidecar/breaks/delivery.ts';
 import { SHARDS } from '../../sidecar/constants.ts';
 import { Ended } from '../../sidecar/fencing/ended.ts';
 import type { Fencer } from '../../sidecar/fencing/fencer.ts';
 import { Forgetting } from '../../sidecar/fencing/forgetting.ts';
+import { Given } from '../../sidecar/fencing/given.ts';
 import { Lease } from '../../sidecar/fencing/lease.ts';
 import { Orphans } from '../../sidecar/fencing/orphans.ts';
 import type { Possession } from '../../sidecar/fencing/possession.ts';
@@ -213,15 +214,17 @@ describe('a store is not said to have gone back in time', () => {
   test('by who served in a life of the data before the one that others have begun', async () => {
     const waitMs = 300;
     const log = createLogger('test');
-    const [cluster, orphans, ended, metrics] = [
+    const [cluster, orphans, ended, given, metrics] = [
       new ClusterView(),
       new Orphans(),
       new Ended(1000),
+      new Given(),
       createSidecarMetrics(),
     ];
     const table = new Table(store, keys, 5000);
     const reconciler = new Reconciler({
-      ...{ store, keys, table, registry, cluster, orphans, ended, log, metrics, newStore: false, maxExtensionMs: 0 },
+      ...{ store, keys, table, registry, cluster, orphans, ended, given, log, metrics, newStore: false },
+      maxExtensionMs: 0,
       config: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
       possession: { refusal: async () => undefined } as unknown as Possession,
       settling: new Settling(table, log),
@@ -287,6 +290,30 @@ describe('what is put back', () => {
     expect(await puttingBack()).toBe(Outcome.GRANTED);
     expect(await table.forgetClosed(back, record.fileId, record.openId)).toBe(Outcome.GRANTED);
   }, 30_000);
+
+  test.each([
+    ['before', [undefined, back]],
+    ['after', [back, undefined]],
+  ] as const)(
+    "by an open's owner counts, also where who gave it away puts it back %s",
+    async (_when, order) => {
+      const table = new Table(store, keys, 60_000);
+      await store.load(new Array(SHARDS).fill(await runId()), '1');
+      const record = sampleRecord('file', {
+        openId: new OpenIds(3, 0).next(shardOf(Buffer.from('volume:file'))) ?? 0n,
+      });
+      const shard = shardOf(record.fileId);
+      await table.fence(shard, back, 'enter', 'alive');
+      await store.data.set(keys.store(shard), '-');
+      for (const who of order) {
+        const state = who ? OpenState.DISCONNECTED : OpenState.RELEASED;
+        expect(await table.restore(who, { ...record, state }, 0, 0n, true)).toBe(Outcome.GRANTED);
+      }
+      const owned = async (by: string) => (await store.data.smembersBuffer(keys.own(shard, by))).length;
+      expect([await owned('a@3'), await owned('-')]).toEqual([1, 0]);
+    },
+    30_000,
+  );
 });
 
 describe('a new epoch', () => {

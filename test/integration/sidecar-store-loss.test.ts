@@ -1,7 +1,10 @@
 // A store that lost something: nothing is granted before all that is alive has put its state back, and no handle is lost.
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { delay } from '../../common/time.ts';
 import { type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
+import type { Given } from '../../sidecar/fencing/given.ts';
+import type { Sidecar } from '../../sidecar/sidecar.ts';
+import { shardOfOpen } from '../../sidecar/table/table.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
 import { TestRedis, until } from '../../sidecar/testing/redis.ts';
 
@@ -132,6 +135,18 @@ describe('a Redis that comes back empty', () => {
     expect(await cluster.redis.admin.keys('*:ended')).toEqual([]);
   }, 30_000);
 
+  test('what is looked up in it meanwhile is not taken for ended', async () => {
+    await pods(1);
+    const { server, sidecar } = cluster.pod(0) as TestPod & { sidecar: Sidecar };
+    const { record } = await server.open('kept');
+    const { table, cluster: view } = sidecar.components;
+    const look = () => table.owns(shardOfOpen(record), view.anyMember()?.owner ?? '', [record]);
+    expect(await look()).toEqual([true]);
+    await cluster.redis.restartEmpty();
+    await expect(look()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    expect(await patiently(look)).toEqual([true]);
+  }, 30_000);
+
   test('a name that is reserved for what is under way stays reserved', async () => {
     await pods(2);
     const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
@@ -192,6 +207,81 @@ describe('a Redis that comes back empty', () => {
     const back = await two.reclaim(record);
     expect(back).toMatchObject({ outcome: Outcome.GRANTED, record: { locks: [{ offset: 0n, length: 10n }] } });
   }, 30_000);
+
+  describe('after handles were given to a server that does not answer', () => {
+    /** Gives an open with a lock to the second pod, whose sidecar does not answer when it is told, until it may. */
+    async function given(count: number): Promise<{ record: OpenRecord; kept: Given; answers: () => void }> {
+      await pods(count);
+      const { server, sidecar } = cluster.pod(0) as TestPod & { sidecar: Sidecar };
+      const { custody } = (cluster.pod(1).sidecar as Sidecar).handoff;
+      const deaf = jest.spyOn(custody, 'transferred').mockImplementation(() => {
+        throw new Error('nobody hears this');
+      });
+      const { record } = await server.open('given', { shareAccess: 0 });
+      await server.lock(record, 0, 10);
+      record.locks = [{ offset: 0n, length: 10n, exclusive: true, openId: record.openId }]; // as a file server remembers it
+      const request = { migrationId: 'm', targetPods: ['pod-1'], timeoutMs: 10_000, leaving: false };
+      expect(await sidecar.handoff.migrate(request, () => {})).toMatchObject({ moved: 1n, left: 0n });
+      return { record, kept: sidecar.given, answers: () => deaf.mockRestore() };
+    }
+
+    test('who gave them away still has them', async () => {
+      const { record } = await given(2);
+      await cluster.redis.restartEmpty();
+      const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+      expect((await one.open('given', { shareAccess: 0 })).outcome).not.toBe(Outcome.GRANTED);
+      const back = await two.reclaim(record);
+      expect(back).toMatchObject({ outcome: Outcome.GRANTED, record: { locks: [{ offset: 0n, length: 10n }] } });
+    }, 30_000);
+
+    test('when that one has ended too, it has passed them on', async () => {
+      const { record } = await given(3);
+      const [one, , three] = cluster.pods as [TestPod, TestPod, TestPod];
+      one.server.kill();
+      await one.sidecar?.stop();
+      await cluster.redis.restartEmpty();
+      expect(await three.server.reclaim(record)).toMatchObject({ outcome: Outcome.GRANTED });
+    }, 30_000);
+
+    test('and answers later: it is told, and is the only one that remembers them', async () => {
+      const { record, kept, answers } = await given(2);
+      const [member] = cluster.pod(1).sidecar?.components.cluster.members.values() ?? [];
+      expect([kept.count, member?.opens.has(record.openId)]).toEqual([1, false]);
+      answers();
+      await until(() => kept.count === 0);
+      expect(member?.opens.has(record.openId)).toBe(true);
+      await cluster.redis.restartEmpty();
+      expect(await cluster.pod(1).server.reclaim(record)).toMatchObject({ outcome: Outcome.GRANTED });
+    }, 30_000);
+
+    test('what was had back elsewhere is not remembered any longer, and does not come back when it was closed', async () => {
+      const { record, kept } = await given(3);
+      const three = cluster.pod(2).server;
+      const { record: back } = await three.reclaim(record);
+      if (!back) throw new Error('not had back');
+      await until(() => kept.count === 0);
+      expect((await three.close(back)).outcome).toBe(Outcome.GRANTED);
+      await cluster.redis.restartEmpty();
+      expect((await three.open('given', { shareAccess: 0 })).outcome).toBe(Outcome.GRANTED);
+    }, 30_000);
+
+    test('and that cannot say what will be in the store, it does not say that it has them', async () => {
+      const { record, kept, answers } = await given(2);
+      const opens = kept.owners.flatMap((owner) => kept.of(owner));
+      answers();
+      const { peers, cluster: view } = cluster.pod(0).sidecar?.components ?? {};
+      await until(() => view?.server('uid-pod-1/0') !== undefined);
+      const target = view?.server('uid-pod-1/0');
+      if (!peers || !target) throw new Error('there is nobody to tell');
+      await cluster.redis.restartEmpty();
+      await until(() => cluster.pod(1).sidecar?.components.table.store.open === false);
+      const request = { migrationId: 'm', source: undefined, targetServerId: target.serverId, opens };
+      const tell = () => peers.call(target, (client) => client.transferred, request, 10_000);
+      expect(await tell()).toMatchObject({ ok: false });
+      await until(async () => (await tell()).ok, 10_000);
+      expect(await cluster.pod(1).server.reclaim(record)).toMatchObject({ outcome: Outcome.GRANTED });
+    }, 30_000);
+  });
 
   test('after who released handles has ended: it passed them on to a pod that could not take them over', async () => {
     await pods(2);
