@@ -116,7 +116,7 @@ test-conformance: build ## smbtorture, compared with test/conformance/expected.t
 	$(node) test/conformance/run.ts
 
 .PHONY: test-faults
-test-faults: build ## single faults at processes, networks, stores, clocks and volumes, and 40 random schedules of them (SCHEDULES=1000 others, SEED=n to repeat)
+test-faults: build ## single faults at processes, networks, stores, clocks and volumes, and 40 random schedules of them (SCHEDULES=1000 others, AT_ONCE=n side by side, SEED=n to repeat)
 	test/cluster/install-packages.sh redis clients faults$(if $(QUICK),, compiler volumes)
 	$(jest) --outputFile=out/tests/faults.json --json --runInBand --roots test/faults $(call left_out,$(long_faults))
 

@@ -1,4 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, test } from '@jest/globals';
 import { Network } from './network.ts';
@@ -13,25 +14,29 @@ const PODS = 3;
 /** The same each time, unless SCHEDULES or SEED say otherwise; SCHEDULES=1000 is what a release has to pass. */
 const SCHEDULES = 40;
 const FIRST_SEED = 1000;
-/** Side by side: one leaves two cores idle most of the time, unless something else has them. */
-const LANES = Number(process.env.LANES ?? (slowness() > 1 ? 1 : 2));
+/** More clients than this process, which has all of them, can serve beside those of other lanes in good time. */
+const MOST_AT_ONCE = 8;
+/** Side by side: one takes half of a core, and waits for the rest of its time. Where something else has the cores, one alone. */
+const AT_ONCE = Number(process.env.AT_ONCE ?? (slowness() > 1 ? 1 : Math.min(availableParallelism(), MOST_AT_ONCE)));
 /** The same pods go from schedule to schedule, as pods do; after so many they are made anew. */
 const SCHEDULES_A_LIFE = 10;
 const LOGS = join(import.meta.dirname, '../../out/faults');
 
+/** What became of a schedule: what is to be said of it, or how it failed. */
+type End = { passed: string; failure?: undefined } | { passed?: undefined; failure: string };
+
 let network: Network;
 const all = seeds(SCHEDULES, FIRST_SEED);
-/** What became of each schedule; undefined: it passed. */
-const ends = new Map(all.map((seed) => [seed, Promise.withResolvers<Error | undefined>()]));
+const ends = new Map(all.map((seed) => [seed, Promise.withResolvers<End>()]));
 let lanes: Promise<void>[] = [];
 
 beforeAll(async () => {
   network = await Network.enter();
   const left = [...all];
-  lanes = Array.from({ length: Math.min(LANES, all.length) }, (_, i) => lane(i, left));
+  lanes = Array.from({ length: Math.min(AT_ONCE, all.length) }, (_, i) => lane(i, left));
   void Promise.allSettled(lanes).then((how) => {
     const reason = how.find((one) => one.status === 'rejected')?.reason ?? 'no lane came to it';
-    for (const { resolve } of ends.values()) resolve(new Error(`it was not run: ${reason}`));
+    for (const { resolve } of ends.values()) resolve({ failure: `it was not run: ${reason}` });
   });
 });
 afterAll(async () => {
@@ -46,8 +51,10 @@ afterAll(async () => {
 test.each(all)(
   'random faults (SEED=%i)',
   async (seed) => {
-    const failure = await ends.get(seed)?.promise;
-    if (failure) throw failure;
+    const { passed, failure } = (await ends.get(seed)?.promise) ?? {};
+    // Said here, so that they are in order whatever ended first.
+    process.stdout.write(`SEED=${seed} ${failure === undefined ? passed : `FAILED: ${failure}`}\n`);
+    if (failure !== undefined) throw new Error(`${failure}\nTo repeat it: make test-faults SEED=${seed}`);
   },
   60_000 + all.length * 240_000, // nobody knows which of them are before it in its lane
 );
@@ -66,9 +73,9 @@ async function lane(number: number, left: number[]): Promise<void> {
       pods ??= await Pods.start(network, PODS, { leaseMs: LEASE_MS * slow, storePort: 6379 + number });
       const seed = left.shift();
       if (seed === undefined) continue;
-      const failure = await failureOf(pods, seed, slow);
-      ends.get(seed)?.resolve(failure);
-      if (!failure) continue;
+      const end = await endOf(pods, seed, slow);
+      ends.get(seed)?.resolve(end);
+      if (end.failure === undefined) continue;
       await pods.stop();
       pods = undefined;
     }
@@ -77,8 +84,8 @@ async function lane(number: number, left: number[]): Promise<void> {
   }
 }
 
-/** Says how it went; what the parts said while it failed is kept in out/faults. */
-async function failureOf(pods: Pods, seed: number, slow: number): Promise<Error | undefined> {
+/** How it went; what the parts said while it failed, and what was open then, is kept in out/faults. */
+async function endOf(pods: Pods, seed: number, slow: number): Promise<End> {
   const planned = schedule(seed, PODS, LEASE_MS * slow);
   const what = planned.faults.map(textOf).join('; ');
   const since = pods.log.length;
@@ -86,15 +93,15 @@ async function failureOf(pods: Pods, seed: number, slow: number): Promise<Error 
   try {
     const { events, rounds, reclaimed, recoveredMs } = await runSchedule(pods, planned, { slowness: slow });
     const seconds = ((performance.now() - beganMs) / 1000).toFixed(1);
-    process.stdout.write(
-      `SEED=${seed} passed in ${seconds} s: ${rounds} rounds, ${events} events, ${reclaimed} reclaimed, all went on after ${Math.round(recoveredMs)} ms; ${what}\n`,
-    );
-    return undefined;
+    return {
+      passed: `passed in ${seconds} s: ${rounds} rounds, ${events} events, ${reclaimed} reclaimed, all went on after ${Math.round(recoveredMs)} ms; ${what}`,
+    };
   } catch (error) {
     const { message } = error as Error;
     mkdirSync(LOGS, { recursive: true });
-    writeFileSync(join(LOGS, `${seed}.log`), `${what}\n${message}\n\n${pods.said(since)}\n`);
-    process.stdout.write(`SEED=${seed} FAILED: ${what}\n${message}\n`);
-    return new Error(`${what}: ${message}`);
+    const open = await pods.filesInStore().catch((reason: Error) => [`the store does not say: ${reason.message}`]);
+    const files = ['What the store has open:', ...open].join('\n');
+    writeFileSync(join(LOGS, `${seed}.log`), `${what}\n${message}\n${files}\n\n${pods.said(since)}\n`);
+    return { failure: `${what}\n${message}` };
   }
 }
