@@ -31,7 +31,7 @@ const MAY_LEAD = '100';
 const LOST_LOOKS = 3;
 /** A Sentinel takes another certificate only when it starts: so long after its neighbour, ms, so that the others go on. */
 const SENTINELS_APART_MS = 10_000;
-/** So long one that was a member before asks the others who leads, before it goes by what it remembers: all may have been down. */
+/** So long one that could lead asks the others who does, before it goes by what it remembers, or begins: all may have been down. */
 const ASKED_FOR_MS = 10_000;
 /** The time between two such rounds. */
 const ASKED_EVERY_MS = 300;
@@ -311,8 +311,10 @@ export class Keeper {
     const others = members.filter((_member, i) => i !== own);
     const first = members[0] ?? this.#self();
     const remembered = primaryOf(this.#read(SENTINEL_FILE));
-    // Who was a member before may be one that others have replaced, and a network may let it speak to them a moment after it has started.
-    const untilMs = monotonicMs() + (remembered && others.length > 0 ? ASKED_FOR_MS : 0);
+    // Others may have taken over, also from a first member whose volume is new since, and a network may let it speak to them a moment
+    // after it has started. The rest of a new store waits for nobody: by what their Sentinels say the first one learns that it leads.
+    const mayLead = remembered !== undefined || own === 0;
+    const untilMs = monotonicMs() + (mayLead && others.length > 0 ? ASKED_FOR_MS : 0);
     for (;;) {
       const answers = await Promise.all(
         others.map(({ host, sentinelPort }) => primaryAt(this.#at(host, sentinelPort), name, settings.accepted)),

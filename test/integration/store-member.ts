@@ -96,6 +96,12 @@ export class Member {
     await ended;
   }
 
+  /** Its Sentinel is not heard, as by a network that does not know a new pod yet, or heard again. */
+  silence(isSilent: boolean): void {
+    const sentinels = this.#processes.filter(({ spawnargs }) => spawnargs.includes('--sentinel'));
+    for (const sentinel of sentinels) sentinel.kill(isSilent ? 'SIGSTOP' : 'SIGCONT');
+  }
+
   /** Its Sentinel starts, and again whenever it ends by itself. */
   watch(): void {
     const sentinel = this.#start('redis-server', [join(this.folder, 'conf/sentinel.conf'), '--sentinel']);

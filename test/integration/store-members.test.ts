@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Redis } from 'ioredis';
+import { delay } from '../../common/time.ts';
 import { readSecret } from '../../operator/resources/certificates.ts';
 import { embeddedDurability, PRIMARY_NAME, redisSecret } from '../../operator/resources/redis.ts';
 import type { StorePassword } from '../../operator/resources/store-password.ts';
@@ -122,6 +123,22 @@ describe('an embedded store of three', () => {
     await lost.up();
     await settled();
     expect([await lost.role(passwords), await next.role(passwords)]).toEqual(['slave', 'master']);
+  }, 120_000);
+
+  test('the first, whose volume is lost and whom the network lets hear nobody yet, does not begin a store of its own', async () => {
+    await settled();
+    const [first, ...others] = members as [Member, Member, Member];
+    await first.kill();
+    first.wipe();
+    await until(async () => (await primary()) !== first, FAILOVER_MS);
+    for (const other of others) other.silence(true);
+    const isUp = first.up();
+    await delay(3000);
+    for (const other of others) other.silence(false);
+    await isUp;
+    await until(async () => (await first.role(passwords)) !== undefined, 10_000);
+    expect(await first.role(passwords)).toBe('slave');
+    await settled();
   }, 120_000);
 
   test('a replica that no Sentinel knows follows the primary that they name', async () => {
