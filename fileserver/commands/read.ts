@@ -7,7 +7,16 @@ import {
   writeReadResponseFixed,
 } from '../../smb/wire/read.ts';
 import type { OpenFile } from '../opens/open-file.ts';
-import { allocateRoomy, REPLY_ROOM, type Reply, type Request, roomyReply, statusReply } from '../session/request.ts';
+import { SENT_FROM } from '../session/file-sending.ts';
+import {
+  allocateRoomy,
+  fileReply,
+  REPLY_ROOM,
+  type Reply,
+  type Request,
+  roomyReply,
+  statusReply,
+} from '../session/request.ts';
 import { Errno, PosixError } from '../volume/posix.ts';
 import { onVolume, openOf, wantsRdma } from './open-of.ts';
 
@@ -17,8 +26,8 @@ const FIXED_SIZE = READ_RESPONSE_DATA_OFFSET - HEADER_SIZE;
 const DATA_AT = REPLY_ROOM + FIXED_SIZE;
 
 /**
- * READ (MS-SMB2 3.3.5.12). What is in the page cache is read at once, straight into the reply: no promise, no thread. Only the
- * rest goes to the thread pool.
+ * READ (MS-SMB2 3.3.5.12). What is in the page cache is read at once, straight into the reply: no promise, no thread. Much of it
+ * is not even read, where the answer goes out as it is. Only the rest goes to the thread pool.
  */
 export const read = onVolume((request: Request): Reply | Promise<Reply> => {
   const wanted = decodeReadRequest(request.message);
@@ -30,8 +39,11 @@ export const read = onVolume((request: Request): Reply | Promise<Reply> => {
   if (length > request.connection.maxReadSize || !request.paysFor(length)) return statusReply(Status.INVALID_PARAMETER);
   if (wantsRdma(request, wanted.channel)) return statusReply(Status.INVALID_PARAMETER);
   if (open.file.isLocked(offset, length, false, open.record.openId)) return statusReply(Status.FILE_LOCK_CONFLICT);
-  const into = allocateRoomy(FIXED_SIZE + length);
   const { posix } = open.folder;
+  if (length >= SENT_FROM && request.mayAnswerWithFile && posix.isCached(open.fd, offset, length)) {
+    return answerWithFile(open, wanted);
+  }
+  const into = allocateRoomy(FIXED_SIZE + length);
   const cached = posix.readCached(open.fd, into, DATA_AT, length, offset);
   if (cached === length) return answer(open, into, cached, wanted);
   if (cached < 0) {
@@ -48,6 +60,13 @@ function answer(open: OpenFile, into: Buffer, size: number, { length, offset, mi
   open.attachment.position = offset + size;
   writeReadResponseFixed(into, REPLY_ROOM, size, 0);
   return roomyReply(into, FIXED_SIZE + size);
+}
+
+function answerWithFile(open: OpenFile, { length, offset }: ReadRequest): Reply {
+  open.attachment.position = offset + length;
+  const body = Buffer.allocUnsafe(FIXED_SIZE);
+  writeReadResponseFixed(body, 0, length, 0);
+  return fileReply(body, { posix: open.folder.posix, fd: open.fd, offset, length });
 }
 
 /** In the thread pool, from byte `done` of what is wanted. */

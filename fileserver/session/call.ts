@@ -41,6 +41,8 @@ export interface Signing {
 export interface CallHost extends ConnectionHost {
   /** STATUS_PENDING (3.3.4.2). */
   sendInterim(call: Call): void;
+  /** Sends what is to be sent. Whether nothing is left then that waits: what is sent next reaches the socket at once. */
+  isSendingAtOnce(): boolean;
 }
 
 /** A Request as it lives in its connection. */
@@ -127,6 +129,11 @@ export class Call implements Request {
   /** Whether the response is to be signed: as the request was, or the session wants it (3.3.4.1.1). */
   get wantsSignature(): boolean {
     return this.mustSign || this.isSigned || this.#session?.signingRequired === true;
+  }
+
+  get mayAnswerWithFile(): boolean {
+    if (this.chain || this.sealedBy || this.wantsSignature || this.asyncId !== 0n) return false;
+    return this.connection.isSendingAtOnce();
   }
 
   /** It belongs to the session of this channel. */

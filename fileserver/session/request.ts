@@ -13,6 +13,7 @@ import type { Opens } from '../opens/opens.ts';
 import type { Settings } from '../settings.ts';
 import type { Shares } from '../shares.ts';
 import type { DeadlineGate } from './deadline-gate.ts';
+import type { FilePart } from './file-sending.ts';
 import { replyBuffers } from './reply-buffers.ts';
 import type { Connection, Session, TreeConnect } from './session.ts';
 import type { Accounts } from './usage.ts';
@@ -38,6 +39,11 @@ export interface Request extends Waiter {
   readonly isReplay: boolean;
   /** ChannelSequence of a 3.x dialect, 0 in older ones: checked where the open of a request is looked up (3.3.5.2.10). */
   readonly channelSequence: number;
+  /**
+   * Whether the answer may end with a part of a file that is not copied (fileReply): it is alone in its frame, neither signed nor encrypted,
+   * and nothing that waits to be sent is before it. Holds until the handler returns or awaits something.
+   */
+  readonly mayAnswerWithFile: boolean;
   /** Of the open that the request is about: it is counted there while it is under way. */
   channel: ChannelSequence | undefined;
   /** It goes on when its connection is lost, if its session has another: who repeats it finds it under way. */
@@ -96,18 +102,20 @@ export interface Reply {
   readonly body: Buffer;
   /** 0, or REPLY_ROOM. */
   readonly room: number;
+  /** What comes behind the body. */
+  readonly file: FilePart | undefined;
 }
 
 const NO_BODY = Buffer.alloc(0);
 
 /** A reply whose body is copied behind its header: for bodies of up to a few KiB. */
 export function reply(body: Buffer, status = 0): Reply {
-  return { status, body, room: 0 };
+  return { status, body, room: 0, file: undefined };
 }
 
 /** A reply with a status alone. */
 export function statusReply(status: number): Reply {
-  return { status, body: NO_BODY, room: 0 };
+  return { status, body: NO_BODY, room: 0, file: undefined };
 }
 
 /**
@@ -121,7 +129,16 @@ export function allocateRoomy(bodySize: number): Buffer {
 /** A reply whose body lies in a buffer of allocateRoomy, `bodySize` bytes of it. READ, large QUERY_DIRECTORY. */
 export function roomyReply(buffer: Buffer, bodySize: number, status = 0): Reply {
   const end = REPLY_ROOM + bodySize;
-  return { status, body: end === buffer.length ? buffer : buffer.subarray(0, end), room: REPLY_ROOM };
+  const body = end === buffer.length ? buffer : buffer.subarray(0, end);
+  return { status, body, room: REPLY_ROOM, file: undefined };
+}
+
+/**
+ * A reply whose body ends with a part of a file, which the kernel takes from the page cache; only where the request `mayAnswerWithFile`, and
+ * not by a promise. @param body what comes before that part
+ */
+export function fileReply(body: Buffer, file: FilePart): Reply {
+  return { status: 0, body, room: 0, file };
 }
 
 /**

@@ -65,8 +65,8 @@ export function sealedFrame(out: Outgoing, session: Session): Buffer {
   return framed(out.bytes, start);
 }
 
-/** The message from `at` to the end behind its prefix. */
-export function framed(bytes: Buffer, at: number): Buffer {
-  writeFramePrefix(bytes, at - FRAME_PREFIX_SIZE, bytes.length - at);
+/** The message from `at` to the end behind its prefix. @param more bytes of the message that come behind these */
+export function framed(bytes: Buffer, at: number, more = 0): Buffer {
+  writeFramePrefix(bytes, at - FRAME_PREFIX_SIZE, bytes.length - at + more);
   return bytes.subarray(at - FRAME_PREFIX_SIZE);
 }

@@ -25,6 +25,7 @@ import { BreakDelivery } from './break-delivery.ts';
 import { Call, type CallHost, type Chain } from './call.ts';
 import { FencedError } from './deadline-gate.ts';
 import { dispatch, needsTree } from './dispatch.ts';
+import { type FilePart, sendWithFile } from './file-sending.ts';
 import type { Negotiated, ServerHost, SessionSetup } from './host.ts';
 import {
   ARRIVAL_TIMEOUT_MS,
@@ -99,6 +100,8 @@ export class ServerConnection implements CallHost {
   #nextAsyncId = 1n;
   #out: Buffer[] = [];
   #outBytes = 0;
+  /** Bytes that the kernel has got and the socket does not know of. */
+  #sentAside = 0;
   #retired: Session[] = [];
   #flushIsDue = false;
   #isDraining = false;
@@ -174,14 +177,14 @@ export class ServerConnection implements CallHost {
 
   /** Transport.written */
   get written(): number | undefined {
-    return this.#out.length > 0 ? undefined : this.#socket.bytesWritten;
+    return this.#out.length > 0 ? undefined : this.#socket.bytesWritten + this.#sentAside;
   }
 
   /** Transport.acknowledged */
   get acknowledged(): number | undefined {
     const unacknowledged = unacknowledgedBytes(this.#socket);
     if (unacknowledged === undefined) return undefined;
-    return this.#socket.bytesWritten - this.#socket.writableLength - unacknowledged;
+    return this.#socket.bytesWritten + this.#sentAside - this.#socket.writableLength - unacknowledged;
   }
 
   /** Whether sessions of this connection can be encrypted. */
@@ -682,7 +685,26 @@ export class ServerConnection implements CallHost {
     if (!this.isOpen) return;
     this.#count(call, reply.status);
     const out = outgoing(call, reply, call.asyncId === 0n ? this.#creditsFor(call) : 0);
-    this.#protectAndPush(call, out, true);
+    if (reply.file) this.#sendWithFile(out, reply.file);
+    else this.#protectAndPush(call, out, true);
+  }
+
+  isSendingAtOnce(): boolean {
+    if (this.#socket.writableLength > 0) return false;
+    this.#flush();
+    const isAllGone = this.isOpen && this.#out.length === 0 && this.#socket.writableLength === 0;
+    return isAllGone && this.services.deadline.mayServe();
+  }
+
+  #sendWithFile(out: Outgoing, file: FilePart): void {
+    const sent = sendWithFile(this.#socket, framed(out.bytes, out.at, file.length), file);
+    if (!sent) {
+      this.close('a file became shorter while it was sent', true);
+      return;
+    }
+    this.#sentAside += sent.bytes;
+    this.services.metrics.bytesOut(sent.bytes);
+    if (sent.rest) this.#push(sent.rest);
   }
 
   /**

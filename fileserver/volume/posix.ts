@@ -89,6 +89,13 @@ const RESOLVE_BENEATH = 0x01 | 0x02 | 0x08;
 const SYS_openat2 = 437;
 const MAX_HANDLE_SIZE = 128;
 const RWF_NOWAIT = 8;
+const SYS_cachestat = 451;
+/** Pages of the page cache, at least: where the machine has larger ones, more are asked for than there are, and none are sent. */
+const PAGE_SIZE = 4096;
+/** Of what is being read ahead, so much arrives together. */
+const ARRIVES_TOGETHER = 128 * 1024;
+/** MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE */
+const SEND_MORE = 0x40 | 0x4000 | 0x8000;
 
 type Native = ReturnType<typeof libc.func>;
 
@@ -117,6 +124,9 @@ const native = {
   lseek: libc.func('int64_t lseek(int fd, int64_t offset, int whence)'),
   close: libc.func('int close(int fd)'),
   ioctl: libc.func('int ioctl(int fd, unsigned long request, uint8_t *argument)'),
+  cachestat: libc.func('long syscall(long nr, int fd, uint8_t *range, uint8_t *out, uint32_t flags)'),
+  send: libc.func('long send(int fd, uint8_t *bytes, size_t size, int flags)'),
+  sendfile: libc.func('long sendfile(int to, int from, uint8_t *offset, size_t size)'),
 };
 
 // preadv2 takes its buffer through an iovec; the address of a buffer's memory is asked for once.
@@ -138,6 +148,17 @@ function addressOf(buffer: Buffer): bigint {
 export function unsentBytes(fd: number): number {
   const bytes = Buffer.alloc(4);
   return native.ioctl(fd, SIOCOUTQ, bytes) < 0 ? -1 : bytes.readInt32LE(0);
+}
+
+/** Sends bytes on a TCP socket, or some of them, that more will follow right behind; the number of bytes, or -errno. Does not wait. */
+export function sendMore(fd: number, bytes: Buffer): number {
+  return callNow(native.send, [fd, bytes, bytes.length, SEND_MORE]);
+}
+
+/** Sends a part of a file on a TCP socket that does not block, or its beginning; the number of bytes, or -errno. Waits for pages that are not cached. */
+export function sendFile(to: number, from: number, offset: number, size: number): number {
+  scratch.writeBigInt64LE(BigInt(offset), 0);
+  return callNow(native.sendfile, [to, from, scratch, size]);
 }
 
 const EPOCH_TICKS = 116_444_736_000_000_000n;
@@ -501,6 +522,38 @@ export class Posix {
     if (errno !== Errno.EOPNOTSUPP) return -errno;
     this.#nowait = false;
     return -Errno.EAGAIN;
+  }
+
+  /**
+   * Whether the file has these bytes, all in the page cache, so that sendFile does not wait for a disk. False also where that is not known: on
+   * volumes beyond a network, before Linux 6.5, and for who may not know it of the file.
+   */
+  isCached(fd: number, offset: number, length: number): boolean {
+    if (this.blocking) return false;
+    const end = offset + length;
+    scratch.writeBigInt64LE(BigInt(offset), 0);
+    scratch.writeBigInt64LE(BigInt(length), 8);
+    const found = scratch.subarray(16, 56);
+    if (callNow(native.cachestat, [SYS_cachestat, fd, scratch, found, 0]) < 0) return false;
+    const pages = Math.ceil(end / PAGE_SIZE) - Math.floor(offset / PAGE_SIZE);
+    if (found.readUInt32LE(0) < pages) return false;
+    // Pages count from the moment on at which they are being read ahead; and the file may end in the last one.
+    for (let at = offset; at < end - 1; at += ARRIVES_TOGETHER) if (!this.#isThere(fd, at)) return false;
+    return this.#isThere(fd, end - 1);
+  }
+
+  #isThere(fd: number, offset: number): boolean {
+    return this.readCached(fd, scratch, 0, 1, offset) === 1;
+  }
+
+  /** Reads on the event loop, whether it has to wait or not: what was cached a moment ago. False: the file does not have so many bytes. */
+  readNow(fd: number, into: Buffer, at: number, length: number, offset: number): boolean {
+    for (let done = 0; done < length; ) {
+      const more = fs.readSync(fd, into, at + done, length - done, offset + done);
+      if (more === 0) return false;
+      done += more;
+    }
+    return true;
   }
 
   read(fd: number, into: Buffer, at: number, length: number, offset: number): Promise<number> {
