@@ -1,8 +1,8 @@
 import { FILES, MOST_FILES } from '../workloads.ts';
 
 /** Connections of each work, and the requests under way on each. */
-export const CONNECTIONS = 1;
-export const OUTSTANDING = 1;
+export const CONNECTIONS = 4;
+export const OUTSTANDING = 4;
 
 export type Protection = 'none' | 'signed' | 'encrypted';
 
