@@ -19,13 +19,15 @@ const RECHECK_COST_FACTOR = 20;
 interface Listing {
   /** The directory's write and change time when the names were right. */
   stamp: string;
+  /** When it was first seen, monotonic ms. */
+  stampSeenMs: number;
   /** Of it the change time: who looked before is behind, and has seen nothing new. */
   changeTime: Stat['changeTime'];
   /** Folded name -> name on disk. Of names that differ in case only, the first found. */
   readonly names: Map<string, string>;
   scannedAtMs: number;
   scanCostMs: number;
-  /** Rests on one scan alone, or was changed by us since: to be scanned again when RECHECK_MS are over. */
+  /** Rests on scans that began when the stamp was new, or was changed by us since: to be scanned again when RECHECK_MS are over. */
   doubtful: boolean;
 }
 
@@ -120,14 +122,17 @@ export class NameCache {
     const now = monotonicMs();
     const stamp = stampOf(directory);
     const earlier = this.#listings.get(directory.inode);
+    const stampSeenMs = earlier?.stamp === stamp ? earlier.stampSeenMs : startedMs;
     const listing: Listing = {
       stamp,
+      stampSeenMs,
       changeTime: directory.changeTime,
       names,
       scannedAtMs: now,
       scanCostMs: now - startedMs,
-      // The second scan under one time stamp came later than any granularity of time stamps: it is final.
-      doubtful: earlier?.stamp !== stamp,
+      // Final when it began later than any granularity of time stamps: whatever changes from then on has another one. Two scans for names
+      // that are given away may follow each other within one.
+      doubtful: startedMs - stampSeenMs < RECHECK_MS,
     };
     this.#keep(directory.inode, listing);
     return listing;
@@ -203,6 +208,7 @@ export class NameCache {
     }
     this.#names += listing.names.size - sizeBefore;
     listing.stamp = stampOf(after);
+    listing.stampSeenMs = monotonicMs();
     listing.changeTime = after.changeTime;
     listing.doubtful = true;
   }

@@ -55,6 +55,21 @@ describe('a share of a volume', () => {
     expect(found(await folder.lookup(['Docs', 'GOAL'], undefined, true)).path).toBe('Docs/Goal');
   });
 
+  test('gives no name away that another server gave at the moment at which it had looked twice', async () => {
+    const docs = path.join(base, 'share/Docs');
+    const { names } = volume;
+    const fd = await folder.open('Docs', O.PATH | O.DIRECTORY);
+    await names.find(fd, await statOf(folder.posix, fd), 'free');
+    fs.writeFileSync(path.join(docs, 'first'), ''); // as another server does
+    fs.utimesSync(docs, 1, 1); // later than any granularity of time stamps
+    const now = await statOf(folder.posix, fd);
+    const look = () => names.find(fd, now, 'GOAL', true);
+    expect([await look(), await look()]).toEqual([undefined, undefined]);
+    fs.writeFileSync(path.join(docs, 'Goal'), ''); // within the granularity: the directory looks as before
+    expect(await look()).toBe('Goal');
+    await folder.posix.close(fd);
+  });
+
   test('finds names in any case and tells how they are written on disk', async () => {
     expect(found(await folder.lookup(['Docs', 'Report.TXT'])).path).toBe('Docs/Report.TXT');
     expect(found(await folder.lookup(['dOCS', 'report.txt'])).path).toBe('Docs/Report.TXT');
