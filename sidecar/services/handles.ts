@@ -55,8 +55,8 @@ type Decided = { outcome: number; body?: Body };
 
 /** Decisions that may take long are told to be under way after so long, so that the client hears of it. */
 const INTERIM_AFTER_MS = 500;
-/** So that Redis decides about the first of many while the next are prepared. */
-const REQUESTS_A_TURN = 16;
+/** As many as make a full call of the store (MOST_IN_BATCH): Redis decides about the first of many while the next are prepared. */
+const REQUESTS_A_TURN = 32;
 const MAY_BE_INTERIM = new Set(['open', 'lock', 'reclaim', 'claimSession', 'breakReadCaching']);
 const METRIC_NAMES = new Map(Object.entries(Outcome).map(([name, value]) => [value as number, name.toLowerCase()]));
 
