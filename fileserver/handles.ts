@@ -22,6 +22,7 @@ import {
   type Reclaim,
   type Reply,
   type Reserve,
+  type Reserved,
   type SetDeletePending,
   type StoreSession,
   type UpdateOpen,
@@ -47,7 +48,8 @@ export interface Decision<T> {
  */
 export interface Handles {
   findCreate(request: FindCreate, waiter?: Waiter): Promise<Decision<OpenReply>>;
-  reserve(request: Reserve, waiter?: Waiter): Promise<Decision<undefined>>;
+  /** Without a value from a sidecar that does not tell. */
+  reserve(request: Reserve, waiter?: Waiter): Promise<Decision<Reserved>>;
   /** NOT_FOUND also from a sidecar that does not know of this. */
   resumeCreation(request: Reserve, waiter?: Waiter): Promise<Decision<undefined>>;
   dropReservation(request: Reserve): Promise<Decision<undefined>>;
@@ -83,7 +85,7 @@ export function handlesOn(stream: HandlesStream): Handles {
   const fileState = (body: RequestBody, waiter?: Waiter) => stream.askFor(fileStateDecision, body, waiter);
   return {
     findCreate: (value, waiter) => open({ $case: 'findCreate', value }, waiter),
-    reserve: (value, waiter) => plain({ $case: 'reserve', value }, waiter),
+    reserve: (value, waiter) => stream.askFor(reservedDecision, { $case: 'reserve', value }, waiter),
     resumeCreation: async (value, waiter) => {
       const { outcome } = await plain({ $case: 'resumeCreation', value }, waiter);
       return { outcome: outcome === Outcome.INVALID ? Outcome.NOT_FOUND : outcome, value: undefined };
@@ -123,6 +125,11 @@ const openDecision = ({ outcome, body }: Reply): Decision<OpenReply> => ({
 const closeDecision = ({ outcome, body }: Reply): Decision<CloseReply> => ({
   outcome,
   value: body?.$case === 'close' ? body.value : undefined,
+});
+
+const reservedDecision = ({ outcome, body }: Reply): Decision<Reserved> => ({
+  outcome,
+  value: body?.$case === 'reserved' ? body.value : undefined,
 });
 
 const leaseDecision = ({ outcome, body }: Reply): Decision<Lease> => ({

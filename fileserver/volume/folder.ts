@@ -13,6 +13,7 @@ import {
 } from './attributes.ts';
 import { type FileDescription, type KnownFile, KnownFiles } from './known-files.ts';
 import { type Described, MetadataName } from './metadata.ts';
+import type { NameHold } from './name-cache.ts';
 import { isReserved, splitStreamPath } from './names.ts';
 import {
   checked,
@@ -127,16 +128,16 @@ export class Folder {
   /**
    * Finds a file by its names as they are on disk, without regard to case. Throws PosixError.
    * `ioFlags`: flags of open(2), not to create or truncate: where a regular file is expected at the path, it is opened with
-   * them at once. `isHeld`: the last name is reserved in the cluster, and is given away if it is free.
+   * them at once. `hold`: the last name is reserved in the cluster, and is given away if it is free.
    */
-  lookup(names: readonly string[], ioFlags?: number, isHeld = false): Eventually<Lookup> {
+  lookup(names: readonly string[], ioFlags?: number, hold?: NameHold): Eventually<Lookup> {
     const path = joined(names);
     const known = this.#known?.at(path);
     if (known && ioFlags !== undefined) {
       const found = this.#openKnown(path, known, ioFlags);
       if (found) return found;
     }
-    return this.#lookup(names, path, isHeld);
+    return this.#lookup(names, path, hold);
   }
 
   /** Only on volumes whose calls are done at once. Undefined: it is not so simple. */
@@ -152,13 +153,13 @@ export class Folder {
     return undefined;
   }
 
-  async #lookup(names: readonly string[], path: DiskPath, isHeld: boolean): Promise<Lookup> {
+  async #lookup(names: readonly string[], path: DiskPath, hold: NameHold | undefined): Promise<Lookup> {
     if (names[0] !== undefined && isReserved(names[0])) throw new PosixError(Errno.EACCES, 'lookup');
     for (let attempt = 1; ; attempt++) {
       const exact = await this.open(path, O.PATH);
       if (exact >= 0) return this.#found(exact, path);
       if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'openat2');
-      const found = await this.#lookupFolded(names, isHeld);
+      const found = await this.#lookupFolded(names, hold);
       if (found !== 'vanished') return found;
       // Its name leads nowhere: a symbolic link.
       if (attempt === LOOKUP_ATTEMPTS) return { kind: 'no-path' };
@@ -196,7 +197,7 @@ export class Folder {
   }
 
   /** Name by name, for paths whose spelling is not that on disk. 'vanished': a name was there, and was gone a moment later. */
-  async #lookupFolded(names: readonly string[], isHeld: boolean): Promise<Lookup | 'vanished'> {
+  async #lookupFolded(names: readonly string[], hold: NameHold | undefined): Promise<Lookup | 'vanished'> {
     const onDisk: string[] = [];
     for (const [i, name] of names.entries()) {
       const parentPath = joined(onDisk);
@@ -206,7 +207,7 @@ export class Folder {
       checked(parentFd, 'openat2');
       let keep = false;
       try {
-        const actual = await this.#nameIn(parentFd, name, isHeld && i === names.length - 1);
+        const actual = await this.#nameIn(parentFd, name, i === names.length - 1 ? hold : undefined);
         if (i === 0 && actual !== undefined && isReserved(actual)) throw new PosixError(Errno.EACCES, 'lookup');
         if (actual !== undefined) {
           onDisk.push(actual);
@@ -239,11 +240,11 @@ export class Folder {
     await this.posix.close(fd);
   }
 
-  async #nameIn(dirFd: number, name: string, isHeld: boolean): Promise<string | undefined> {
+  async #nameIn(dirFd: number, name: string, hold: NameHold | undefined): Promise<string | undefined> {
     const exact = await this.posix.statAt(dirFd, name);
     if (typeof exact !== 'number') return name;
     if (!NOT_FOUND.has(exact)) throw new PosixError(-exact, 'statx');
-    return this.volume.names.find(dirFd, await statOf(this.posix, dirFd), name, isHeld);
+    return this.volume.names.find(dirFd, await statOf(this.posix, dirFd), name, hold);
   }
 
   /** openat2 beneath the share; -errno. */

@@ -37,6 +37,12 @@ interface Listing {
  */
 const SHARED_MS = 60_000;
 
+/** A name that is reserved in the cluster, and given away if it is free: no other server changes it from now on. */
+export interface NameHold {
+  /** Another server has reserved names of the directory not long ago, since this one did: it may have changed it. */
+  readonly elsewhere: boolean;
+}
+
 /** Changes that this server is making to the names of a directory. */
 interface OwnChanges {
   running: number;
@@ -65,12 +71,13 @@ export class NameCache {
 
   /**
    * The name on disk that equals `name` but for case. `dirFd` (O_PATH) and `directory` are of the directory.
-   * @param isHeld the name is reserved in the cluster, and given away if it is free: no other server changes it from now on
+   * @param hold where the name is reserved
    */
-  async find(dirFd: number, directory: Stat, name: string, isHeld = false): Promise<string | undefined> {
+  async find(dirFd: number, directory: Stat, name: string, hold?: NameHold): Promise<string | undefined> {
+    if (hold?.elsewhere) this.#changedElsewhere(directory.inode);
     const valid = this.#valid(directory);
-    const isCertain = !isHeld || valid?.doubtful === false || !this.#isShared(directory.inode);
-    const listing = (isCertain ? valid : undefined) ?? (await this.#scan(dirFd, directory, isHeld));
+    const isCertain = hold === undefined || valid?.doubtful === false || !this.#isShared(directory.inode);
+    const listing = (isCertain ? valid : undefined) ?? (await this.#scan(dirFd, directory, hold !== undefined));
     const folded = foldedName(name);
     return listing.names.get(folded) ?? (mayBeShortName(folded) ? byShortName(listing.names, folded) : undefined);
   }
@@ -160,7 +167,10 @@ export class NameCache {
 
   /** Somebody else has changed a directory, if it was looked at after it was as is known here. */
   #differs({ changeTime }: Listing, { inode, changeTime: seen }: Stat): void {
-    if (seen <= changeTime) return;
+    if (seen > changeTime) this.#changedElsewhere(inode);
+  }
+
+  #changedElsewhere(inode: bigint): void {
     this.#shared.delete(inode);
     this.#shared.set(inode, monotonicMs());
     const [oldest] = this.#shared.keys();

@@ -52,7 +52,7 @@ describe('a share of a volume', () => {
     });
     expect(await folder.createDirectory(parentFd, 'own')).toBe(0);
     await folder.posix.close(parentFd);
-    expect(found(await folder.lookup(['Docs', 'GOAL'], undefined, true)).path).toBe('Docs/Goal');
+    expect(found(await folder.lookup(['Docs', 'GOAL'], undefined, { elsewhere: false })).path).toBe('Docs/Goal');
   });
 
   test('gives no name away that another server gave at the moment at which it had looked twice', async () => {
@@ -63,10 +63,26 @@ describe('a share of a volume', () => {
     fs.writeFileSync(path.join(docs, 'first'), ''); // as another server does
     fs.utimesSync(docs, 1, 1); // later than any granularity of time stamps
     const now = await statOf(folder.posix, fd);
-    const look = () => names.find(fd, now, 'GOAL', true);
+    const look = () => names.find(fd, now, 'GOAL', { elsewhere: false });
     expect([await look(), await look()]).toEqual([undefined, undefined]);
     fs.writeFileSync(path.join(docs, 'Goal'), ''); // within the granularity: the directory looks as before
     expect(await look()).toBe('Goal');
+    await folder.posix.close(fd);
+  });
+
+  test('gives no name away that another server gave while this one changed the directory, when it hears that one was at it', async () => {
+    const docs = path.join(base, 'share/Docs');
+    const { names } = volume;
+    const fd = await folder.open('Docs', O.PATH | O.DIRECTORY);
+    const state = () => statOf(folder.posix, fd);
+    await names.find(fd, await state(), 'free');
+    const before = await state();
+    fs.writeFileSync(path.join(docs, 'Goal'), ''); // as another server does
+    fs.writeFileSync(path.join(docs, 'own'), '');
+    names.changed(before, await state(), { added: 'own' });
+    const look = async (elsewhere: boolean) => names.find(fd, await state(), 'GOAL', { elsewhere });
+    expect(await look(false)).toBeUndefined(); // its time stamps show nothing
+    expect(await look(true)).toBe('Goal');
     await folder.posix.close(fd);
   });
 

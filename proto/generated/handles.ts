@@ -209,7 +209,9 @@ export interface Reply {
   /** to Lock, LockedFiles, BreakReadCaching */
   { $case: "fileState"; value: FileState } | //
   /** to BreakAck: what it is now */
-  { $case: "lease"; value: Lease } | undefined;
+  { $case: "lease"; value: Lease } | //
+  /** to Reserve, ResumeCreation */
+  { $case: "reserved"; value: Reserved } | undefined;
 }
 
 export interface ServerIdentity {
@@ -376,6 +378,14 @@ export interface Creation {
   createGuid: Buffer;
   clientGuid: Buffer;
   user: string;
+}
+
+export interface Reserved {
+  /**
+   * Another server has reserved a name of this directory since the caller did, not long ago: what it changed there may not show in the
+   * directory's time stamps.
+   */
+  elsewhere: boolean;
 }
 
 export interface DropReservation {
@@ -1463,6 +1473,9 @@ export const Reply: MessageFns<Reply> = {
       case "lease":
         Lease.encode(message.body.value, writer.uint32(66).fork()).join();
         break;
+      case "reserved":
+        Reserved.encode(message.body.value, writer.uint32(74).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1544,6 +1557,14 @@ export const Reply: MessageFns<Reply> = {
             message.body = { $case: "lease", value: Lease.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "reserved", value: Reserved.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1592,6 +1613,12 @@ export const Reply: MessageFns<Reply> = {
       case "lease": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "lease", value: Lease.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "reserved": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "reserved", value: Reserved.fromPartial(object.body.value) };
         }
         break;
       }
@@ -3108,6 +3135,61 @@ export const Creation: MessageFns<Creation> = {
     message.createGuid = object.createGuid ?? Buffer.alloc(0);
     message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
     message.user = object.user ?? "";
+    return message;
+  },
+};
+
+function createBaseReserved(): Reserved {
+  return { elsewhere: false };
+}
+
+export const Reserved: MessageFns<Reserved> = {
+  encode(message: Reserved, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.elsewhere !== false) {
+      writer.uint32(8).bool(message.elsewhere);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Reserved {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReserved();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.elsewhere = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Reserved>): Reserved {
+    return Reserved.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Reserved>): Reserved {
+    const message = createBaseReserved();
+    message.elsewhere = object.elsewhere ?? false;
     return message;
   },
 };

@@ -220,9 +220,9 @@ export class HandlesService {
       case 'reclaim':
         return openReply(await ownership.reclaim(member, body.value, pending));
       case 'reserve':
-        return { outcome: await opens.reserveName(member, 'reserve', body.value, { id: request.id, pending }) };
+        return reserveReply(await opens.reserveName(member, 'reserve', body.value, { id: request.id, pending }));
       case 'resumeCreation':
-        return { outcome: await opens.reserveName(member, 'resume', body.value, { id: request.id, pending }) };
+        return reserveReply(await opens.reserveName(member, 'resume', body.value, { id: request.id, pending }));
       case 'dropReservation':
         opens.dropName(member, body.value.directoryId, body.value.name);
         return { outcome: Outcome.GRANTED };
@@ -367,6 +367,10 @@ async function acknowledge(member: Member, ack: BreakAck, { breaks, delivery }: 
 
 function openReply({ outcome, reply }: Awaited<ReturnType<Opens['open']>>): Decided {
   return reply ? { outcome, body: { $case: 'open', value: reply } } : { outcome };
+}
+
+function reserveReply({ outcome, elsewhere }: Awaited<ReturnType<Opens['reserveName']>>): Decided {
+  return outcome === Outcome.GRANTED ? { outcome, body: { $case: 'reserved', value: { elsewhere } } } : { outcome };
 }
 
 function stateReply({ outcome, state }: Awaited<ReturnType<Locks['lock']>>): Decided {

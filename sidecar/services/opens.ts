@@ -135,21 +135,21 @@ export class Opens {
     what: 'reserve' | 'resume',
     { directoryId, name, creation }: Reserve,
     { id, pending }: { id: bigint; pending: Pending },
-  ): Promise<number> {
-    if (!isId(directoryId) || name.length === 0) return Outcome.INVALID;
-    if (creation ? !isGuid(creation.createGuid) || !isGuid(creation.clientGuid) : what === 'resume') {
-      return Outcome.INVALID;
-    }
+  ): Promise<{ outcome: number; elsewhere: boolean }> {
+    const invalid = { outcome: Outcome.INVALID, elsewhere: false };
+    if (!isId(directoryId) || name.length === 0) return invalid;
+    if (creation ? !isGuid(creation.createGuid) || !isGuid(creation.clientGuid) : what === 'resume') return invalid;
     const token = creation ? `${id} ${creationText(creation)}` : String(id);
     const untilMs = monotonicMs() + this.#patienceMs;
     for (let waitMs = 5; ; waitMs = Math.min(2 * waitMs, RETRY_MS)) {
-      const outcome = await this.#is.table.name(member.identity, what, directoryId, name, token, (late) => {
+      const decision = await this.#is.table.name(member.identity, what, directoryId, name, token, (late) => {
         // The file server was told STORE_UNAVAILABLE meanwhile.
         if (late !== Outcome.GRANTED) return;
         void this.#letGo(member, what === 'resume' ? 'leave' : 'drop', { directoryId, name, token });
       });
+      const { outcome } = decision;
       if (outcome === Outcome.GRANTED) member.names.set(nameKey(directoryId, name), { directoryId, name, token });
-      if (outcome !== Outcome.NAME_BUSY || pending.cancelled || monotonicMs() > untilMs) return outcome;
+      if (outcome !== Outcome.NAME_BUSY || pending.cancelled || monotonicMs() > untilMs) return decision;
       if (waitMs === RETRY_MS) pending.interim();
       await delay(waitMs);
     }

@@ -481,10 +481,11 @@ export class Table {
     name: string,
     token: string,
     onLate?: (outcome: number) => void,
-  ): Promise<number> {
+  ): Promise<{ outcome: number; elsewhere: boolean }> {
     const { shard, key } = this.keys.directory(directoryId);
     const late = onLate && { onLate: (answer: Answer) => onLate(numberAt(answer, 0)) };
-    return numberAt(await this.#plain('name', me, shard, [key], [what, name, token], late), 0);
+    const answer = await this.#plain('name', me, shard, [key], [what, name, token], late);
+    return { outcome: numberAt(answer, 0), elsewhere: numberAt(answer, 1) === 1 };
   }
 
   /** Puts a name back that is reserved, while its shard is closed. @returns NAME_BUSY where another server was given it */

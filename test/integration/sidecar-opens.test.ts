@@ -83,6 +83,20 @@ describe('opens of two pods', () => {
     await two.ask({ $case: 'dropReservation', value });
   });
 
+  test('who reserves a name hears whether another server has reserved one in the directory since it did', async () => {
+    let names = 0;
+    const isTold = async (server: typeof one) => {
+      const value = { directoryId: Buffer.from('told'), name: `${names++}.txt` };
+      const { body } = await server.ask({ $case: 'reserve', value });
+      await server.ask({ $case: 'dropReservation', value });
+      return body?.$case === 'reserved' ? body.value.elsewhere : undefined;
+    };
+    const asked = [one, one, two, two, one, one];
+    const told: unknown[] = [];
+    for (const server of asked) told.push(await isTold(server));
+    expect(told).toEqual([false, false, true, false, true, false]);
+  });
+
   test('a directory with something open beneath it at another pod is not renamed', async () => {
     const directory = await one.open('top', { isDirectory: true, durability: 0, access: 0x10000 });
     const beneath = await two.open('top/inside.txt');

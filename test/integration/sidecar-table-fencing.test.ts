@@ -113,7 +113,7 @@ const ASKS: Record<string, (me: Identity, record: OpenRecord) => Promise<number>
     const outcomes = await table.letGo(me, SHARD, [record], undefined);
     return typeof outcomes === 'number' ? outcomes : (outcomes[0] ?? -1);
   },
-  name: (me) => table.name(me, 'reserve', Buffer.from('directory'), 'a.txt', 'token'),
+  name: async (me) => (await table.name(me, 'reserve', Buffer.from('directory'), 'a.txt', 'token')).outcome,
   session: async (me) => (await table.session(me, 'store', SESSION, 'alice')).outcome,
   tick: async (me) => (await table.tick(me, SHARD, 0, 10)).outcome,
   unhint: (me, record) => table.forget(me, record),
@@ -199,10 +199,13 @@ describe('the opens of a server that went silent', () => {
     const directory = Buffer.from('directory');
     await table.name(fenced, 'reserve', directory, 'a.txt', '1');
     await table.name(fenced, 'reserve', directory, 'b.txt', '2 a creation');
-    const asked = async () => [
-      await table.name(other, 'reserve', directory, 'a.txt', '3'),
-      await table.name(other, 'resume', directory, 'b.txt', '4 a creation'),
-    ];
+    const asked = async () => {
+      const decisions = [
+        await table.name(other, 'reserve', directory, 'a.txt', '3'),
+        await table.name(other, 'resume', directory, 'b.txt', '4 a creation'),
+      ];
+      return decisions.map(({ outcome }) => outcome);
+    };
     expect(await asked()).toEqual([Outcome.NAME_BUSY, Outcome.NAME_BUSY]);
     await fence('settle', 'lost');
     expect(await asked()).toEqual([Outcome.NAME_BUSY, Outcome.NAME_BUSY]);
@@ -318,7 +321,7 @@ describe('a fenced server that the shards forget', () => {
     expect(await table.letGo(other, SHARD, held.record ? [held.record] : [], itself)).toBe(Outcome.INVALID);
     expect(await table.session(other, 'look', SESSION, 'alice')).toMatchObject({ owner: itself, standing: 'fenced' });
     expect((await table.session(other, 'look', SESSION + 1n, 'alice')).outcome).toBe(Outcome.NOT_FOUND);
-    expect(await table.name(other, 'reserve', directory, 'a.txt', 'another token')).toBe(Outcome.GRANTED);
+    expect((await table.name(other, 'reserve', directory, 'a.txt', 'another token')).outcome).toBe(Outcome.GRANTED);
     // It wakes up, and puts its state back as if the store had lost it.
     await everywhere((shard) => table.fence(shard, fenced, 'reenter', 'alive'));
     for (const [name, ask] of Object.entries(ASKS)) {

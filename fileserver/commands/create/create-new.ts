@@ -16,6 +16,7 @@ import { type Reply, StatusError } from '../../session/request.ts';
 import { noAttributes, type StoredAttributes } from '../../volume/attributes.ts';
 import { factsOf } from '../../volume/facts.ts';
 import { childOf, type Lookup } from '../../volume/folder.ts';
+import type { NameHold } from '../../volume/name-cache.ts';
 import { foldedName } from '../../volume/names.ts';
 import { checked, Errno, O, type Stat } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
@@ -62,12 +63,12 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
     name: foldedName(missing.name),
     creation: creationFor(ask),
   };
-  const { outcome } = await handles.reserve(name, request);
+  const { outcome, value: hold = { elsewhere: false } } = await handles.reserve(name, request);
   if (outcome === Outcome.NAME_BUSY) throw new LookAgain('another server is at this name');
   if (outcome !== Outcome.GRANTED) throw new StatusError(statusOfOutcome(outcome));
   let isReserved = true;
   try {
-    await expectStillMissing(ask);
+    await expectStillMissing(ask, hold);
     const created = await createOnVolume(ask, missing, plan);
     try {
       const record = recordFor(ask, {
@@ -166,8 +167,8 @@ function creatorsDescriptor({ descriptor }: Wishes, { token, shareAccess }: Aske
 }
 
 /** Between the look-up and the reservation another server may have created the name, in this or another case. */
-async function expectStillMissing(ask: CreateAsk): Promise<void> {
-  const again = await ask.folder.lookup(ask.names, undefined, true);
+async function expectStillMissing(ask: CreateAsk, hold: NameHold): Promise<void> {
+  const again = await ask.folder.lookup(ask.names, undefined, hold);
   if (again.kind === 'found') await ask.folder.posix.close(again.fd);
   if (again.kind === 'missing') await ask.folder.posix.close(again.parentFd);
   else throw new LookAgain('the name was taken meanwhile');

@@ -33,8 +33,8 @@ async function linkOnce(request: Request, open: OpenFile, wireName: string, opti
     if ((rights & Access.addFile) === 0) return Status.ACCESS_DENIED;
     const directoryId = await folder.fileId(target.parentFd, await statOf(folder.posix, target.parentFd));
     const name = { directoryId, name: foldedName(lastNameOf(target.path)) };
-    return await withReserved(request, [name], async () => {
-      await expectUnchanged(open, { from: open.path, target, wireName, options });
+    return await withReserved(request, [name], async (hold) => {
+      await expectUnchanged(open, { from: open.path, target, wireName, options }, hold);
       return target.replaces.length > 0 ? replaceBy(request, open, target) : create(request, open, target, false);
     });
   } finally {

@@ -11,6 +11,7 @@ import { directoryRights, rightsTo } from '../../security/rights.ts';
 import { type Request, StatusError } from '../../session/request.ts';
 import { fileAttributes } from '../../volume/attributes.ts';
 import { childOf, type DiskPath, type Folder, type FoundFile, lastNameOf, parentOf } from '../../volume/folder.ts';
+import type { NameHold } from '../../volume/name-cache.ts';
 import { foldedName, splitWirePath } from '../../volume/names.ts';
 import { checked, isDirectory, O } from '../../volume/posix.ts';
 import { statOf } from '../../volume/volume.ts';
@@ -59,9 +60,9 @@ async function renameOnce(request: Request, open: OpenFile, wireName: string, op
     const fromParent = await folder.openParent(from);
     try {
       const names = await reservations(folder, fromParent, from, target);
-      return await withReserved(request, names, async () => {
+      return await withReserved(request, names, async (hold) => {
         if ((await currentPath(open)) !== from) throw new LookAgain('the file was renamed meanwhile');
-        await expectUnchanged(open, { from, target, wireName, options });
+        await expectUnchanged(open, { from, target, wireName, options }, hold);
         return withParentOpen(request, open, target, () =>
           decideAndRename(request, open, { fromParent, from, target }),
         );
@@ -92,21 +93,21 @@ async function currentPath(open: OpenFile): Promise<DiskPath> {
 
 /**
  * Where a name leads. 'same': to the file itself. Throws StatusError and PosixError.
- * @param isHeld it is reserved in the cluster
+ * @param hold where it is reserved in the cluster
  */
 export async function targetOf(
   open: OpenFile,
   from: DiskPath,
   wireName: string,
   options: RenameOptions,
-  isHeld = false,
+  hold?: NameHold,
 ): Promise<Target | 'same'> {
   const { folder } = open;
   const names = splitWirePath(wireName.replace(/^\\/, ''));
   if (typeof names === 'string') throw new StatusError(statusOfPathProblem(names));
   const wanted = names.at(-1);
   if (wanted === undefined) throw new StatusError(Status.OBJECT_NAME_COLLISION);
-  const found = await folder.lookup(names, undefined, isHeld);
+  const found = await folder.lookup(names, undefined, hold);
   if (found.kind === 'no-path') throw new StatusError(Status.OBJECT_PATH_NOT_FOUND);
   if (found.kind === 'missing') {
     const path = childOf(found.parentPath, found.name);
@@ -154,9 +155,10 @@ export async function lookingAgain(act: () => Promise<number>): Promise<number> 
 export async function expectUnchanged(
   open: OpenFile,
   looked: { from: DiskPath; target: Target; wireName: string; options: RenameOptions },
+  hold: NameHold,
 ): Promise<void> {
   const { from, target, wireName, options } = looked;
-  const now = await targetOf(open, from, wireName, options, true);
+  const now = await targetOf(open, from, wireName, options, hold);
   if (now !== 'same') await open.folder.posix.close(now.parentFd);
   if (now === 'same' || now.path !== target.path || !now.replaces.equals(target.replaces)) {
     throw new LookAgain('the name leads elsewhere by now');
@@ -194,17 +196,23 @@ async function reservations(folder: Folder, fromParent: number, from: DiskPath, 
  * Holds names, in the order given, while it acts.
  * @throws LookAgain another server is at one of them, and does not come to an end
  */
-export async function withReserved(request: Request, names: Reserve[], act: () => Promise<number>): Promise<number> {
+export async function withReserved(
+  request: Request,
+  names: Reserve[],
+  act: (hold: NameHold) => Promise<number>,
+): Promise<number> {
   const { handles } = request.services;
   const held: Reserve[] = [];
+  let elsewhere = false;
   try {
     for (const name of names) {
-      const { outcome } = await handles.reserve(name, request);
+      const { outcome, value } = await handles.reserve(name, request);
+      elsewhere ||= value?.elsewhere === true;
       if (outcome === Outcome.NAME_BUSY) throw new LookAgain('another server is at this name');
       if (outcome !== Outcome.GRANTED) return changeStatusOf(outcome);
       held.push(name);
     }
-    return await act();
+    return await act({ elsewhere });
   } finally {
     await Promise.all(held.map((name) => handles.dropReservation(name)));
   }

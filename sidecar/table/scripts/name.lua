@@ -5,7 +5,7 @@
 --      'leave' (as if the caller were lost: the next may resume it), or 'restore' (put back while the shard is closed)
 --      4 name (case-folded) 5 token: names the request, so that a repetition is known, and a drop that comes late does not take another request's (empty: whichever it is); then, after
 --      a space, the creation that the name is reserved for, if that can be replayed
--- Returns {outcome}
+-- Returns {outcome, 1: another server has reserved a name of the directory since the caller did, not long ago}
 if ARGV[3] == 'restore' then
   -- Opened meanwhile: then others may have been given it.
   if redis.call('GET', KEYS[1]) == STORE then return { CLOSED } end
@@ -31,4 +31,9 @@ if ARGV[3] == 'resume' and (not held or string.match(token, ' .*') ~= string.mat
 -- Also while the last changes of a silent server may still reach the volume: what it does under the name is one of them.
 if held and not (owner == self and token == ARGV[5]) and standing(owner) ~= 'fenced' then return { NAME_BUSY } end
 redis.call('HSET', KEYS[3], ARGV[4], self .. ' ' .. ARGV[5])
-return { GRANTED }
+-- Who reserved one last: what it changed may not show to the next in the directory's time stamps.
+local by = KEYS[3] .. ':by'
+local last = redis.call('GET', by)
+if last == self then return { GRANTED, 0 } end
+redis.call('SET', by, self, 'PX', 60000)
+return { GRANTED, last and 1 or 0 }
