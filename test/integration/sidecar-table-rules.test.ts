@@ -138,3 +138,21 @@ test('the time of a shard goes on by one, however many servers count', async () 
   const counted = await Promise.all([one, two, one].map((server) => table.tick(server, SHARD, seen, 1)));
   expect(counted.map(({ tick }) => tick)).toEqual([seen + 1, seen + 1, seen + 1]);
 });
+
+test('of directories in which names are reserved no more are remembered than a shard has room for', async () => {
+  const { keys } = table;
+  const inShard: Buffer[] = [];
+  for (let i = 0; inShard.length < 600; i++) {
+    const directory = Buffer.from(`directory ${i}`);
+    if (keys.directory(directory).shard === SHARD) inShard.push(directory);
+  }
+  await Promise.all(
+    inShard.map(async (directory) => {
+      expect(await table.name(one, 'reserve', directory, 'a.txt', '1')).toMatchObject({ elsewhere: false });
+      await table.name(one, 'drop', directory, 'a.txt', '1');
+    }),
+  );
+  expect(
+    await store.read((connection) => connection.hlen(keys.store(SHARD).replace(/store$/, 'reservers')), 5000),
+  ).toBe(512);
+});

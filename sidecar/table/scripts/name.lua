@@ -6,6 +6,7 @@
 --      4 name (case-folded) 5 token: names the request, so that a repetition is known, and a drop that comes late does not take another request's (empty: whichever it is); then, after
 --      a space, the creation that the name is reserved for, if that can be replayed
 -- Returns {outcome, 1: another server has reserved a name of the directory since the caller did, not long ago}
+local RESERVERS = 512 -- of a shard
 if ARGV[3] == 'restore' then
   -- Opened meanwhile: then others may have been given it.
   if redis.call('GET', KEYS[1]) == STORE then return { CLOSED } end
@@ -31,9 +32,11 @@ if ARGV[3] == 'resume' and (not held or string.match(token, ' .*') ~= string.mat
 -- Also while the last changes of a silent server may still reach the volume: what it does under the name is one of them.
 if held and not (owner == self and token == ARGV[5]) and standing(owner) ~= 'fenced' then return { NAME_BUSY } end
 redis.call('HSET', KEYS[3], ARGV[4], self .. ' ' .. ARGV[5])
--- Who reserved one last: what it changed may not show to the next in the directory's time stamps.
-local by = KEYS[3] .. ':by'
-local last = redis.call('GET', by)
+-- Who reserved one last: what it changed may not show to the next in the directory's time stamps. That matters for a second or so; what is
+-- kept is bounded, and what goes when there is too much is seldom that young.
+local reservers = string.sub(KEYS[1], 1, -6) .. 'reservers'
+local last = redis.call('HGET', reservers, KEYS[3])
 if last == self then return { GRANTED, 0 } end
-redis.call('SET', by, self, 'PX', 60000)
+redis.call('HSET', reservers, KEYS[3], self)
+if redis.call('HLEN', reservers) > RESERVERS then redis.call('HDEL', reservers, redis.call('HRANDFIELD', reservers)) end
 return { GRANTED, last and 1 or 0 }
