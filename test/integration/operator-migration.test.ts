@@ -11,7 +11,7 @@ import type {
   V1Service,
   V2HorizontalPodAutoscaler,
 } from '@kubernetes/client-node';
-import { monotonicMs } from '../../common/time.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
 import type { FileServerCluster } from '../../crds/generated/fileservercluster.ts';
 import type { HandleMigration } from '../../crds/generated/handlemigration.ts';
 import {
@@ -501,6 +501,7 @@ describe('scaling', () => {
       );
     });
     await objects.delete(AUTOSCALERS, NAMESPACE, 'media');
+    await delay(2000); // what its controller was about to write when it went is written by then
     await scale(3);
     await settled();
   }, 120_000);
