@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { OpenReply, Outcome } from '../../proto/generated/handles.ts';
 import { Command } from '../../smb/constants.ts';
-import { decodeCreateResponse, encodeCreateRequest } from '../../smb/wire/create.ts';
+import { decodeCreateResponse } from '../../smb/wire/create.ts';
 import { encodeEchoRequest } from '../../smb/wire/echo.ts';
 import { decodeReadResponse, encodeReadRequest } from '../../smb/wire/read.ts';
+import { createOf } from '../testing/create-of.ts';
 import type { RawClient } from '../testing/raw-client.ts';
 import { ALICE, TestServer } from '../testing/test-server.ts';
 import { Posix } from '../volume/posix.ts';
@@ -197,17 +198,3 @@ describe('READ of much that is cached', () => {
     expect(asked).not.toHaveBeenCalled();
   });
 });
-
-function createOf(name: string): Buffer {
-  return encodeCreateRequest({
-    requestedOplockLevel: 0,
-    impersonationLevel: 2,
-    desiredAccess: 0x12_0089,
-    fileAttributes: 0,
-    shareAccess: 7,
-    createDisposition: 1,
-    createOptions: 0,
-    name,
-    createContexts: [],
-  });
-}

@@ -8,13 +8,13 @@ import { Durability, OpenReply, Outcome } from '../../proto/generated/handles.ts
 import { Command, Dialect, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeCloseRequest } from '../../smb/wire/close.ts';
-import { type CreateRequest, encodeCreateRequest } from '../../smb/wire/create.ts';
 import { encodeEchoRequest } from '../../smb/wire/echo.ts';
 import { framePrefix } from '../../smb/wire/framing.ts';
 import { joinCompound } from '../../smb/wire/header.ts';
 import { encodeLogoffRequest } from '../../smb/wire/logoff.ts';
 import type { FileServer } from '../file-server.ts';
 import { Opens } from '../opens/opens.ts';
+import { createOf } from '../testing/create-of.ts';
 import { eventually } from '../testing/eventually.ts';
 import { RawClient, RELATED } from '../testing/raw-client.ts';
 import type { ScriptedSidecar } from '../testing/scripted-sidecar.ts';
@@ -465,19 +465,4 @@ class BusyPool {
     for (const fifo of this.#fifos) closeSync(openSync(fifo, constants.O_RDWR));
     for (const handle of await Promise.all(this.#opening)) await handle.close();
   }
-}
-
-function createOf(name: string, change: Partial<CreateRequest> = {}): Buffer {
-  return encodeCreateRequest({
-    requestedOplockLevel: 0,
-    impersonationLevel: 2,
-    desiredAccess: 0x12_0089,
-    fileAttributes: 0,
-    shareAccess: 7,
-    createDisposition: 1,
-    createOptions: 0,
-    name,
-    createContexts: [],
-    ...change,
-  });
 }

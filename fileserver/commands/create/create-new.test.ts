@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { OpenReply, Outcome } from '../../../proto/generated/handles.ts';
 import { Command, CreateDisposition } from '../../../smb/constants.ts';
 import { Status } from '../../../smb/status.ts';
-import { encodeCreateRequest } from '../../../smb/wire/create.ts';
+import { createOf } from '../../testing/create-of.ts';
 import type { RawClient } from '../../testing/raw-client.ts';
 import { ALICE, TestServer } from '../../testing/test-server.ts';
 import { NameCache } from '../../volume/name-cache.ts';
@@ -30,18 +30,7 @@ beforeEach(async () => {
 afterEach(() => under.stop());
 
 async function create(name: string, createDisposition: number): Promise<number> {
-  const body = encodeCreateRequest({
-    requestedOplockLevel: 0,
-    impersonationLevel: 2,
-    desiredAccess: 0x12_0089,
-    fileAttributes: 0,
-    shareAccess: 7,
-    createDisposition,
-    createOptions: 0,
-    name,
-    createContexts: [],
-  });
-  return (await client.request(Command.CREATE, body)).header.status;
+  return (await client.request(Command.CREATE, createOf(name, { createDisposition }))).header.status;
 }
 
 test('a name that another server gave at the moment at which this one made a file beside it is not given again', async () => {
