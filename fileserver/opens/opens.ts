@@ -6,6 +6,7 @@ import {
   Durability,
   type FileState,
   type OpenRecord,
+  OpenState,
   OplockLevel,
   Outcome,
 } from '../../proto/generated/handles.ts';
@@ -314,12 +315,12 @@ export class Opens implements OpenTable {
       await open.scan.close();
       open.scan = undefined;
     }
-    const { fileId, openId } = open.record;
-    const { outcome, value } = await this.#handles.disconnect({
-      fileId,
-      openId,
-      attachment: encodeAttachment(open.attachment),
-    });
+    // What a sidecar that is started anew is told of it: it waits for its client, and its session is nobody's here any more.
+    const { record } = open;
+    record.state = OpenState.DISCONNECTED;
+    record.attachment = encodeAttachment(open.attachment);
+    const { fileId, openId, attachment } = record;
+    const { outcome, value } = await this.#handles.disconnect({ fileId, openId, attachment });
     if (outcome === Outcome.GRANTED && !value?.remove) return;
     // The table does not keep it (it knew better, or this server has lost it): neither do we, unless its client is back.
     if (open.session !== undefined) return;

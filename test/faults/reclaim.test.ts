@@ -113,6 +113,38 @@ describe('a reclaim', () => {
     expect(await alice.refusal(path, { reclaim: claim })).toBe('STATUS_OBJECT_NAME_NOT_FOUND');
   }, 60_000);
 
+  test('at another server has the handle though the sidecar of the first was started anew while it waited', async () => {
+    await stage.ready();
+    const path = 'waiting';
+    const first = await stage.raw(0);
+    const open = await first.open(path, { shareAccess: 0 });
+    expect(await first.lock(open, 0, 10)).toBe('STATUS_SUCCESS');
+    first.close();
+    const control = await stage.control(0);
+    await eventually('the handle waits for its client', SOON_MS, async () => {
+      const [server] = (await control.status()).servers;
+      return (server?.opensActive === 0n && server.opensDisconnected === 1n) || undefined;
+    });
+    const from = stage.serving.log.length;
+    stage.kill('sidecar-0');
+    await stage.logged(
+      'the file server goes on with a new sidecar',
+      from,
+      (line) => line.part === 'fileserver' && line.msg === 'registered with the sidecar',
+    );
+    await stage.ready();
+
+    const back = await stage.raw(1, { clientGuid: first.clientGuid });
+    const theirs = await eventually('it has its handle back', SOON_MS, async () => {
+      const answer = await back.tryOpen(path, { reclaim: claimOf(open) });
+      if (typeof answer !== 'string') return answer;
+      expect(answer).toBe('STATUS_FILE_NOT_AVAILABLE');
+    });
+    expect(theirs.fileId.persistent).toBe(open.fileId.persistent);
+    expect(await back.unlock(theirs, 0, 10)).toBe('STATUS_SUCCESS');
+    expect(await back.closeFile(theirs)).toBe('STATUS_SUCCESS');
+  }, 90_000);
+
   test('while its owner is connected elsewhere is refused, and the owner notices nothing', async () => {
     await stage.ready();
     const owner = await stage.raw(0);
