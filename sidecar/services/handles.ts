@@ -199,9 +199,11 @@ export class HandlesService {
     if (!member || !body) return { outcome: Outcome.INVALID };
     if (member.over) return { outcome: Outcome.FENCED };
     switch (body.$case) {
-      case 'open':
-        if (body.value.record && renames.holds) await renames.mayOpen(body.value.record.share, body.value.record.path);
-        return openReply(await opens.open(member, body.value, pending));
+      case 'open': {
+        const { record } = body.value;
+        if (!record) return { outcome: Outcome.INVALID };
+        return openReply(await renames.opening(record, () => opens.open(member, body.value, pending)));
+      }
       case 'close': {
         const { outcome, close } = await endings.close(member, body.value.fileId, body.value.openId);
         return { outcome, body: { $case: 'close', value: close } };

@@ -15,6 +15,9 @@ import type { Pending } from './pending.ts';
 
 /** A hold on new opens beneath a directory ends by itself after so long (proto/peer.proto). */
 const HOLD_MS = 10_000;
+/** An open that is decided no sooner waits for somebody who has the file open: it counts as granted. */
+const DECIDED_WITHIN_MS = 500;
+const LOOK_MS = 2;
 
 interface Beneath {
   share: string;
@@ -28,6 +31,8 @@ export class Renames {
   readonly #patienceMs: number;
   /** Directories beneath which no new open is asked for while their rename is decided. */
   readonly #held = new Map<string, number>();
+  /** Opens that are being decided: the table may have them already, and their file server does not know of them yet. */
+  readonly #underWay = new Set<OpenRecord>();
   /** Renames of this pod that have begun: what to take back. */
   readonly #begun = new Map<bigint, { replaces: Uint8Array | undefined; beneath: Beneath | undefined }>();
 
@@ -80,6 +85,7 @@ export class Renames {
   async openHere(beneath: Beneath, hold: boolean): Promise<boolean> {
     const key = `${beneath.share}/${beneath.path}/`;
     if (hold) this.#held.set(key, monotonicMs() + HOLD_MS);
+    if (this.#underWay.size > 0 && !(await this.#decided(beneath))) return true;
     for (const member of this.#is.cluster.members.values()) {
       const opens = opensBeneath(member, beneath);
       if (opens.some(({ kept }) => !kept)) return true;
@@ -106,23 +112,36 @@ export class Renames {
     this.#held.delete(`${beneath.share}/${beneath.path}/`);
   }
 
-  /** Is any directory being renamed? */
-  get holds(): boolean {
-    return this.#held.size > 0;
+  /** Decides about an open when no rename of a directory above it is being decided. */
+  async opening<T>(record: OpenRecord, decide: () => Promise<T>): Promise<T> {
+    while (this.#isHeld(record)) await delay(RETRY_MS / 5);
+    // In the same turn: whoever holds the directory from now on finds it here.
+    this.#underWay.add(record);
+    try {
+      return await decide();
+    } finally {
+      this.#underWay.delete(record);
+    }
   }
 
-  /** Returns when no rename of a directory above this path is being decided. */
-  async mayOpen(share: string, path: string): Promise<void> {
-    while (this.#held.size > 0) {
-      const name = `${share}/${path}`;
-      let held = false;
-      for (const [prefix, untilMs] of this.#held) {
-        if (monotonicMs() > untilMs) this.#held.delete(prefix);
-        else if (name.startsWith(prefix)) held = true;
-      }
-      if (!held) return;
-      await delay(RETRY_MS / 5);
+  #isHeld({ share, path }: OpenRecord): boolean {
+    if (this.#held.size === 0) return false;
+    const name = `${share}/${path}`;
+    for (const [prefix, untilMs] of this.#held) {
+      if (monotonicMs() > untilMs) this.#held.delete(prefix);
+      else if (name.startsWith(prefix)) return true;
     }
+    return false;
+  }
+
+  /** Whether all opens beneath the directory that were being decided are decided by now. */
+  async #decided(beneath: Beneath): Promise<boolean> {
+    const left = new Set([...this.#underWay].filter((record) => isBeneath(record, beneath)));
+    for (const untilMs = monotonicMs() + DECIDED_WITHIN_MS; left.size > 0 && monotonicMs() < untilMs; ) {
+      await delay(LOOK_MS);
+      for (const record of left) if (!this.#underWay.has(record)) left.delete(record);
+    }
+    return left.size === 0;
   }
 
   async #end(member: Member, fileId: Uint8Array, openId: bigint, to: string): Promise<number> {
@@ -183,13 +202,15 @@ export class Renames {
   }
 }
 
-function opensBeneath(member: Member, { share, path, exceptOpenId }: Beneath): OpenRecord[] {
-  const prefix = `${path}/`;
+function opensBeneath(member: Member, beneath: Beneath): OpenRecord[] {
   const found: OpenRecord[] = [];
-  for (const { record } of member.opens.values()) {
-    if (record.share === share && record.path.startsWith(prefix) && record.openId !== exceptOpenId) found.push(record);
-  }
+  const prefix = `${beneath.path}/`;
+  for (const { record } of member.opens.values()) if (isBeneath(record, beneath, prefix)) found.push(record);
   return found;
+}
+
+function isBeneath(record: OpenRecord, { share, path, exceptOpenId }: Beneath, prefix = `${path}/`): boolean {
+  return record.share === share && record.path.startsWith(prefix) && record.openId !== exceptOpenId;
 }
 
 /** Its file server closes it, unless a client has it just now. */

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { delay } from '../../common/time.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import type { TestFileServer } from '../../sidecar/testing/file-server.ts';
@@ -135,6 +136,44 @@ describe('opens of two pods', () => {
     } finally {
       await slow.stop();
     }
+  });
+
+  test.each([
+    ['is not renamed when it is granted', Outcome.GRANTED, Outcome.OPENS_BENEATH],
+    ['is renamed when it is refused', Outcome.SHARING_VIOLATION, Outcome.GRANTED],
+  ])('a directory beneath which another pod is just opening something %s', async (what, decided, renamed) => {
+    const directory = await one.open(what, { isDirectory: true, durability: 0, access: 0x10000 });
+    const held = decided === Outcome.GRANTED ? undefined : await one.open('held', { shareAccess: 0 });
+    // given: the store has decided, and the answer is on its way
+    const { table } = cluster.pod(1).sidecar?.components ?? {};
+    if (!table) throw new Error('no sidecar');
+    const [isDecided, arrives] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const open = table.open.bind(table);
+    const slow = jest.spyOn(table, 'open').mockImplementation(async (...args) => {
+      const decision = await open(...args);
+      isDecided.resolve();
+      await arrives.promise;
+      return decision;
+    });
+    const opening = two.open(held ? 'held' : `${what}/file`, { path: `${what}/file` });
+    await isDecided.promise;
+    slow.mockRestore();
+
+    // when
+    const { fileId, openId } = directory.record;
+    const rename = { fileId, openId, share: 'projects', from: what, to: 'new', isDirectory: true };
+    const renaming = one.ask({ $case: 'beginRename', value: { ...rename, replacesFileId: Buffer.alloc(0) } });
+    await Promise.race([renaming, delay(100)]);
+    arrives.resolve();
+
+    // then
+    expect((await renaming).outcome).toBe(renamed);
+    const opened = await opening;
+    expect(opened.outcome).toBe(decided);
+    await one.ask({ $case: 'endRename', value: { fileId, openId, done: false, to: '' } });
+    if (decided === Outcome.GRANTED) await two.close(opened.record);
+    if (held) await one.close(held.record);
+    await one.close(directory.record);
   });
 });
 
