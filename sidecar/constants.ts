@@ -8,10 +8,17 @@ export const SHARDS = 64;
  */
 export const SCHEMA = 1;
 /**
- * What a sidecar understands of the store that versions before it did not, as it stands with each server: 1, that a shard forgets fenced
- * servers. What follows from it is done only where all understand it.
+ * What of the store a sidecar understands that versions before it did not. What follows from it is done only where all understand it: each
+ * says with its servers up to which it does.
  */
-export const UNDERSTANDS = 1;
+export const Understanding = {
+  /** A shard forgets fenced servers. */
+  FORGETTING: 1,
+  /** The record of an open that ends with its server may be fleeting: not in the append-only file, nor in replicas. */
+  FLEETING: 2,
+} as const;
+/** This version understands all of it. */
+export const UNDERSTANDS = Understanding.FLEETING;
 /** Version of the contract in proto/handles.proto. */
 export const PROTOCOL = 1;
 /** One step of a shard's clock; due times are counted in it. */

@@ -192,7 +192,7 @@ export class Clock {
     await this.#table.asLeft(shard, async () => {
       for await (const page of this.#table.owned(shard, identity)) {
         await inSlices(page, EXPIRING_AT_ONCE, async ({ openId, fileId }) => {
-          const waitMs = await this.#endings.expire(member, fileId, openId, 'fenced');
+          const waitMs = await this.#endings.expire(member, fileId, openId, 'fenced', identity);
           if (waitMs === 0) return;
           next = Math.min(next, waitMs);
           waiting.add(openId);

@@ -2,12 +2,12 @@ import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { inSlices } from '../../common/slices.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
-import { SHARDS, UNDERSTANDS } from '../constants.ts';
+import { SHARDS, Understanding } from '../constants.ts';
 import type { ClusterView } from '../services/cluster.ts';
 import type { Member } from '../services/member.ts';
 import { identityText } from '../table/keys.ts';
 import type { Table } from '../table/table.ts';
-import { isLive, type Registry, type ServerRecord } from './registry.ts';
+import { isLive, isOver, type Registry, type ServerRecord } from './registry.ts';
 import { Retention } from './retention.ts';
 
 /** The servers that are there take turns: each waits so much longer than the one before, and finds it done. */
@@ -91,12 +91,12 @@ export class Forgetting {
 }
 
 function understands(server: ServerRecord): boolean {
-  return server.understands >= UNDERSTANDS;
+  return server.understands >= Understanding.FORGETTING;
 }
 
 /** Whether all that may decide anything know what an owner without an entry is. */
 export function shardsForget(servers: readonly ServerRecord[]): boolean {
-  return servers.every((server) => server.state === 'fenced' || server.state === 'gone' || understands(server));
+  return servers.every((server) => isOver(server) || understands(server));
 }
 
 /** How many servers are before the first of ours, the longest known first; -1: none of ours is there. */

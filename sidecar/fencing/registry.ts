@@ -62,6 +62,11 @@ export function isLive({ state }: ServerRecord): boolean {
   return state === 'active' || state === 'draining';
 }
 
+/** Whether it is done with: nothing that it asks for is decided any more. */
+export function isOver({ state }: Pick<ServerRecord, 'state'>): boolean {
+  return state === 'fenced' || state === 'gone';
+}
+
 export type ServerFields = Partial<
   Pick<
     ServerRecord,

@@ -1,5 +1,5 @@
 import { identityText } from '../table/keys.ts';
-import type { ServerRecord } from './registry.ts';
+import { isOver, type ServerRecord } from './registry.ts';
 
 /** So long a server that is over stays in the registry: whoever wants to know how it ended asks within minutes. */
 const KEPT_MS = 60 * 60_000;
@@ -31,7 +31,7 @@ export class Retention {
     nowMs: number,
     longerMs: (server: ServerRecord) => number = () => 0,
   ): ServerRecord[] {
-    const over = servers.filter(({ state }) => state === 'fenced' || state === 'gone');
+    const over = servers.filter(isOver);
     const seen = new Set(over.map(identityText));
     for (const identity of this.#over.keys()) if (!seen.has(identity)) this.#over.delete(identity);
     const due: ServerRecord[] = [];

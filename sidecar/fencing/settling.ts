@@ -114,7 +114,12 @@ export class Settling {
     const isKnown = () => member.opens.has(openId) || member.asking.has(openId);
     if (isKnown()) return;
     const { record } = await this.#table.find(member.identity, fileId, Buffer.alloc(0), openId);
-    if (!record || isKnown()) return;
+    if (isKnown()) return;
+    if (!record) {
+      // A copy of the store may name one that was closed: its close was told to none.
+      await this.#table.close(member.identity, fileId, openId);
+      return;
+    }
     if (member.askingGuids.has(hex(record.createGuid))) return; // it is what is being asked for again
     const isDurable = record.durability !== Durability.NOT_DURABLE;
     if (isDurable && record.state !== OpenState.ACTIVE) return; // came by a transfer, waits for its client

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
-import type { ServerRecord } from '../fencing/registry.ts';
+import { UNDERSTANDS } from '../constants.ts';
+import { isOver, type ServerRecord } from '../fencing/registry.ts';
 import { parseIdentity } from '../table/keys.ts';
 import type { Member } from './member.ts';
 
@@ -8,6 +9,8 @@ export class ClusterView {
   /** By worker. */
   readonly members = new Map<string, Member>();
   #servers = new Map<string, ServerRecord>();
+  /** What the sidecars of all servers that may decide understand of the store (Understanding), as of the last look; 0: nobody looked. */
+  understanding = 0;
   /** Who waits for something of a server, by its identity. */
   readonly #fences = new Map<string, AbortController>();
 
@@ -21,6 +24,10 @@ export class ClusterView {
 
   look(servers: ServerRecord[]): void {
     this.#servers = new Map(servers.map((server) => [server.serverId, server]));
+    this.understanding = Math.min(
+      ...servers.filter((server) => !isOver(server)).map(({ understands }) => understands),
+      UNDERSTANDS,
+    );
     for (const [identity, fence] of this.#fences) {
       if (this.mayLive(identity)) continue;
       this.#fences.delete(identity);

@@ -20,7 +20,7 @@ import {
 import { OpenState } from '../../proto/generated/handles.ts';
 import type { Clock } from '../fencing/clock.ts';
 import type { Fencer } from '../fencing/fencer.ts';
-import type { ServerRecord } from '../fencing/registry.ts';
+import { isOver, type ServerRecord } from '../fencing/registry.ts';
 import type { Handoff } from '../handoff/handoff.ts';
 import { NotAllowedError, requireIdentity } from './authorize.ts';
 import type { Components } from './components.ts';
@@ -83,7 +83,7 @@ export class ControlFace {
     let serversFenced = 0;
     for (const server of await registry.list()) {
       const matches = podUid !== '' ? server.serverId.startsWith(`${podUid}/`) : pod !== '' && server.pod === pod;
-      if (!matches || server.state === 'fenced' || server.state === 'gone') continue;
+      if (!matches || isOver(server)) continue;
       if (await this.#is.fencer.fenceDead(server, 'containers_ended')) serversFenced++;
     }
     return { serversFenced, message: serversFenced > 0 ? '' : 'no server of that pod is left to fence' };

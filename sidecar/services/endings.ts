@@ -76,11 +76,18 @@ export class Endings {
 
   /**
    * An open that nobody waits for any more (expired, purged, ended with its server).
+   * @param foundWith the identity whose opens it was found among; undefined: it was not looked for there
    * @returns ticks that it may still wait, 0 when there is nothing left to wait for
    */
-  async expire(member: Member, fileId: Uint8Array, openId: bigint, why: ExpiryReason): Promise<number> {
+  async expire(
+    member: Member,
+    fileId: Uint8Array,
+    openId: bigint,
+    why: ExpiryReason,
+    foundWith?: string,
+  ): Promise<number> {
     const { table, cluster, metrics, log } = this.#is;
-    const decision = await table.expire(member.identity, fileId, openId, why);
+    const decision = await table.expire(member.identity, fileId, openId, why, foundWith);
     if (decision.outcome !== Outcome.GRANTED) return decision.mayWaitTicks;
     this.#is.ended.note(openId, fileId);
     if (why !== 'fenced' || decision.createGuid.length > 0) metrics.expired.inc();

@@ -11,7 +11,7 @@ import {
   Outcome,
   type Reserve,
 } from '../../proto/generated/handles.ts';
-import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES, RETRY_MS } from '../constants.ts';
+import { MAX_ATTACHMENT_BYTES, MAX_FILE_ID_BYTES, MAX_PATH_BYTES, RETRY_MS, Understanding } from '../constants.ts';
 import { hex, shardOf } from '../table/keys.ts';
 import { ownerOf } from '../table/records.ts';
 import type { OpenDecision } from '../table/table.ts';
@@ -203,9 +203,10 @@ export class Opens {
 
   #decide(member: Member, record: OpenRecord, request: Open, pending: Pending): Promise<OpenDecision> {
     const { truncates, guidAgain = false } = request;
-    const { table, breaks, log } = this.#is;
+    const { table, breaks, cluster, log } = this.#is;
+    const mayBeFleeting = cluster.understanding >= Understanding.FLEETING;
     return breaks.settled(member, record.fileId, pending, (again) =>
-      table.open(member.identity, record, { truncates, again, guidAgain }, (late) => {
+      table.open(member.identity, record, { truncates, again, guidAgain, mayBeFleeting }, (late) => {
         // The file server was told STORE_UNAVAILABLE meanwhile: nobody knows of this open.
         if (late.outcome !== Outcome.GRANTED) return;
         log.info({ openId: record.openId.toString(16) }, 'an open was granted too late and is closed again');

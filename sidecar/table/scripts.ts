@@ -72,7 +72,8 @@ const sources = new Map<string, string>();
 export function scriptsFor(store: string): Scripts {
   if (!/^[\w:.-]+$/.test(store)) throw new RangeError(`"${store}" cannot name a store`);
   const result = {} as Scripts;
-  const head = `local STORE = '${store}'\n`;
+  const life = createHash('sha1').update(store).digest('hex').slice(0, 16);
+  const head = `local STORE = '${store}'\nlocal LIFE = '${life}'\n`;
   for (const name of SCRIPT_NAMES) {
     const flags = GROWING.has(name) ? '' : '#!lua flags=allow-oom\n';
     result[name] = loaded(`${flags}${head}${common(usesOf(name))}\n${source(name)}`);

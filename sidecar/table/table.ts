@@ -137,11 +137,15 @@ export class Table {
     return this.#store;
   }
 
-  /** Grants or refuses record (open.lua). The hint where a durable open is found goes ahead of it in the same turn. */
+  /**
+   * Grants or refuses record (open.lua). The hint where a durable open is found goes ahead of it in the same turn.
+   * @param how.mayBeFleeting every sidecar that may decide knows fleeting records: where no other needs it, and nothing of it has to outlast the
+   * store's process, the open's record is one
+   */
   async open(
     me: Identity,
     record: OpenRecord,
-    how: { truncates: boolean; again: boolean; guidAgain: boolean },
+    how: { truncates: boolean; again: boolean; guidAgain: boolean; mayBeFleeting?: boolean },
     onLate?: (decision: OpenDecision) => void,
   ): Promise<OpenDecision> {
     const { fileId, lease, isDirectory } = record;
@@ -166,6 +170,7 @@ export class Table {
       flag(how.again),
       flag(how.guidAgain),
       flag(record.kept === true),
+      flag(how.mayBeFleeting === true && mayBeFleeting(record)),
     ];
     const read = (answer: Answer) => readGrant(answer, me, record, alone);
     const options: Partial<RunOptions> = {};
@@ -249,8 +254,15 @@ export class Table {
     return readClose(await this.#file('disconnect', me, fileId, args, { repeatedAt: 3 }, shardOfId(openId)), fileId);
   }
 
-  async expire(me: Identity, fileId: Uint8Array, openId: bigint, why: ExpiryReason): Promise<CloseDecision> {
-    return readClose(await this.#file('expire', me, fileId, [idBytes(openId), why]), fileId);
+  /** @param foundWith the identity whose opens it was found among; undefined: it was not looked for there */
+  async expire(
+    me: Identity,
+    fileId: Uint8Array,
+    openId: bigint,
+    why: ExpiryReason,
+    foundWith?: string,
+  ): Promise<CloseDecision> {
+    return readClose(await this.#file('expire', me, fileId, [idBytes(openId), why, foundWith ?? '']), fileId);
   }
 
   /**
@@ -643,6 +655,11 @@ export class Table {
       push: [],
     };
   }
+}
+
+/** Whether an open ends with its server, and whoever needs it can put it back: its record need not outlast the store's process. */
+function mayBeFleeting({ durability, createGuid, deleteOnClose }: OpenRecord): boolean {
+  return durability === Durability.NOT_DURABLE && createGuid.length === 0 && !deleteOnClose;
 }
 
 /** Something may lead to an open that was durable once, or has a CreateGuid. */

@@ -14,7 +14,7 @@ const ENTER = `
 export class OpenStore {
   readonly store: Store;
   /** What the store key of an open shard says. */
-  readonly tag: string;
+  tag: string;
   readonly #redis: TestRedis;
 
   private constructor(redis: TestRedis, store: Store, tag: string) {
@@ -27,9 +27,14 @@ export class OpenStore {
     const redis = await TestRedis.start();
     const config = { mode: 'Standalone' as const, addresses: [redis.address], durability: { mode: 'Always' as const } };
     const store = new Store(config, () => undefined, createLogger('test'), createSidecarMetrics());
-    const { runIds } = await store.whereabouts(new Keys('test').stores());
-    store.openWith(await store.load(runIds, '1'));
-    return new OpenStore(redis, store, `${runIds[0]}:1`);
+    return new OpenStore(redis, store, await load(store));
+  }
+
+  /** Redis is killed, and comes back with what is on its disk: in another life, whose scripts are loaded. Clusters have to be entered again. */
+  async restart(): Promise<void> {
+    await this.#redis.kill();
+    await this.#redis.up();
+    this.tag = await load(this.store);
   }
 
   /**
@@ -47,4 +52,11 @@ export class OpenStore {
     this.store.end();
     await this.#redis.stop();
   }
+}
+
+/** Opens the store for the Redis process that answers. @returns what its open shards say */
+async function load(store: Store): Promise<string> {
+  const { runIds } = await store.whereabouts(new Keys('test').stores());
+  store.openWith(await store.load(runIds, '1'));
+  return `${runIds[0]}:1`;
 }

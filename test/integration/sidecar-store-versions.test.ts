@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { ComingOpen, HandlesClient, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
+import { ComingOpen, Durability, HandlesClient, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
 import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { PodProcess } from '../../sidecar/testing/pod-process.ts';
@@ -40,6 +40,13 @@ function checkOut(): string {
   return tree;
 }
 
+/** How many records of files are in the memory of Redis alone. */
+async function fleeting(): Promise<number> {
+  const { admin } = cluster.redis;
+  const heads = (await admin.keys('hf:*:file:*')).map(async (key) => (await admin.hgetBuffer(key, 'm'))?.[0]);
+  return (await Promise.all(heads)).filter((head) => head === 151).length;
+}
+
 test('an earlier sidecar and this one decide together, before and after Redis was restarted', async () => {
   cluster = await TestCluster.start(1, LEASE_MS);
   const { server } = cluster.pod(0);
@@ -54,6 +61,13 @@ test('an earlier sidecar and this one decide together, before and after Redis wa
   const outcomes = [GRANTED, GRANTED, SHARING_VIOLATION, GRANTED]; // of the session, and of the files in their order
   expect(JSON.parse(earlier.said[0] ?? '')).toEqual({ outcomes });
   expect((await server.open('theirs', { shareAccess: 0 })).outcome).toBe(Outcome.SHARING_VIOLATION);
+  // It does not know records that are fleeting: as long as it is there, there are none, once its coming was heard of.
+  await until(async () =>
+    [...(cluster.pod(0).sidecar?.components.cluster.servers ?? [])].some(({ pod }) => pod === 'earlier'),
+  );
+  const plain = await server.open('plain', { durability: Durability.NOT_DURABLE, createGuid: Buffer.alloc(0) });
+  expect(plain.outcome).toBe(Outcome.GRANTED);
+  expect(await fleeting()).toBe(0);
   const both = await server.open('both');
   expect(both.outcome).toBe(Outcome.GRANTED);
   expect((await server.lock(both.record, 0, 10)).outcome).toBe(Outcome.GRANTED);
@@ -67,6 +81,8 @@ test('an earlier sidecar and this one decide together, before and after Redis wa
   earlier.signal('SIGKILL');
   const gone = async () => (await server.open('theirs', { shareAccess: 0 })).outcome === Outcome.FILE_NOT_AVAILABLE;
   await until(gone, 30_000);
+  await server.open('another', { durability: Durability.NOT_DURABLE, createGuid: Buffer.alloc(0) });
+  expect(await fleeting()).toBe(1);
   expect(server.fenced).toBe(false);
 }, 90_000);
 

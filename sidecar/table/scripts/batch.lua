@@ -16,6 +16,7 @@ for i = 1, #calls, 7 do
   if hint ~= '' then redis.call('SET', hint, calls[i + 4]) end
   local ok, answer = pcall(decisions[calls[i]])
   if not ok then
+    to_copies()
     answers[#answers + 1] = { ERROR, type(answer) == 'table' and answer.err or tostring(answer) }
   else
     answers[#answers + 1] = answer

@@ -12,15 +12,22 @@ if no then return { no } end
 local id = ARGV[3]
 local f = fields(KEYS[3], id)
 -- The record is what the caller knows, and nothing is locked or waited for: no flag of it asks for more than that it goes.
-if f[6] and f[6] == ARGV[5] and f[2] == ARGV[6] and (f[4] or '') == ARGV[8] and not f[3] and not f[5]
-  and string.sub(f[1], -#ARGV[7]) == ARGV[7] then
-  redis.call('DEL', KEYS[3])
-  redis.call('SREM', KEYS[4], member(id))
-  return { GRANTED }
+if f[6] and f[6] == ARGV[5] and f[2] == ARGV[6] and (f[4] or '') == ARGV[8] and not f[3] and not f[5] then
+  local is_fleeting = string.byte(f[1]) == FLEETING
+  local meta = is_fleeting and ARGV[7] .. FLEETING_END or ARGV[7]
+  if string.sub(f[1], -#meta) == meta then
+    if is_fleeting then past_copies() end
+    redis.call('DEL', KEYS[3])
+    redis.call('SREM', KEYS[4], member(id))
+    to_copies()
+    return { GRANTED }
+  end
 end
 local file = load(KEYS[3], id, nil, f)
 local unlinking = file.meta[M_UNLINKING]
 if not file.open then
+  -- A copy of the store that was taken while its record was fleeting may name it still.
+  redis.call('SREM', KEYS[4], member(id))
   if unlinking and unlinking[1] == id then return { GRANTED, 1, unlinking[2], unlinking[3], {}, {}, file_state(file) } end
   return { ARGV[4] == '1' and GRANTED or NOT_FOUND, 0, '', '', {}, {}, file_state(file) }
 end

@@ -1,5 +1,6 @@
--- What every script shares. The loader puts this text before each decision, and before this text a line
+-- What every script shares. The loader puts this text before each decision, and before this text the lines
 --   local STORE = '<run_id of this Redis>:<generation of the store>'
+--   local LIFE = '<a hash of that, 16 characters>'
 -- so that another Redis process, or another life of the data, does not know the script's SHA.
 --
 -- A script gets what stands before the first section, and the sections that its head names ("-- Uses: file state"): what is not needed
@@ -28,6 +29,7 @@ local O_CREATE_GUID, O_CLIENT_GUID, O_USER, O_SESSION, O_OPLOCK, O_LEASE_KEY, O_
 local O_NAME, O_OP, O_RESULT, O_SEQUENCES, O_ATTACHMENT, O_BODY = 16, 17, 18, 19, 20, 21
 -- fields of the file's own record (m)
 local M_LAYOUT, M_VERSION, M_DELETE_PENDING, M_UNLINKING, M_NAMES, M_RENAMING = 1, 2, 3, 4, 5, 6
+local M_LIFE = 7 -- of a fleeting record alone, see section file
 -- fields of one lock in the list (l): start and end (exclusive) are 64-bit numbers in two halves
 local L_OPEN, L_EXCLUSIVE, L_START_HIGH, L_START_LOW, L_END_HIGH, L_END_LOW = 1, 2, 3, 4, 5, 6
 
@@ -138,10 +140,67 @@ local function fields(key, open_id, extra)
   return redis.call('HMGET', key, 'm', 'c', 'l', 'h', 'w', 'o:' .. (open_id or ''), extra or 'g:')
 end
 
+-- A record is fleeting while nothing has happened to the file but one open that is not durable (decision 27): neither the append-only file nor
+-- a replica has been told of it, nor will be when it is closed. M_LIFE says in which life of the data it was written: in any other it is
+-- void, as its close may be what got lost; who owns the open puts it back. What else is done to the file makes the record lasting first.
+local FLEETING = 151 -- the first byte of m: a list of seven
+local FLEETING_END = '\176' .. LIFE -- and how m ends
+
+local function past_copies() redis.set_repl(redis.REPL_NONE) end
+local function to_copies() redis.set_repl(redis.REPL_ALL) end
+
+-- A record begins, or a fleeting one begins to last: copies of the store may have a fleeting one under the same key, from another time.
+local function begin(key, set)
+  redis.call('HSET', key .. ':new', unpack(set))
+  redis.call('RENAME', key .. ':new', key)
+end
+
+-- A record begins with the only open of a file. @param set its fields; the first is m, without what says how many parts it has
+local function begin_sole(set, entry, is_fleeting)
+  if is_fleeting then
+    set[2] = string.char(FLEETING) .. set[2] .. FLEETING_END
+    past_copies()
+    redis.call('HSET', KEYS[3], unpack(set))
+    redis.call('SADD', KEYS[4], entry)
+    to_copies()
+  else
+    set[2] = '\150' .. set[2] -- a list of six
+    begin(KEYS[3], set)
+    redis.call('SADD', KEYS[4], entry)
+  end
+end
+
+-- The fields of a fleeting record once it lasts; none, if it is void.
+local function lasting(key, f)
+  local meta = unpack_(f[1])
+  if meta[M_LIFE] ~= LIFE then
+    redis.call('DEL', key)
+    return {}
+  end
+  meta[M_LIFE] = nil
+  f[1] = pack(meta)
+  local all = redis.call('HGETALL', key)
+  for i = 1, #all, 2 do
+    local name = all[i]
+    if name == 'm' then all[i + 1] = f[1] end
+    if string.sub(name, 1, 2) == 'o:' then
+      local own = string.gsub(KEYS[2], 'fence$', 'own:') .. unpack_(all[i + 1])[O_OWNER]
+      local entry = string.sub(name, 3) .. string.sub(key, #KEYS[2] + 1) -- see section member
+      past_copies()
+      redis.call('SREM', own, entry)
+      to_copies()
+      redis.call('SADD', own, entry)
+    end
+  end
+  begin(key, all)
+  return f
+end
+
 -- The record of the file in KEYS[3] (or the key given), from its fields where they were read already.
 local function load(key, open_id, extra, f)
   key = key or KEYS[3]
   f = f or fields(key, open_id, extra)
+  if f[1] and string.byte(f[1]) == FLEETING then f = lasting(key, f) end
   local file = {
     key = key,
     exists = f[1] and true or false,
@@ -176,8 +235,10 @@ local function save(file, parts, set)
       set[#set + 1] = pack(value)
     end
   end
-  if #set > 0 then redis.call('HSET', file.key, unpack(set)) end
+  if #set > 0 and file.exists then redis.call('HSET', file.key, unpack(set)) end
+  if #set > 0 and not file.exists then begin(file.key, set) end
   if #drop > 0 and file.exists then redis.call('HDEL', file.key, unpack(drop)) end
+  file.exists = file.exists or #set > 0
 end
 
 local function save_open(file, open_id, open)

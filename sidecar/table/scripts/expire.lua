@@ -5,7 +5,7 @@
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 why: 'due' (the entry in due is reached), 'fenced' (its owner is: ends what is not durable, after a
 --      node's death also durable opens that may write, and what has timed out since the fence), 'purge' (disconnected, not persistent), 'instance' (its
---      application has come back at another client: disconnected, MS-SMB2 3.3.5.9.13)
+--      application has come back at another client: disconnected, MS-SMB2 3.3.5.9.13) 5 in whose set it was found, or ''
 -- Returns as close.lua does, NOT_FOUND when there is nothing to end; then ticks that the orphan still may wait (0: it is none),
 -- createGuid, clientGuid, owner of what was ended
 local no = refused()
@@ -16,6 +16,7 @@ local open = file.open
 local nothing = { NOT_FOUND, 0, '', '', {}, {}, file_state(file), 0, '', '', '' }
 if not open then
   redis.call('ZREM', KEYS[5], member(id))
+  if ARGV[5] ~= '' then redis.call('SREM', own_key(ARGV[5]), member(id)) end -- see close.lua
   return nothing
 end
 local owner = open[O_OWNER]

@@ -9,6 +9,7 @@
 --      8 createGuid and clientGuid, or '' 9 reads are cached then (1: they are)
 --      and what is asked for: 10 durability 11 oplock (4: a lease) 12 lease state 13 lease epoch 14 lease version 15 parent lease key
 --      16 truncates 17 is directory 18 it has waited already 19 the CreateGuid may be that of another open 20 a batch oplock or none
+--      21 the record may be fleeting if nobody else has the file open (never that of an open that is durable, has guids or deletes)
 -- Returns {outcome, oplock granted, delete pending, file state, notices of breaks, owners to push the file state to, lease, durability};
 -- the rest of the record is as it was asked for. BREAKING: {BREAKING, -, -, -, notices, breaks to wait for}.
 -- {GRANTED, version of the file state} alone: nobody else has it open
@@ -19,16 +20,10 @@ local guids = ARGV[8] ~= '' and ARGV[8] or nil
 if redis.call('EXISTS', KEYS[3]) == 0 then
   -- As below when there is nothing that it could conflict with.
   local version = now * 65536 + tonumber(ARGV[9])
-  local meta = '\150' .. pack(LAYOUT, version) .. ARGV[5] -- a list of six
-  if ARGV[7] == '' and not guids then
-    redis.call('HSET', KEYS[3], 'm', meta, 'c', ARGV[6], 'o:' .. id, ARGV[4])
-  else
-    local set = { 'm', meta, 'c', ARGV[6], 'o:' .. id, ARGV[4] }
-    if ARGV[7] ~= '' then set[7], set[8] = 'h', ARGV[7] end
-    if guids then set[#set + 1], set[#set + 2] = 'g:' .. guids, id end
-    redis.call('HSET', KEYS[3], unpack(set))
-  end
-  redis.call('SADD', KEYS[4], member(id))
+  local set = { 'm', pack(LAYOUT, version) .. ARGV[5], 'c', ARGV[6], 'o:' .. id, ARGV[4] }
+  if ARGV[7] ~= '' then set[7], set[8] = 'h', ARGV[7] end
+  if guids then set[#set + 1], set[#set + 2] = 'g:' .. guids, id end
+  begin_sole(set, member(id), ARGV[21] == '1')
   return { GRANTED, version }
 end
 local file = load(KEYS[3], id, guids and 'g:' .. guids)
