@@ -25,7 +25,6 @@ import { BreakDelivery } from './break-delivery.ts';
 import { Call, type CallHost, type Chain } from './call.ts';
 import { FencedError } from './deadline-gate.ts';
 import { dispatch, needsTree } from './dispatch.ts';
-import { type FilePart, sendWithFile } from './file-sending.ts';
 import type { Negotiated, ServerHost, SessionSetup } from './host.ts';
 import {
   ARRIVAL_TIMEOUT_MS,
@@ -36,19 +35,17 @@ import {
   MAX_COMPOUND,
   MAX_FRAME,
   MAX_FRAME_BEFORE_LOGON,
-  MAX_GATHERED,
   MAX_IN_FLIGHT,
   MAX_RETIRED,
   MAX_UNSENT,
   SMALL,
 } from './limits.ts';
 import { allocateMessage, receiving, releaseMessage } from './receiving.ts';
-import { replyBuffers } from './reply-buffers.ts';
 import { type Reply, type Services, StatusError, statusReply } from './request.ts';
 import { framed, type Outgoing, outgoing, sealedFrame } from './seal.ts';
+import { SendQueue } from './send-queue.ts';
 import { MAX_CREDITS, MAX_CREDITS_BEFORE_LOGON, SequenceWindow } from './sequence-window.ts';
 import type { Channel, Session } from './session.ts';
-import { unacknowledgedBytes } from './tcp.ts';
 import type { Accounts, Usage } from './usage.ts';
 import { weightOf } from './weight.ts';
 
@@ -98,12 +95,8 @@ export class ServerConnection implements CallHost {
   #usage: Usage | undefined;
   #asyncCount = 0;
   #nextAsyncId = 1n;
-  #out: Buffer[] = [];
-  #outBytes = 0;
-  /** Bytes that the kernel has got and the socket does not know of. */
-  #sentAside = 0;
+  readonly #queue: SendQueue;
   #retired: Session[] = [];
-  #flushIsDue = false;
   #isDraining = false;
   /** Requests that this turn has begun and that wait for something. */
   #begunToWait = 0;
@@ -130,6 +123,13 @@ export class ServerConnection implements CallHost {
       this.#drain();
     });
     this.#socket = socket;
+    this.#queue = new SendQueue(socket, {
+      mayServe: () => this.services.deadline.mayServe(),
+      waitForGate: () => this.#waitForGate(),
+      unread: (bytes) => this.#keepsUnread(bytes),
+      waitForClient: () => this.#waitForClient(),
+      sent: (bytes) => this.services.metrics.bytesOut(bytes),
+    });
     this.gone = new Promise((resolve) => socket.once('close', () => resolve()));
     this.#breaks = new BreakDelivery(this, () => this.close('a break does not reach the client', true));
     this.id = id;
@@ -141,7 +141,6 @@ export class ServerConnection implements CallHost {
     socket.setKeepAlive(true, 30_000);
     socket.on('error', (error) => this.log.debug({ reason: error.message }, 'connection broke'));
     socket.on('close', () => this.#closed());
-    socket.on('drain', () => this.#hasSent());
     this.#armLogonTimer(LOGON_TIMEOUT_MS);
   }
 
@@ -177,14 +176,12 @@ export class ServerConnection implements CallHost {
 
   /** Transport.written */
   get written(): number | undefined {
-    return this.#out.length > 0 ? undefined : this.#socket.bytesWritten + this.#sentAside;
+    return this.#queue.written;
   }
 
   /** Transport.acknowledged */
   get acknowledged(): number | undefined {
-    const unacknowledged = unacknowledgedBytes(this.#socket);
-    if (unacknowledged === undefined) return undefined;
-    return this.#socket.bytesWritten + this.#sentAside - this.#socket.writableLength - unacknowledged;
+    return this.#queue.acknowledged;
   }
 
   /** Whether sessions of this connection can be encrypted. */
@@ -212,7 +209,7 @@ export class ServerConnection implements CallHost {
 
   close(reason: string, reset = false): void {
     if (!this.isOpen) return;
-    this.isOpen = false;
+    this.#ends();
     this.log.debug({ reason }, 'closing connection');
     if (reset) this.#socket.resetAndDestroy();
     else this.#socket.destroy();
@@ -224,7 +221,7 @@ export class ServerConnection implements CallHost {
    */
   leave(reason: string): void {
     if (!this.isOpen) return;
-    this.isOpen = false;
+    this.#ends();
     this.log.debug({ reason }, 'leaving connection');
     this.#reader.end();
     this.#socket.end();
@@ -251,7 +248,7 @@ export class ServerConnection implements CallHost {
 
   #isHeld(): boolean {
     if (this.#isQuiesced || this.#waitsForClient || this.#waitsForTurn) return true;
-    if (this.#outBytes > MAX_UNSENT) this.#flush();
+    if (this.#queue.bytes > MAX_UNSENT) this.#queue.flush();
     if (this.#inFlightBytes > MAX_IN_FLIGHT) this.#waitForRequests();
     if (!this.#hasRoom()) this.#waitForRoom();
     if (this.#waitsForClient || this.#waitsForRequests || this.#waitsForRoom) return true;
@@ -351,7 +348,7 @@ export class ServerConnection implements CallHost {
     } finally {
       this.#isDraining = false;
     }
-    this.#flush();
+    this.#queue.flush();
   }
 
   /** What was thrown where a message was taken apart ends the connection. */
@@ -569,7 +566,7 @@ export class ServerConnection implements CallHost {
     else accounts.addRequests(-1, usage);
     if (call.outlivesChannel) session?.adrift.delete(call);
     session?.finished(call.countsAsWaiting);
-    this.#scheduleFlush();
+    this.#queue.scheduleFlush();
     if (this.#waitsForRequests && this.#inFlightBytes <= MAX_IN_FLIGHT / 2) {
       this.#waitsForRequests = false;
       setImmediate(() => this.#goOn());
@@ -601,7 +598,7 @@ export class ServerConnection implements CallHost {
     } catch (error) {
       this.#closeFor(error);
     }
-    this.#flush();
+    this.#queue.flush();
   }
 
   /** The parts of a compound one after the other; comes back when one of them has to wait. */
@@ -685,26 +682,14 @@ export class ServerConnection implements CallHost {
     if (!this.isOpen) return;
     this.#count(call, reply.status);
     const out = outgoing(call, reply, call.asyncId === 0n ? this.#creditsFor(call) : 0);
-    if (reply.file) this.#sendWithFile(out, reply.file);
-    else this.#protectAndPush(call, out, true);
+    if (!reply.file) this.#protectAndPush(call, out, true);
+    else if (!this.#queue.sendWithFile(framed(out.bytes, out.at, reply.file.length), reply.file)) {
+      this.close('a file became shorter while it was sent', true);
+    }
   }
 
   isSendingAtOnce(): boolean {
-    if (this.#socket.writableLength > 0) return false;
-    this.#flush();
-    const isAllGone = this.isOpen && this.#out.length === 0 && this.#socket.writableLength === 0;
-    return isAllGone && this.services.deadline.mayServe();
-  }
-
-  #sendWithFile(out: Outgoing, file: FilePart): void {
-    const sent = sendWithFile(this.#socket, framed(out.bytes, out.at, file.length), file);
-    if (!sent) {
-      this.close('a file became shorter while it was sent', true);
-      return;
-    }
-    this.#sentAside += sent.bytes;
-    this.services.metrics.bytesOut(sent.bytes);
-    if (sent.rest) this.#push(sent.rest);
+    return this.#queue.isEmptied();
   }
 
   /**
@@ -725,7 +710,7 @@ export class ServerConnection implements CallHost {
     if (call.chain) this.#sendChain(call.chain);
     const out = outgoing(call, statusReply(Status.PENDING), this.#creditsFor(call));
     this.#protectAndPush(call, out, false);
-    this.#scheduleFlush();
+    this.#queue.scheduleFlush();
   }
 
   /** It is not being worked on any more. */
@@ -763,47 +748,8 @@ export class ServerConnection implements CallHost {
   }
 
   #push(frame: Buffer): void {
-    this.#out.push(frame);
-    this.#outBytes += frame.length;
-    if (!this.#isDraining) this.#scheduleFlush();
-  }
-
-  #scheduleFlush(): void {
-    if (this.#flushIsDue) return;
-    this.#flushIsDue = true;
-    setImmediate(() => {
-      this.#flushIsDue = false;
-      this.#flush();
-    });
-  }
-
-  /** Sends what the turn brought in one write. The deadline is checked here, last of all. */
-  #flush(): void {
-    if (this.#out.length === 0 || !this.isOpen) return;
-    if (!this.services.deadline.mayServe()) {
-      this.#waitForGate();
-      return;
-    }
-    const frames = this.#out;
-    this.#out = [];
-    const size = this.#outBytes;
-    this.#outBytes = 0;
-    this.services.metrics.bytesOut(size);
-    if (frames.length > 1 && size <= MAX_GATHERED) {
-      this.#write(gathered(frames, size));
-    } else {
-      if (frames.length > 1) this.#socket.cork();
-      for (const frame of frames) this.#write(frame);
-      if (frames.length > 1) this.#socket.uncork();
-    }
-    const unsent = this.#socket.writableLength;
-    if (unsent > SMALL) this.#keepsUnread(unsent);
-    if (unsent > MAX_UNSENT) this.#waitForClient();
-  }
-
-  #write(frame: Buffer): void {
-    if (replyBuffers.owns(frame)) this.#socket.write(frame, () => replyBuffers.release(frame));
-    else this.#socket.write(frame);
+    this.#queue.push(frame);
+    if (!this.#isDraining) this.#queue.scheduleFlush();
   }
 
   #waitForRequests(): void {
@@ -817,16 +763,11 @@ export class ServerConnection implements CallHost {
     this.#socket.pause();
   }
 
+  /** So much was sent that the client has not read; once it has read all of it, it gets more. */
   #keepsUnread(bytes: number): void {
-    if (bytes === this.#unreadBytes) return;
-    this.#accounts.addBytes(bytes - this.#unreadBytes, this.#usage);
+    if (bytes !== this.#unreadBytes) this.#accounts.addBytes(bytes - this.#unreadBytes, this.#usage);
     this.#unreadBytes = bytes;
-  }
-
-  /** The client has read all that waited for it. */
-  #hasSent(): void {
-    this.#keepsUnread(0);
-    if (!this.#waitsForClient) return;
+    if (bytes > 0 || !this.#waitsForClient) return;
     this.#waitsForClient = false;
     this.#goOn();
   }
@@ -905,12 +846,16 @@ export class ServerConnection implements CallHost {
     if (this.#retired.length > MAX_RETIRED) this.#retired.shift()?.closeKeys();
   }
 
-  #closed(): void {
+  #ends(): void {
     this.isOpen = false;
+    this.#queue.end();
+  }
+
+  #closed(): void {
+    this.#ends();
     clearTimeout(this.#logonTimer);
     this.#hasArrived();
     this.#keepsUnread(0);
-    this.#out = [];
     this.#abandonPending();
     for (const session of this.#retired) session.closeKeys();
     this.#retired = [];
@@ -918,16 +863,4 @@ export class ServerConnection implements CallHost {
     this.server.connectionClosed(this);
     this.#breaks.ended();
   }
-}
-
-/** Frames one behind the other in a buffer of the pool; their own go back to it. */
-function gathered(frames: readonly Buffer[], size: number): Buffer {
-  const together = replyBuffers.take(size);
-  let at = 0;
-  for (const frame of frames) {
-    together.set(frame, at);
-    at += frame.length;
-    replyBuffers.release(frame);
-  }
-  return together.subarray(0, size);
 }
