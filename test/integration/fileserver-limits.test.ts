@@ -64,6 +64,8 @@ const CHANGES = 320;
 const NAMES = 1500;
 /** Opens that are left for making changes, so many at a time. */
 const SPARE = 16;
+/** They are open all the time. */
+const FOLDERS = ['waited', 'unasked', 'files'];
 const USERS = [USER, 'bob'] as const;
 const CREDITS_EACH = 64;
 const TIMEOUT_MS = 60_000 + 240_000 * PART;
@@ -223,7 +225,7 @@ describe(`a file server at ${isWhole ? 'all of its limits' : `${PART} of its lim
       Math.floor(((index + 1) * total) / HOLDERS) - Math.floor((index * total) / HOLDERS);
     const folders = index < UNASKED ? ['waited', 'unasked'] : ['waited'];
     const files = Array.from(
-      { length: Math.max(0, share(OPENS - SPARE) - folders.length) },
+      { length: Math.max(0, share(OPENS - SPARE - FOLDERS.length) - folders.length) },
       (_, i) => `files\\${index}-${i}`,
     );
     const bodies = [...folders.map(folderBody), ...files.map(fileBody)];
@@ -292,7 +294,7 @@ describe(`a file server at ${isWhole ? 'all of its limits' : `${PART} of its lim
       const fileServer = serving.pid('fileserver-0');
       execFileSync('truncate', ['-s', String(LARGE), join(serving.directory, 'large')]);
       const first = await logOn(0);
-      for (const folder of ['waited', 'unasked', 'files']) await all(first, Command.CREATE, [folderBody(folder)]);
+      for (const folder of FOLDERS) await all(first, Command.CREATE, [folderBody(folder)]);
       say('read');
       await readMuch();
 
