@@ -335,7 +335,8 @@ describe('fleeting opens of servers', () => {
 
   test('are known to a sidecar that was started again', async () => {
     const { record } = await server(0).open('file', { ...PLAIN, shareAccess: 0 });
-    await cluster.pod(0).sidecar?.stop();
+    cluster.pod(0).sidecar?.halt();
+    server(0).detach();
     await cluster.pod(0).startSidecar();
     await server(0).resume();
     expect((await server(1).open('file', PLAIN)).outcome).toBe(Outcome.SHARING_VIOLATION);
