@@ -1,3 +1,4 @@
+import { monotonicMs } from '../../common/time.ts';
 import { CreateDisposition, CreateOptions } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { type CreateRequest, decodeCreateRequest } from '../../smb/wire/create.ts';
@@ -71,12 +72,14 @@ function takeType(wire: CreateRequest, { type }: WirePath): number {
 
 function openOrCreate(ask: CreateAsk): Promise<Reply> {
   if (ask.stream !== undefined) return openStream(ask, ask.stream);
+  const lookedUpMs = monotonicMs();
   const looked = ask.folder.lookup(ask.names, expectedIoFlags(ask));
-  return looked instanceof Promise ? looked.then((found) => carryOut(ask, found)) : carryOut(ask, looked);
+  if (looked instanceof Promise) return looked.then((found) => carryOut(ask, found, lookedUpMs));
+  return carryOut(ask, looked, lookedUpMs);
 }
 
-function carryOut(ask: CreateAsk, found: Lookup): Promise<Reply> {
-  if (found.kind === 'found') return openExisting(ask, found);
+function carryOut(ask: CreateAsk, found: Lookup, lookedUpMs: number): Promise<Reply> {
+  if (found.kind === 'found') return openExisting(ask, found, lookedUpMs);
   if (found.kind === 'missing') return createMissing(ask, found);
   return Promise.resolve(statusReply(Status.OBJECT_PATH_NOT_FOUND));
 }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, existsSync, openSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, openSync, renameSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
@@ -203,6 +203,22 @@ describe('a server', () => {
     expect(second.header.status).toBe(Status.OBJECT_NAME_NOT_FOUND);
     expect(second.header.sessionId).toBe(client.sessionId);
     expect(client.signer?.verify(second.message)).toBe(true);
+  });
+
+  test('looks a name up again when the sidecar says that a directory above it was being renamed', async () => {
+    const client = await loggedOn();
+    await client.treeConnect('data');
+    const directory = join(under.folder, 'volume', 'directory');
+    mkdirSync(directory);
+    writeFileSync(join(directory, 'file'), '');
+    sidecar.decide = ({ body }) => {
+      if (body?.$case !== 'open') return { outcome: Outcome.GRANTED };
+      renameSync(directory, `${directory}-renamed`);
+      return { outcome: Outcome.NAME_BUSY };
+    };
+    const { header } = await client.request(Command.CREATE, createOf('directory\\file'));
+    expect(header.status).toBe(Status.OBJECT_PATH_NOT_FOUND);
+    expect(sidecar.requests.filter(({ body }) => body?.$case === 'open')).toHaveLength(1);
   });
 
   describe('past its deadline', () => {

@@ -405,7 +405,14 @@ export interface Open {
     | Reserve
     | undefined;
   /** Another open of this file has the same CreateGuid, and its client cannot be repeating that CREATE (MS-SMB2 3.3.5.9.10). */
-  guidAgain?: boolean | undefined;
+  guidAgain?:
+    | boolean
+    | undefined;
+  /**
+   * When the path was looked up, CLOCK_MONOTONIC, ms. Where a directory above was being renamed then or since, the answer is NAME_BUSY when it
+   * is not any more: look it up anew. Without it the answer is about the file, whatever its path is by then.
+   */
+  lookedUpMs?: number | undefined;
 }
 
 export interface OpenReply {
@@ -3262,7 +3269,7 @@ export const DropReservation: MessageFns<DropReservation> = {
 };
 
 function createBaseOpen(): Open {
-  return { record: undefined, truncates: false, drop: undefined, guidAgain: undefined };
+  return { record: undefined, truncates: false, drop: undefined, guidAgain: undefined, lookedUpMs: undefined };
 }
 
 export const Open: MessageFns<Open> = {
@@ -3278,6 +3285,9 @@ export const Open: MessageFns<Open> = {
     }
     if (message.guidAgain !== undefined) {
       writer.uint32(32).bool(message.guidAgain);
+    }
+    if (message.lookedUpMs !== undefined) {
+      writer.uint32(41).double(message.lookedUpMs);
     }
     return writer;
   },
@@ -3327,6 +3337,14 @@ export const Open: MessageFns<Open> = {
             message.guidAgain = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.lookedUpMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3350,6 +3368,7 @@ export const Open: MessageFns<Open> = {
     message.truncates = object.truncates ?? false;
     message.drop = (object.drop !== undefined && object.drop !== null) ? Reserve.fromPartial(object.drop) : undefined;
     message.guidAgain = object.guidAgain ?? undefined;
+    message.lookedUpMs = object.lookedUpMs ?? undefined;
     return message;
   },
 };

@@ -200,9 +200,10 @@ export class HandlesService {
     if (member.over) return { outcome: Outcome.FENCED };
     switch (body.$case) {
       case 'open': {
-        const { record } = body.value;
+        const { record, lookedUpMs } = body.value;
         if (!record) return { outcome: Outcome.INVALID };
-        return openReply(await renames.opening(record, () => opens.open(member, body.value, pending)));
+        const decided = await renames.opening(record, lookedUpMs, () => opens.open(member, body.value, pending));
+        return decided ? openReply(decided) : { outcome: Outcome.NAME_BUSY };
       }
       case 'close': {
         const { outcome, close } = await endings.close(member, body.value.fileId, body.value.openId);

@@ -18,6 +18,9 @@ const HOLD_MS = 10_000;
 /** An open that is decided no sooner waits for somebody who has the file open: it counts as granted. */
 const DECIDED_WITHIN_MS = 500;
 const LOOK_MS = 2;
+/** That a rename has ended is remembered so long: what was looked up before it is asked for much sooner. */
+const ENDED_MS = 10_000;
+const MOST_ENDED = 10_000;
 
 interface Beneath {
   share: string;
@@ -31,6 +34,8 @@ export class Renames {
   readonly #patienceMs: number;
   /** Directories beneath which no new open is asked for while their rename is decided. */
   readonly #held = new Map<string, number>();
+  /** When such renames ended, monotonic ms. */
+  readonly #ended = new Map<string, number>();
   /** Opens that are being decided: the table may have them already, and their file server does not know of them yet. */
   readonly #underWay = new Set<OpenRecord>();
   /** Renames of this pod that have begun: what to take back. */
@@ -109,12 +114,21 @@ export class Renames {
   }
 
   unhold(beneath: Beneath): void {
-    this.#held.delete(`${beneath.share}/${beneath.path}/`);
+    this.#release(`${beneath.share}/${beneath.path}/`);
   }
 
-  /** Decides about an open when no rename of a directory above it is being decided. */
-  async opening<T>(record: OpenRecord, decide: () => Promise<T>): Promise<T> {
+  /**
+   * Decides about an open when no rename of a directory above it is being decided.
+   * @param lookedUpMs when its path was looked up; undefined: it is not looked up anew
+   * @returns undefined: there was such a rename since then, and the path may lead elsewhere
+   */
+  async opening<T>(
+    record: OpenRecord,
+    lookedUpMs: number | undefined,
+    decide: () => Promise<T>,
+  ): Promise<T | undefined> {
     while (this.#isHeld(record)) await delay(RETRY_MS / 5);
+    if (lookedUpMs !== undefined && this.#endedSince(record, lookedUpMs)) return undefined;
     // In the same turn: whoever holds the directory from now on finds it here.
     this.#underWay.add(record);
     try {
@@ -128,10 +142,32 @@ export class Renames {
     if (this.#held.size === 0) return false;
     const name = `${share}/${path}`;
     for (const [prefix, untilMs] of this.#held) {
-      if (monotonicMs() > untilMs) this.#held.delete(prefix);
+      if (monotonicMs() > untilMs) this.#release(prefix);
       else if (name.startsWith(prefix)) return true;
     }
     return false;
+  }
+
+  #endedSince({ share, path }: OpenRecord, sinceMs: number): boolean {
+    if (this.#ended.size === 0) return false;
+    const name = `${share}/${path}`;
+    for (let at = name.indexOf('/', share.length + 1); at >= 0; at = name.indexOf('/', at + 1)) {
+      const endedMs = this.#ended.get(name.slice(0, at + 1));
+      if (endedMs !== undefined && endedMs >= sinceMs) return true;
+    }
+    return false;
+  }
+
+  #release(prefix: string): void {
+    const nowMs = monotonicMs();
+    this.#held.delete(prefix);
+    // Those that ended last come last.
+    this.#ended.delete(prefix);
+    this.#ended.set(prefix, nowMs);
+    for (const [oldest, endedMs] of this.#ended) {
+      if (nowMs - endedMs < ENDED_MS && this.#ended.size <= MOST_ENDED) break;
+      this.#ended.delete(oldest);
+    }
   }
 
   /** Whether all opens beneath the directory that were being decided are decided by now. */

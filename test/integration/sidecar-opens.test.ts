@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { delay } from '../../common/time.ts';
+import { delay, monotonicMs } from '../../common/time.ts';
 import { Outcome } from '../../proto/generated/handles.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
-import type { TestFileServer } from '../../sidecar/testing/file-server.ts';
+import { sampleRecord, type TestFileServer } from '../../sidecar/testing/file-server.ts';
 import { until } from '../../sidecar/testing/redis.ts';
 
 let cluster: TestCluster;
@@ -173,6 +173,34 @@ describe('opens of two pods', () => {
     await one.ask({ $case: 'endRename', value: { fileId, openId, done: false, to: '' } });
     if (decided === Outcome.GRANTED) await two.close(opened.record);
     if (held) await one.close(held.record);
+    await one.close(directory.record);
+  });
+
+  test('an open beneath a directory that is being renamed waits for that, and whoever looked it up before is told to look again', async () => {
+    const directory = await one.open('renaming', { isDirectory: true, durability: 0, access: 0x10000 });
+    const { fileId, openId } = directory.record;
+    const rename = { fileId, openId, share: 'projects', from: 'renaming', to: 'renamed', isDirectory: true };
+    const value = { ...rename, replacesFileId: Buffer.alloc(0) };
+    expect((await one.ask({ $case: 'beginRename', value })).outcome).toBe(Outcome.GRANTED);
+
+    const record = () => sampleRecord('beneath', { path: 'renaming/file' });
+    const ask = (lookedUpMs: number | undefined) =>
+      two.ask({ $case: 'open', value: { record: record(), truncates: false, drop: undefined, lookedUpMs } });
+    const lookedUpMs = monotonicMs();
+    const asks = [lookedUpMs, undefined].map(ask);
+    expect(await Promise.race([...asks, delay(200)])).toBeUndefined();
+    await one.ask({ $case: 'endRename', value: { fileId, openId, done: true, to: 'renamed' } });
+
+    const [told, opened] = await Promise.all(asks);
+    expect([told?.outcome, opened?.outcome]).toEqual([Outcome.NAME_BUSY, Outcome.GRANTED]);
+    // One that comes later, too; and what is there by that name now is had.
+    expect((await ask(lookedUpMs)).outcome).toBe(Outcome.NAME_BUSY);
+    await delay(2);
+    const anew = await ask(monotonicMs());
+    expect(anew.outcome).toBe(Outcome.GRANTED);
+    for (const body of [opened?.body, anew.body]) {
+      if (body?.$case === 'open' && body.value.record) await two.close(body.value.record);
+    }
     await one.close(directory.record);
   });
 });

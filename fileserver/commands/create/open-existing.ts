@@ -42,8 +42,12 @@ export function expectedIoFlags(ask: CreateAsk): number | undefined {
   return access === undefined ? undefined : openFlags(access, false, writesThrough(ask));
 }
 
-/** Opens a file that is there. Takes over the descriptor of `found`. */
-export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Reply> {
+/**
+ * Opens a file that is there. Takes over the descriptor of `found`.
+ * @param lookedUpMs when it was begun to be looked up, monotonic
+ * @throws LookAgain its name may lead elsewhere by now; StatusError, PosixError
+ */
+export async function openExisting(ask: CreateAsk, found: FoundFile, lookedUpMs: number): Promise<Reply> {
   const { folder, request, wire } = ask;
   let about: FileDescription;
   let decided: DecidedAccess;
@@ -75,11 +79,12 @@ export async function openExisting(ask: CreateAsk, found: FoundFile): Promise<Re
   const truncates = overwrites(wire.createDisposition);
   if (!truncates && mayBeKept(record)) record.kept = true;
   const { outcome, value } = await request.services.handles.open(
-    { record, truncates, drop: undefined, guidAgain: ask.guidAgain },
+    { record, truncates, drop: undefined, guidAgain: ask.guidAgain, lookedUpMs },
     request,
   );
   if (outcome !== Outcome.GRANTED || !value?.record) {
     await folder.posix.close(found.fd);
+    if (outcome === Outcome.NAME_BUSY) throw new LookAgain('a directory above was being renamed');
     return statusReply(statusOfOutcome(outcome));
   }
   const granted = value.record;
