@@ -35,6 +35,8 @@ export class PuttingBack {
   readonly #is: PuttingBackParts;
   /** The life of the data that a member was put back into within its lease: nobody can have fenced it before. */
   readonly #inTime = new WeakMap<Member, Life>();
+  /** The life that a member was put back into past its lease: not with all that it holds. */
+  readonly #late = new WeakMap<Member, Life>();
 
   constructor(parts: PuttingBackParts) {
     this.#is = parts;
@@ -43,6 +45,11 @@ export class PuttingBack {
   /** Whether a member was put back within its lease into the life with this tag of a shard. */
   wasInTime(member: Member, tag: string): boolean {
     return this.#inTime.get(member)?.tags.includes(tag) ?? false;
+  }
+
+  /** Whether not all that a member holds was put back into this generation of the data, as it was late. */
+  wasLate(member: Member, generation: string): boolean {
+    return this.#late.get(member)?.generation === generation;
   }
 
   /** What ended here and others may remember: said before the servers of this pod are back, so before the shards open. */
@@ -107,6 +114,7 @@ export class PuttingBack {
       return;
     }
     if (monotonicNs() <= member.deadlineNs) this.#inTime.set(member, life);
+    if (isLate) this.#late.set(member, life);
     await Promise.all([...stale].map((shard) => table.fence(shard, member.identity, 'reenter', 'alive', replaced)));
     // Others may have ended what is not persistent while it was silent. Persistent opens wait longer than it was.
     const opens = [...member.opens.values()].filter(

@@ -327,7 +327,8 @@ export class Reconciler {
       for (const [sessionId, session] of member.sessions) {
         await this.#is.table.session(member.identity, 'store', sessionId, session.user, session.clientGuid);
       }
-      if (member.reportsExpected === 0) await this.#is.settling.compare(member);
+      const isInDoubt = this.#generation !== undefined && this.#puttingBack.wasLate(member, this.#generation);
+      if (member.reportsExpected === 0) await this.#is.settling.compare(member, isInDoubt);
     }
   }
 }

@@ -58,10 +58,10 @@ export class Settling {
   /**
    * Compares what a file server holds with what the table has for it, after answers may have been lost: what only the table has is
    * closed, what has another owner by now is released (its sidecar died between the transfer and the release).
-   * @param reported the file server told it to a sidecar that was started anew: an open may have left and come back since, and waits for
-   * its client then; so ownership versions are compared too
+   * @param isInDoubt each open is looked up, also where it stands among the owner's: the file server told them to a sidecar that was started
+   * anew, and one may have left and come back since, and waits for its client then; or they were not put back, and their records are void
    */
-  async compare(member: Member, reported = false): Promise<void> {
+  async compare(member: Member, isInDoubt = false): Promise<void> {
     const owned = new Set<bigint>();
     for (let shard = 0; shard < SHARDS; shard++) {
       for await (const page of this.#table.owned(shard, member.owner)) {
@@ -72,7 +72,7 @@ export class Settling {
       }
     }
     const opens = [...member.opens.values()];
-    await this.#releaseForeign(member, reported ? opens : opens.filter(({ record }) => !owned.has(record.openId)));
+    await this.#releaseForeign(member, isInDoubt ? opens : opens.filter(({ record }) => !owned.has(record.openId)));
   }
 
   /**

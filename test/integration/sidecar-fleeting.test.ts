@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { Durability, type OpenRecord, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
 import { type Identity, identityText, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
 import type { Store } from '../../sidecar/table/store.ts';
-import { Table } from '../../sidecar/table/table.ts';
+import { Internal, Table } from '../../sidecar/table/table.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { sampleRecord } from '../../sidecar/testing/file-server.ts';
 import { OpenStore } from '../../sidecar/testing/open-store.ts';
@@ -157,6 +157,7 @@ describe('an open that is not durable, of a file that nobody else has open', () 
     await opened.enter(away.keys, [one, two]);
     expect((await away.table.open(two, asked(), HOW)).outcome).toBe(Outcome.GRANTED);
     expect((await away.table.find(one, FILE, NOTHING, lost.openId)).outcome).toBe(Outcome.NOT_FOUND);
+    expect((await contents(away)).owned['one@300']).toEqual([]);
 
     // What is left of the third is an entry among what its owner owns, until somebody looks: its owner, or the custodian of a fenced one.
     await opened.enter(closed.keys, [one, two]);
@@ -185,6 +186,33 @@ test('what a copy has of a fleeting record is not seen in what came after', asyn
   expect(after.map(({ fields }) => fields)).toEqual(before.map(({ fields }) => fields));
   expect(after.map(({ due }) => due)).toEqual(before.map(({ due }) => due));
 });
+
+test('what a copy has of fleeting records keeps no fenced server from being forgotten, nor stays when it is', async () => {
+  const [waiting, forgotten] = [await newTable(), await newTable()];
+  const itself = identityText(one);
+  const records = [await open(waiting, one, PLAIN), await open(forgotten, one, PLAIN)];
+  await store.data.bgrewriteaof();
+  await rewritten();
+  for (const [i, own] of [waiting, forgotten].entries()) {
+    const record = records[i] as OpenRecord;
+    await own.table.close(one, FILE, record.openId, record);
+    // It is fenced, and seen to: nothing of it is left.
+    await own.table.fence(SHARD, one, 'fence', 'alive');
+    await own.table.again(two, SHARD, Buffer.from(`server:${itself}`), undefined);
+  }
+  expect(await forgotten.table.forgetFence(two, SHARD, one)).toBe(Outcome.GRANTED);
+  await opened.restart();
+  expect((await contents(forgotten)).owned[itself]).toEqual([]);
+
+  await opened.enter(waiting.keys, [two]);
+  const [left] = await store.data.smembersBuffer(waiting.keys.own(SHARD, itself));
+  if (!left) throw new Error('the copy does not name the open');
+  expect(await waiting.table.forgetFence(two, SHARD, one)).toBe(Internal.WAITING);
+  expect((await contents(waiting)).due).toContain(`server:${itself}`); // so it is seen to again
+  await waiting.table.expire(two, FILE, left.readBigUInt64BE(), 'fenced', itself);
+  expect(await waiting.table.forgetFence(two, SHARD, one)).toBe(Outcome.GRANTED);
+  expect(await contents(waiting)).toEqual({ fields: {}, owned: { [itself]: [], 'two@70000': [], '-': [] }, due: [] });
+}, 20_000);
 
 const member = ({ openId }: OpenRecord) => {
   const id = Buffer.alloc(8);

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Redis } from 'ioredis';
 import { createLogger } from '../../common/logging.ts';
-import { OpenState, Outcome } from '../../proto/generated/handles.ts';
+import { monotonicNs } from '../../common/time.ts';
+import { Durability, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import type { Delivery } from '../../sidecar/breaks/delivery.ts';
 import { SHARDS } from '../../sidecar/constants.ts';
 import { Ended } from '../../sidecar/fencing/ended.ts';
@@ -254,6 +255,53 @@ describe('a store is not said to have gone back in time', () => {
     }
   }, 120_000);
 });
+
+test('what was not put back of a server that was late is not its own any more, whatever the store has left of it', async () => {
+  const [log, cluster, orphans, metrics] = [
+    createLogger('test'),
+    new ClusterView(),
+    new Orphans(),
+    createSidecarMetrics(),
+  ];
+  const table = new Table(store, keys, 5000);
+  const reconciler = new Reconciler({
+    ...{ store, keys, table, registry, cluster, orphans, log, metrics, newStore: false },
+    ...{ ended: new Ended(1000), given: new Given(), maxExtensionMs: 0, leaseDurationMs: 300 },
+    config: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
+    possession: { refusal: async () => undefined } as unknown as Possession,
+    settling: new Settling(table, log),
+    persistentTimeoutMs: LEASE_MS,
+    place: { address: '', pod: '', node: '' },
+    isAskedByAll: () => true,
+    hasPromisedNothing: () => true,
+    fenced: () => {},
+    opened: () => {},
+  });
+  try {
+    reconciler.reconcile();
+    await until(() => store.open, 30_000);
+    const { epoch } = await registry.register('a', {});
+    const member = memberOf({ serverId: 'a', epoch });
+    cluster.members.set(member.worker, member);
+    await Promise.all(keys.stores().map((_, shard) => table.fence(shard, member.identity, 'enter', 'alive')));
+    const fields = { durability: Durability.NOT_DURABLE, createGuid: Buffer.alloc(0) };
+    const shard = shardOf(Buffer.from('volume:late'));
+    const asked = sampleRecord('late', { openId: member.ids.next(shard) ?? 0n, ...fields });
+    const how = { truncates: false, again: false, guidAgain: false, mayBeFleeting: true };
+    const { record } = await table.open(member.identity, asked, how);
+    if (!record) throw new Error('it was not granted');
+    member.add(record, 0);
+    // What has its record in another life is void (decision 27); that it is the server's stands there.
+    member.deadlineNs = monotonicNs();
+    await store.data.set(keys.generation, '2');
+    store.close();
+    await until(() => store.open, 30_000);
+    expect(await store.data.get(keys.opened)).toMatch(/:2$/);
+    await until(() => !member.opens.has(record.openId));
+  } finally {
+    reconciler.stop();
+  }
+}, 90_000);
 
 describe('what is put back', () => {
   const LIFE = 'another life of the data';

@@ -170,27 +170,33 @@ local function begin_sole(set, entry, is_fleeting)
   end
 end
 
--- The fields of a fleeting record once it lasts; none, if it is void.
+-- The set of the owner of the open in this field of a fleeting record, and its entry there (see section member); nil: it is another field.
+local function owned_by(key, field, value)
+  if string.sub(field, 1, 2) ~= 'o:' then return nil end
+  return string.gsub(KEYS[2], 'fence$', 'own:') .. unpack_(value)[O_OWNER], string.sub(field, 3) .. string.sub(key, #KEYS[2] + 1)
+end
+
+-- The fields of a fleeting record once it lasts; none, if it is void: then what names its open goes too, here and in copies that have it,
+-- so that they all hear of it when the open is put back.
 local function lasting(key, f)
   local meta = unpack_(f[1])
-  if meta[M_LIFE] ~= LIFE then
-    redis.call('DEL', key)
-    return {}
-  end
+  local is_void = meta[M_LIFE] ~= LIFE
   meta[M_LIFE] = nil
   f[1] = pack(meta)
   local all = redis.call('HGETALL', key)
   for i = 1, #all, 2 do
-    local name = all[i]
-    if name == 'm' then all[i + 1] = f[1] end
-    if string.sub(name, 1, 2) == 'o:' then
-      local own = string.gsub(KEYS[2], 'fence$', 'own:') .. unpack_(all[i + 1])[O_OWNER]
-      local entry = string.sub(name, 3) .. string.sub(key, #KEYS[2] + 1) -- see section member
-      past_copies()
+    if all[i] == 'm' then all[i + 1] = f[1] end
+    local own, entry = owned_by(key, all[i], all[i + 1])
+    if own then
+      if not is_void then past_copies() end
       redis.call('SREM', own, entry)
       to_copies()
-      redis.call('SADD', own, entry)
+      if not is_void then redis.call('SADD', own, entry) end
     end
+  end
+  if is_void then
+    redis.call('DEL', key)
+    return {}
   end
   begin(key, all)
   return f

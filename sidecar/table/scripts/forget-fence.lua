@@ -14,9 +14,17 @@ local epoch = tonumber(ARGV[4])
 if not lowest or tonumber(lowest) > epoch + 1 then return { GRANTED } end
 if tonumber(lowest) <= epoch then return { STALE } end
 local id = ARGV[3] .. '@' .. epoch
-if redis.call('EXISTS', KEYS[4]) == 1 or standing(id) == 'settling' then return { WAITING } end
+if standing(id) == 'settling' then return { WAITING } end
+if redis.call('EXISTS', KEYS[4]) == 1 then
+  -- A copy of the store that took over may name opens whose close it was not told (common.lua, section file), and that the server was seen to.
+  redis.call('ZADD', KEYS[3], 'NX', tick(), 'server:' .. id)
+  return { WAITING }
+end
 if not forget_sessions(id) then return { WAITING } end
 if epoch > tonumber(redis.call('HGET', KEYS[2], '#forgotten') or '0') then redis.call('HSET', KEYS[2], '#forgotten', epoch) end
+-- What copies still name among its opens has ended. They are told that the set goes only where there is one here.
+redis.call('SADD', KEYS[4], '')
+redis.call('DEL', KEYS[4])
 redis.call('HDEL', KEYS[2], ARGV[3], id)
 redis.call('ZREM', KEYS[3], 'server:' .. id)
 return { GRANTED }
