@@ -38,6 +38,7 @@ import type { Components } from './services/components.ts';
 import { ControlFace } from './services/control.ts';
 import { Endings } from './services/endings.ts';
 import { HandlesService } from './services/handles.ts';
+import { Lasting } from './services/lasting.ts';
 import { Locks } from './services/locks.ts';
 import { Opens } from './services/opens.ts';
 import { Ownership } from './services/ownership.ts';
@@ -141,6 +142,8 @@ export class Sidecar {
     this.components = { config, table, registry, custodians, ended, given, ...talk, log, metrics, traces };
     const endings = new Endings(this.components);
     this.#fencer = new Fencer(registry, table, writeSettleMs, serverId, log, metrics);
+    const lasting = new Lasting(table, cluster, log);
+    cluster.onLook = () => lasting.looked();
     this.#clock = new Clock(table, cluster, endings, orphans, log, metrics);
     this.#fencer.onBegun = (identity) => cluster.fencing(identity);
     this.#fencer.onFenced = (identity) => this.#clock.fenced(identity);

@@ -11,6 +11,8 @@ export class ClusterView {
   #servers = new Map<string, ServerRecord>();
   /** What the sidecars of all servers that may decide understand of the store (Understanding), as of the last look; 0: nobody looked. */
   understanding = 0;
+  /** Called after each look. */
+  onLook: () => void = () => {};
   /** Who waits for something of a server, by its identity. */
   readonly #fences = new Map<string, AbortController>();
 
@@ -33,6 +35,7 @@ export class ClusterView {
       this.#fences.delete(identity);
       fence.abort();
     }
+    this.onLook();
   }
 
   /** The fencing of a server began here: known without another look. */

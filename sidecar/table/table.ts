@@ -658,7 +658,7 @@ export class Table {
 }
 
 /** Whether an open ends with its server, and whoever needs it can put it back: its record need not outlast the store's process. */
-function mayBeFleeting({ durability, createGuid, deleteOnClose }: OpenRecord): boolean {
+export function mayBeFleeting({ durability, createGuid, deleteOnClose }: OpenRecord): boolean {
   return durability === Durability.NOT_DURABLE && createGuid.length === 0 && !deleteOnClose;
 }
 

@@ -53,6 +53,9 @@ test('an earlier sidecar and this one decide together, before and after Redis wa
   await server.session(1n);
   const mine = await server.open('mine', { shareAccess: 0 });
   expect(mine.outcome).toBe(Outcome.GRANTED);
+  const PLAIN = { durability: Durability.NOT_DURABLE, createGuid: Buffer.alloc(0) };
+  await server.open('before', PLAIN);
+  expect(await fleeting()).toBe(1);
 
   earlier = new PodProcess(cluster, 'earlier', checkOut());
   await earlier.start(2n, ['theirs', 'mine', 'both']);
@@ -65,7 +68,8 @@ test('an earlier sidecar and this one decide together, before and after Redis wa
   await until(async () =>
     [...(cluster.pod(0).sidecar?.components.cluster.servers ?? [])].some(({ pod }) => pod === 'earlier'),
   );
-  const plain = await server.open('plain', { durability: Durability.NOT_DURABLE, createGuid: Buffer.alloc(0) });
+  await until(async () => (await fleeting()) === 0);
+  const plain = await server.open('plain', PLAIN);
   expect(plain.outcome).toBe(Outcome.GRANTED);
   expect(await fleeting()).toBe(0);
   const both = await server.open('both');
@@ -81,7 +85,7 @@ test('an earlier sidecar and this one decide together, before and after Redis wa
   earlier.signal('SIGKILL');
   const gone = async () => (await server.open('theirs', { shareAccess: 0 })).outcome === Outcome.FILE_NOT_AVAILABLE;
   await until(gone, 30_000);
-  await server.open('another', { durability: Durability.NOT_DURABLE, createGuid: Buffer.alloc(0) });
+  await server.open('another', PLAIN);
   expect(await fleeting()).toBe(1);
   expect(server.fenced).toBe(false);
 }, 90_000);
