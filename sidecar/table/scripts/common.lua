@@ -140,9 +140,10 @@ local function fields(key, open_id, extra)
   return redis.call('HMGET', key, 'm', 'c', 'l', 'h', 'w', 'o:' .. (open_id or ''), extra or 'g:')
 end
 
--- A record is fleeting while nothing has happened to the file but one open that is not durable (decision 27): neither the append-only file nor
--- a replica has been told of it, nor will be when it is closed. M_LIFE says in which life of the data it was written: in any other it is
--- void, as its close may be what got lost; who owns the open puts it back. What else is done to the file makes the record lasting first.
+-- A record is fleeting while nothing has happened to the file but one open that is not durable (decision 27): the copies of the store, which
+-- are its append-only file and its replicas, are told neither of it nor of its end; one that is made meanwhile may have it all the same.
+-- M_LIFE says in which life of the data it was written: in any other it is void, as its close may be what got lost; who owns the open puts
+-- it back. What else is done to the file makes the record lasting first.
 local FLEETING = 151 -- the first byte of m: a list of seven
 local FLEETING_END = '\176' .. LIFE -- and how m ends
 
