@@ -183,9 +183,9 @@ export class Opens implements OpenTable {
     if (open.record.lease) this.leases.leaveSession(open, session);
   }
 
-  /** Takes an open out of the table; its descriptor stays open. */
+  /** Takes an open out of the table, once, whatever ends it and how often; its descriptor stays open. */
   #remove(open: OpenFile): void {
-    this.#byVolatile.delete(open.volatileId);
+    if (!this.#byVolatile.delete(open.volatileId)) return;
     if (open.record.lease) this.leases.leave(open);
     this.creations.remove(open);
     if (this.#byPersistent.get(open.record.openId) === open) this.#byPersistent.delete(open.record.openId);
