@@ -8,6 +8,7 @@ import type { Store } from '../../sidecar/table/store.ts';
 import { Internal, Table } from '../../sidecar/table/table.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
 import { sampleRecord } from '../../sidecar/testing/file-server.ts';
+import { copied, FLEETING, isFleeting, recordsOf } from '../../sidecar/testing/fleeting.ts';
 import { OpenStore } from '../../sidecar/testing/open-store.ts';
 import { until } from '../../sidecar/testing/redis.ts';
 
@@ -22,8 +23,6 @@ const lease = (key: number, state: number) => ({
 });
 const one: Identity = { serverId: 'one', epoch: 300 };
 const two: Identity = { serverId: 'two', epoch: 70_000 };
-/** The first byte of the file's own record: a list of seven. */
-const FLEETING = 151;
 
 /** Of two servers, about one file each. */
 const HISTORIES = 400;
@@ -59,7 +58,7 @@ async function open({ table, ids }: Own, server: Identity, fields: Partial<OpenR
   return decided.record as OpenRecord;
 }
 
-const isFleeting = async ({ file }: Own) => (await store.data.hgetBuffer(file, 'm'))?.[0] === FLEETING;
+const isFleetingIn = ({ file }: Own) => isFleeting(store.data, file);
 
 /** Bytes in the append-only file. */
 async function written(): Promise<number> {
@@ -93,7 +92,7 @@ describe('an open that is not durable, of a file that nobody else has open', () 
     const own = await newTable();
     const before = await written();
     const record = await open(own, one, { ...PLAIN, ...caching });
-    expect(await isFleeting(own)).toBe(true);
+    expect(await isFleetingIn(own)).toBe(true);
     expect((await contents(own)).owned[identityText(one)]).toHaveLength(1);
     expect((await own.table.close(one, FILE, record.openId, record)).outcome).toBe(Outcome.GRANTED);
     expect(await written()).toBe(before);
@@ -109,7 +108,7 @@ describe('an open that is not durable, of a file that nobody else has open', () 
     const own = await newTable();
     const before = await written();
     await open(own, one, fields);
-    expect(await isFleeting(own)).toBe(false);
+    expect(await isFleetingIn(own)).toBe(false);
     expect(await written()).toBeGreaterThan(before);
   });
 
@@ -117,7 +116,7 @@ describe('an open that is not durable, of a file that nobody else has open', () 
     const own = await newTable();
     const record = sampleRecord('file', { openId: own.ids.next(SHARD) ?? 0n, ...PLAIN });
     expect((await own.table.open(one, record, { ...HOW, mayBeFleeting: false })).outcome).toBe(Outcome.GRANTED);
-    expect(await isFleeting(own)).toBe(false);
+    expect(await isFleetingIn(own)).toBe(false);
   });
 
   test('keeps others out, and lasts from then on', async () => {
@@ -125,7 +124,7 @@ describe('an open that is not durable, of a file that nobody else has open', () 
     await open(own, one, { ...PLAIN, shareAccess: 0 });
     const record = sampleRecord('file', { openId: own.ids.next(SHARD) ?? 0n, ...PLAIN });
     expect((await own.table.open(two, record, HOW)).outcome).toBe(Outcome.SHARING_VIOLATION);
-    expect(await isFleeting(own)).toBe(false);
+    expect(await isFleetingIn(own)).toBe(false);
   });
 
   test('is asked for again when its answer was lost', async () => {
@@ -142,15 +141,14 @@ describe('an open that is not durable, of a file that nobody else has open', () 
       await open(back, one, { ...PLAIN, shareAccess: 0 }),
       await open(closed, one, PLAIN),
     ];
-    await store.data.bgrewriteaof(); // a copy that has all three
-    await rewritten();
+    await copied(store.data); // a copy that has all three
     await closed.table.close(one, FILE, gone.openId, gone); // and is told nothing of this
     await opened.restart();
-    for (const own of [away, back, closed]) expect(await isFleeting(own)).toBe(true);
+    for (const own of [away, back, closed]) expect(await isFleetingIn(own)).toBe(true);
 
     expect(await back.table.restore(one, kept, 0, 0n, false)).toBe(Outcome.GRANTED);
     await opened.enter(back.keys, [one, two]);
-    expect(await isFleeting(back)).toBe(false);
+    expect(await isFleetingIn(back)).toBe(false);
     const asked = () => sampleRecord('file', { openId: back.ids.next(SHARD) ?? 0n, ...PLAIN });
     expect((await back.table.open(two, asked(), HOW)).outcome).toBe(Outcome.SHARING_VIOLATION);
 
@@ -174,8 +172,7 @@ test('what a copy has of a fleeting record is not seen in what came after', asyn
   const [another, removed] = [await newTable(), await newTable()];
   for (const own of [another, removed]) {
     const record = await open(own, one, { ...PLAIN, ...lease(1, 7) });
-    await store.data.bgrewriteaof();
-    await rewritten();
+    await copied(store.data);
     await own.table.close(one, FILE, record.openId, record);
   }
   await open(another, one, { durability: Durability.PERSISTENT, shareAccess: 0 });
@@ -191,8 +188,7 @@ test('what a copy has of fleeting records keeps no fenced server from being forg
   const [waiting, forgotten] = [await newTable(), await newTable()];
   const itself = identityText(one);
   const records = [await open(waiting, one, PLAIN), await open(forgotten, one, PLAIN)];
-  await store.data.bgrewriteaof();
-  await rewritten();
+  await copied(store.data);
   for (const [i, own] of [waiting, forgotten].entries()) {
     const record = records[i] as OpenRecord;
     await own.table.close(one, FILE, record.openId, record);
@@ -219,11 +215,6 @@ const member = ({ openId }: OpenRecord) => {
   id.writeBigUInt64BE(openId);
   return Buffer.concat([id, Buffer.from(FILE.toString('hex'))]);
 };
-
-/** A snapshot is the base of the append-only file from then on. */
-async function rewritten(): Promise<void> {
-  while (/aof_rewrite_(in_progress|scheduled):1/.test(await store.data.info('persistence')));
-}
 
 interface Step {
   what: 'open' | 'close' | 'known' | 'drop' | 'lock' | 'delete' | 'go' | 'end';
@@ -288,8 +279,7 @@ test('whatever happens, a copy has all that lasts as it is, and nothing besides 
     for (const one of first) await carriedOut(own, open, one);
     all.push({ own, open, before: undefined });
   }
-  await store.data.bgrewriteaof(); // one copy for all: another one later would mend what is wrong with the first
-  await rewritten();
+  await copied(store.data); // one copy for all: another one later would mend what is wrong with the first
   for (const [i, { own, open }] of all.entries()) {
     // Of every other history the copy has what is over by then.
     const ends: Step[] = i % 2 === 0 ? [] : open.map((_, which) => ({ what: 'known', server: 0, kind: 0, which }));
@@ -328,12 +318,7 @@ describe('fleeting opens of servers', () => {
 
   const server = (index: number) => cluster.pod(index).server;
 
-  /** Which of the records of files are fleeting, by key. */
-  async function records(): Promise<boolean[]> {
-    const { admin } = cluster.redis;
-    const keys = await admin.keys('hf:*:file:*');
-    return Promise.all(keys.map(async (key) => (await admin.hgetBuffer(key, 'm'))?.[0] === FLEETING));
-  }
+  const records = () => recordsOf(cluster.redis.admin);
   const owned = async () => (await cluster.redis.admin.keys('hf:*:own:*')).length;
 
   test('keep others out before Redis was killed and after, and leave nothing when they are closed', async () => {
@@ -350,10 +335,7 @@ describe('fleeting opens of servers', () => {
 
   test('that were closed do not come back with a Redis that has a copy from before', async () => {
     const { record } = await server(0).open('file', { ...PLAIN, shareAccess: 0 });
-    await cluster.redis.admin.bgrewriteaof();
-    await until(
-      async () => !/aof_rewrite_(in_progress|scheduled):1/.test(await cluster.redis.admin.info('persistence')),
-    );
+    await copied(cluster.redis.admin);
     await server(0).close(record);
     await cluster.redis.kill();
     await cluster.redis.up();

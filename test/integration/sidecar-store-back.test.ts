@@ -52,6 +52,29 @@ afterEach(async () => {
   await redis.stop();
 });
 
+/** One that nobody else is asked about, nor hears of. */
+function newReconciler(
+  cluster: ClusterView,
+  table: Table,
+  leaseDurationMs: number,
+  persistentTimeoutMs = LEASE_MS,
+): Reconciler {
+  const log = createLogger('test');
+  return new Reconciler({
+    ...{ store, keys, table, registry, cluster, log, leaseDurationMs, persistentTimeoutMs, newStore: false },
+    ...{ orphans: new Orphans(), ended: new Ended(1000), given: new Given(), metrics: createSidecarMetrics() },
+    maxExtensionMs: 0,
+    config: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
+    possession: { refusal: async () => undefined } as unknown as Possession,
+    settling: new Settling(table, log),
+    place: { address: '', pod: '', node: '' },
+    isAskedByAll: () => true,
+    hasPromisedNothing: () => true,
+    fenced: () => {},
+    opened: () => {},
+  });
+}
+
 /** What it gives once it can: a replica needs a moment to come. */
 async function eventual<T>(ask: () => Promise<T>): Promise<T> {
   let answer: T | undefined;
@@ -214,29 +237,7 @@ describe('a store is not said to have gone back in time', () => {
 
   test('by who served in a life of the data before the one that others have begun', async () => {
     const waitMs = 300;
-    const log = createLogger('test');
-    const [cluster, orphans, ended, given, metrics] = [
-      new ClusterView(),
-      new Orphans(),
-      new Ended(1000),
-      new Given(),
-      createSidecarMetrics(),
-    ];
-    const table = new Table(store, keys, 5000);
-    const reconciler = new Reconciler({
-      ...{ store, keys, table, registry, cluster, orphans, ended, given, log, metrics, newStore: false },
-      maxExtensionMs: 0,
-      config: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
-      possession: { refusal: async () => undefined } as unknown as Possession,
-      settling: new Settling(table, log),
-      leaseDurationMs: waitMs,
-      persistentTimeoutMs: 1000,
-      place: { address: '', pod: '', node: '' },
-      isAskedByAll: () => true,
-      hasPromisedNothing: () => true,
-      fenced: () => {},
-      opened: () => {},
-    });
+    const reconciler = newReconciler(new ClusterView(), new Table(store, keys, 5000), waitMs, 1000);
     try {
       reconciler.reconcile();
       await until(() => store.open, 30_000);
@@ -257,26 +258,9 @@ describe('a store is not said to have gone back in time', () => {
 });
 
 test('what was not put back of a server that was late is not its own any more, whatever the store has left of it', async () => {
-  const [log, cluster, orphans, metrics] = [
-    createLogger('test'),
-    new ClusterView(),
-    new Orphans(),
-    createSidecarMetrics(),
-  ];
+  const cluster = new ClusterView();
   const table = new Table(store, keys, 5000);
-  const reconciler = new Reconciler({
-    ...{ store, keys, table, registry, cluster, orphans, log, metrics, newStore: false },
-    ...{ ended: new Ended(1000), given: new Given(), maxExtensionMs: 0, leaseDurationMs: 300 },
-    config: { mode: 'Standalone', addresses: [redis.address], durability: { mode: 'Always' } },
-    possession: { refusal: async () => undefined } as unknown as Possession,
-    settling: new Settling(table, log),
-    persistentTimeoutMs: LEASE_MS,
-    place: { address: '', pod: '', node: '' },
-    isAskedByAll: () => true,
-    hasPromisedNothing: () => true,
-    fenced: () => {},
-    opened: () => {},
-  });
+  const reconciler = newReconciler(cluster, table, 300);
   try {
     reconciler.reconcile();
     await until(() => store.open, 30_000);

@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { ComingOpen, Durability, HandlesClient, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
 import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
+import { recordsOf } from '../../sidecar/testing/fleeting.ts';
 import { PodProcess } from '../../sidecar/testing/pod-process.ts';
 import { until } from '../../sidecar/testing/redis.ts';
 
@@ -41,11 +42,7 @@ function checkOut(): string {
 }
 
 /** How many records of files are in the memory of Redis alone. */
-async function fleeting(): Promise<number> {
-  const { admin } = cluster.redis;
-  const heads = (await admin.keys('hf:*:file:*')).map(async (key) => (await admin.hgetBuffer(key, 'm'))?.[0]);
-  return (await Promise.all(heads)).filter((head) => head === 151).length;
-}
+const fleeting = async () => (await recordsOf(cluster.redis.admin)).filter((is) => is).length;
 
 test('an earlier sidecar and this one decide together, before and after Redis was restarted', async () => {
   cluster = await TestCluster.start(1, LEASE_MS);
