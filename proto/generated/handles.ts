@@ -21,6 +21,8 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 
+const NO_BYTES = Buffer.alloc(0);
+
 export const protobufPackage = "holdfast.handles.v1";
 
 export const protobufFileName = "handles.proto";
@@ -1714,7 +1716,7 @@ function createBaseHello(): Hello {
     opensFollow: 0n,
     smbAddress: "",
     deadlineNs: 0n,
-    attempt: Buffer.alloc(0),
+    attempt: NO_BYTES,
   };
 }
 
@@ -1872,7 +1874,7 @@ export const Hello: MessageFns<Hello> = {
     message.deadlineNs = (object.deadlineNs !== undefined && object.deadlineNs !== null)
       ? BigInt(object.deadlineNs)
       : 0n;
-    message.attempt = object.attempt ?? Buffer.alloc(0);
+    message.attempt = object.attempt ?? NO_BYTES;
     return message;
   },
 };
@@ -2117,7 +2119,7 @@ export const ReportOpens: MessageFns<ReportOpens> = {
 };
 
 function createBaseLease(): Lease {
-  return { key: Buffer.alloc(0), state: 0, epoch: 0, parentKey: Buffer.alloc(0), version: 0, breaking: false };
+  return { key: NO_BYTES, state: 0, epoch: 0, parentKey: NO_BYTES, version: 0, breaking: false };
 }
 
 export const Lease: MessageFns<Lease> = {
@@ -2221,10 +2223,10 @@ export const Lease: MessageFns<Lease> = {
   },
   fromPartial(object: DeepPartial<Lease>): Lease {
     const message = createBaseLease();
-    message.key = object.key ?? Buffer.alloc(0);
+    message.key = object.key ?? NO_BYTES;
     message.state = object.state ?? 0;
     message.epoch = object.epoch ?? 0;
-    message.parentKey = object.parentKey ?? Buffer.alloc(0);
+    message.parentKey = object.parentKey ?? NO_BYTES;
     message.version = object.version ?? 0;
     message.breaking = object.breaking ?? false;
     return message;
@@ -2234,7 +2236,7 @@ export const Lease: MessageFns<Lease> = {
 function createBaseOpenRecord(): OpenRecord {
   return {
     openId: 0n,
-    fileId: Buffer.alloc(0),
+    fileId: NO_BYTES,
     share: "",
     path: "",
     isDirectory: false,
@@ -2242,20 +2244,20 @@ function createBaseOpenRecord(): OpenRecord {
     shareAccess: 0,
     durability: 0,
     timeoutMs: 0,
-    createGuid: Buffer.alloc(0),
-    clientGuid: Buffer.alloc(0),
-    appInstanceId: Buffer.alloc(0),
+    createGuid: NO_BYTES,
+    clientGuid: NO_BYTES,
+    appInstanceId: NO_BYTES,
     user: "",
     sessionId: 0n,
     oplock: 0,
     lease: undefined,
     deleteOnClose: false,
-    attachment: Buffer.alloc(0),
+    attachment: NO_BYTES,
     owner: undefined,
     ownershipVersion: 0n,
     state: 0,
     locks: [],
-    lockSequences: Buffer.alloc(0),
+    lockSequences: NO_BYTES,
     deletePending: false,
     appInstanceVersion: undefined,
     kept: undefined,
@@ -2593,7 +2595,7 @@ export const OpenRecord: MessageFns<OpenRecord> = {
   fromPartial(object: DeepPartial<OpenRecord>): OpenRecord {
     const message = createBaseOpenRecord();
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.share = object.share ?? "";
     message.path = object.path ?? "";
     message.isDirectory = object.isDirectory ?? false;
@@ -2601,15 +2603,15 @@ export const OpenRecord: MessageFns<OpenRecord> = {
     message.shareAccess = object.shareAccess ?? 0;
     message.durability = object.durability ?? 0;
     message.timeoutMs = object.timeoutMs ?? 0;
-    message.createGuid = object.createGuid ?? Buffer.alloc(0);
-    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
-    message.appInstanceId = object.appInstanceId ?? Buffer.alloc(0);
+    message.createGuid = object.createGuid ?? NO_BYTES;
+    message.clientGuid = object.clientGuid ?? NO_BYTES;
+    message.appInstanceId = object.appInstanceId ?? NO_BYTES;
     message.user = object.user ?? "";
     message.sessionId = (object.sessionId !== undefined && object.sessionId !== null) ? BigInt(object.sessionId) : 0n;
     message.oplock = object.oplock ?? 0;
     message.lease = (object.lease !== undefined && object.lease !== null) ? Lease.fromPartial(object.lease) : undefined;
     message.deleteOnClose = object.deleteOnClose ?? false;
-    message.attachment = object.attachment ?? Buffer.alloc(0);
+    message.attachment = object.attachment ?? NO_BYTES;
     message.owner = (object.owner !== undefined && object.owner !== null)
       ? ServerIdentity.fromPartial(object.owner)
       : undefined;
@@ -2618,7 +2620,7 @@ export const OpenRecord: MessageFns<OpenRecord> = {
       : 0n;
     message.state = object.state ?? 0;
     message.locks = object.locks?.map((e) => LockRange.fromPartial(e)) || [];
-    message.lockSequences = object.lockSequences ?? Buffer.alloc(0);
+    message.lockSequences = object.lockSequences ?? NO_BYTES;
     message.deletePending = object.deletePending ?? false;
     message.appInstanceVersion = (object.appInstanceVersion !== undefined && object.appInstanceVersion !== null)
       ? AppInstanceVersion.fromPartial(object.appInstanceVersion)
@@ -2629,7 +2631,7 @@ export const OpenRecord: MessageFns<OpenRecord> = {
 };
 
 function createBaseComingOpen(): ComingOpen {
-  return { openId: 0n, fileId: Buffer.alloc(0), share: "", path: "", isDirectory: false };
+  return { openId: 0n, fileId: NO_BYTES, share: "", path: "", isDirectory: false };
 }
 
 export const ComingOpen: MessageFns<ComingOpen> = {
@@ -2726,7 +2728,7 @@ export const ComingOpen: MessageFns<ComingOpen> = {
   fromPartial(object: DeepPartial<ComingOpen>): ComingOpen {
     const message = createBaseComingOpen();
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.share = object.share ?? "";
     message.path = object.path ?? "";
     message.isDirectory = object.isDirectory ?? false;
@@ -2908,7 +2910,7 @@ export const LockRange: MessageFns<LockRange> = {
 };
 
 function createBaseFindCreate(): FindCreate {
-  return { createGuid: Buffer.alloc(0), clientGuid: Buffer.alloc(0), user: "" };
+  return { createGuid: NO_BYTES, clientGuid: NO_BYTES, user: "" };
 }
 
 export const FindCreate: MessageFns<FindCreate> = {
@@ -2979,15 +2981,15 @@ export const FindCreate: MessageFns<FindCreate> = {
   },
   fromPartial(object: DeepPartial<FindCreate>): FindCreate {
     const message = createBaseFindCreate();
-    message.createGuid = object.createGuid ?? Buffer.alloc(0);
-    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
+    message.createGuid = object.createGuid ?? NO_BYTES;
+    message.clientGuid = object.clientGuid ?? NO_BYTES;
     message.user = object.user ?? "";
     return message;
   },
 };
 
 function createBaseReserve(): Reserve {
-  return { directoryId: Buffer.alloc(0), name: "", creation: undefined };
+  return { directoryId: NO_BYTES, name: "", creation: undefined };
 }
 
 export const Reserve: MessageFns<Reserve> = {
@@ -3058,7 +3060,7 @@ export const Reserve: MessageFns<Reserve> = {
   },
   fromPartial(object: DeepPartial<Reserve>): Reserve {
     const message = createBaseReserve();
-    message.directoryId = object.directoryId ?? Buffer.alloc(0);
+    message.directoryId = object.directoryId ?? NO_BYTES;
     message.name = object.name ?? "";
     message.creation = (object.creation !== undefined && object.creation !== null)
       ? Creation.fromPartial(object.creation)
@@ -3068,7 +3070,7 @@ export const Reserve: MessageFns<Reserve> = {
 };
 
 function createBaseCreation(): Creation {
-  return { createGuid: Buffer.alloc(0), clientGuid: Buffer.alloc(0), user: "" };
+  return { createGuid: NO_BYTES, clientGuid: NO_BYTES, user: "" };
 }
 
 export const Creation: MessageFns<Creation> = {
@@ -3139,8 +3141,8 @@ export const Creation: MessageFns<Creation> = {
   },
   fromPartial(object: DeepPartial<Creation>): Creation {
     const message = createBaseCreation();
-    message.createGuid = object.createGuid ?? Buffer.alloc(0);
-    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
+    message.createGuid = object.createGuid ?? NO_BYTES;
+    message.clientGuid = object.clientGuid ?? NO_BYTES;
     message.user = object.user ?? "";
     return message;
   },
@@ -3202,7 +3204,7 @@ export const Reserved: MessageFns<Reserved> = {
 };
 
 function createBaseDropReservation(): DropReservation {
-  return { directoryId: Buffer.alloc(0), name: "" };
+  return { directoryId: NO_BYTES, name: "" };
 }
 
 export const DropReservation: MessageFns<DropReservation> = {
@@ -3262,7 +3264,7 @@ export const DropReservation: MessageFns<DropReservation> = {
   },
   fromPartial(object: DeepPartial<DropReservation>): DropReservation {
     const message = createBaseDropReservation();
-    message.directoryId = object.directoryId ?? Buffer.alloc(0);
+    message.directoryId = object.directoryId ?? NO_BYTES;
     message.name = object.name ?? "";
     return message;
   },
@@ -3469,7 +3471,7 @@ export const OpenReply: MessageFns<OpenReply> = {
 };
 
 function createBaseClose(): Close {
-  return { fileId: Buffer.alloc(0), openId: 0n };
+  return { fileId: NO_BYTES, openId: 0n };
 }
 
 export const Close: MessageFns<Close> = {
@@ -3532,7 +3534,7 @@ export const Close: MessageFns<Close> = {
   },
   fromPartial(object: DeepPartial<Close>): Close {
     const message = createBaseClose();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     return message;
   },
@@ -3618,7 +3620,7 @@ export const CloseReply: MessageFns<CloseReply> = {
 };
 
 function createBaseFileGone(): FileGone {
-  return { fileId: Buffer.alloc(0), ahead: false };
+  return { fileId: NO_BYTES, ahead: false };
 }
 
 export const FileGone: MessageFns<FileGone> = {
@@ -3678,14 +3680,14 @@ export const FileGone: MessageFns<FileGone> = {
   },
   fromPartial(object: DeepPartial<FileGone>): FileGone {
     const message = createBaseFileGone();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.ahead = object.ahead ?? false;
     return message;
   },
 };
 
 function createBaseDisconnect(): Disconnect {
-  return { fileId: Buffer.alloc(0), openId: 0n, attachment: undefined };
+  return { fileId: NO_BYTES, openId: 0n, attachment: undefined };
 }
 
 export const Disconnect: MessageFns<Disconnect> = {
@@ -3759,7 +3761,7 @@ export const Disconnect: MessageFns<Disconnect> = {
   },
   fromPartial(object: DeepPartial<Disconnect>): Disconnect {
     const message = createBaseDisconnect();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.attachment = object.attachment ?? undefined;
     return message;
@@ -3769,12 +3771,12 @@ export const Disconnect: MessageFns<Disconnect> = {
 function createBaseReclaim(): Reclaim {
   return {
     openId: 0n,
-    createGuid: Buffer.alloc(0),
-    clientGuid: Buffer.alloc(0),
+    createGuid: NO_BYTES,
+    clientGuid: NO_BYTES,
     user: "",
     share: "",
     persistent: false,
-    leaseKey: Buffer.alloc(0),
+    leaseKey: NO_BYTES,
     sessionId: 0n,
   };
 }
@@ -3909,12 +3911,12 @@ export const Reclaim: MessageFns<Reclaim> = {
   fromPartial(object: DeepPartial<Reclaim>): Reclaim {
     const message = createBaseReclaim();
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
-    message.createGuid = object.createGuid ?? Buffer.alloc(0);
-    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
+    message.createGuid = object.createGuid ?? NO_BYTES;
+    message.clientGuid = object.clientGuid ?? NO_BYTES;
     message.user = object.user ?? "";
     message.share = object.share ?? "";
     message.persistent = object.persistent ?? false;
-    message.leaseKey = object.leaseKey ?? Buffer.alloc(0);
+    message.leaseKey = object.leaseKey ?? NO_BYTES;
     message.sessionId = (object.sessionId !== undefined && object.sessionId !== null) ? BigInt(object.sessionId) : 0n;
     return message;
   },
@@ -3922,7 +3924,7 @@ export const Reclaim: MessageFns<Reclaim> = {
 
 function createBaseUpdateOpen(): UpdateOpen {
   return {
-    fileId: Buffer.alloc(0),
+    fileId: NO_BYTES,
     openId: 0n,
     attachment: undefined,
     resilientTimeoutMs: undefined,
@@ -4026,7 +4028,7 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
   },
   fromPartial(object: DeepPartial<UpdateOpen>): UpdateOpen {
     const message = createBaseUpdateOpen();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.attachment = object.attachment ?? undefined;
     message.resilientTimeoutMs = object.resilientTimeoutMs ?? undefined;
@@ -4038,7 +4040,7 @@ export const UpdateOpen: MessageFns<UpdateOpen> = {
 };
 
 function createBaseSetDeletePending(): SetDeletePending {
-  return { fileId: Buffer.alloc(0), openId: 0n, pending: false, onClose: false };
+  return { fileId: NO_BYTES, openId: 0n, pending: false, onClose: false };
 }
 
 export const SetDeletePending: MessageFns<SetDeletePending> = {
@@ -4123,7 +4125,7 @@ export const SetDeletePending: MessageFns<SetDeletePending> = {
   },
   fromPartial(object: DeepPartial<SetDeletePending>): SetDeletePending {
     const message = createBaseSetDeletePending();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.pending = object.pending ?? false;
     message.onClose = object.onClose ?? false;
@@ -4133,13 +4135,13 @@ export const SetDeletePending: MessageFns<SetDeletePending> = {
 
 function createBaseBeginRename(): BeginRename {
   return {
-    fileId: Buffer.alloc(0),
+    fileId: NO_BYTES,
     openId: 0n,
     share: "",
     from: "",
     to: "",
     isDirectory: false,
-    replacesFileId: Buffer.alloc(0),
+    replacesFileId: NO_BYTES,
   };
 }
 
@@ -4258,19 +4260,19 @@ export const BeginRename: MessageFns<BeginRename> = {
   },
   fromPartial(object: DeepPartial<BeginRename>): BeginRename {
     const message = createBaseBeginRename();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.share = object.share ?? "";
     message.from = object.from ?? "";
     message.to = object.to ?? "";
     message.isDirectory = object.isDirectory ?? false;
-    message.replacesFileId = object.replacesFileId ?? Buffer.alloc(0);
+    message.replacesFileId = object.replacesFileId ?? NO_BYTES;
     return message;
   },
 };
 
 function createBaseEndRename(): EndRename {
-  return { fileId: Buffer.alloc(0), openId: 0n, done: false, to: "" };
+  return { fileId: NO_BYTES, openId: 0n, done: false, to: "" };
 }
 
 export const EndRename: MessageFns<EndRename> = {
@@ -4355,7 +4357,7 @@ export const EndRename: MessageFns<EndRename> = {
   },
   fromPartial(object: DeepPartial<EndRename>): EndRename {
     const message = createBaseEndRename();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.done = object.done ?? false;
     message.to = object.to ?? "";
@@ -4364,7 +4366,7 @@ export const EndRename: MessageFns<EndRename> = {
 };
 
 function createBaseLock(): Lock {
-  return { fileId: Buffer.alloc(0), openId: 0n, elements: [], sequenceIndex: 0, sequenceNumber: 0, processKey: 0 };
+  return { fileId: NO_BYTES, openId: 0n, elements: [], sequenceIndex: 0, sequenceNumber: 0, processKey: 0 };
 }
 
 export const Lock: MessageFns<Lock> = {
@@ -4471,7 +4473,7 @@ export const Lock: MessageFns<Lock> = {
   },
   fromPartial(object: DeepPartial<Lock>): Lock {
     const message = createBaseLock();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.elements = object.elements?.map((e) => LockElement.fromPartial(e)) || [];
     message.sequenceIndex = object.sequenceIndex ?? 0;
@@ -4592,11 +4594,11 @@ export const LockElement: MessageFns<LockElement> = {
 
 function createBaseFileState(): FileState {
   return {
-    fileId: Buffer.alloc(0),
+    fileId: NO_BYTES,
     version: 0n,
     locks: [],
     readCached: false,
-    cachedBy: Buffer.alloc(0),
+    cachedBy: NO_BYTES,
     deletePending: false,
   };
 }
@@ -4705,18 +4707,18 @@ export const FileState: MessageFns<FileState> = {
   },
   fromPartial(object: DeepPartial<FileState>): FileState {
     const message = createBaseFileState();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.version = (object.version !== undefined && object.version !== null) ? BigInt(object.version) : 0n;
     message.locks = object.locks?.map((e) => LockRange.fromPartial(e)) || [];
     message.readCached = object.readCached ?? false;
-    message.cachedBy = object.cachedBy ?? Buffer.alloc(0);
+    message.cachedBy = object.cachedBy ?? NO_BYTES;
     message.deletePending = object.deletePending ?? false;
     return message;
   },
 };
 
 function createBaseLockedFiles(): LockedFiles {
-  return { fileId: Buffer.alloc(0) };
+  return { fileId: NO_BYTES };
 }
 
 export const LockedFiles: MessageFns<LockedFiles> = {
@@ -4765,13 +4767,13 @@ export const LockedFiles: MessageFns<LockedFiles> = {
   },
   fromPartial(object: DeepPartial<LockedFiles>): LockedFiles {
     const message = createBaseLockedFiles();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     return message;
   },
 };
 
 function createBaseBreakReadCaching(): BreakReadCaching {
-  return { fileId: Buffer.alloc(0), openId: 0n };
+  return { fileId: NO_BYTES, openId: 0n };
 }
 
 export const BreakReadCaching: MessageFns<BreakReadCaching> = {
@@ -4834,14 +4836,14 @@ export const BreakReadCaching: MessageFns<BreakReadCaching> = {
   },
   fromPartial(object: DeepPartial<BreakReadCaching>): BreakReadCaching {
     const message = createBaseBreakReadCaching();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     return message;
   },
 };
 
 function createBaseBreakDirectory(): BreakDirectory {
-  return { directoryId: Buffer.alloc(0), clientGuid: Buffer.alloc(0), parentKey: Buffer.alloc(0) };
+  return { directoryId: NO_BYTES, clientGuid: NO_BYTES, parentKey: NO_BYTES };
 }
 
 export const BreakDirectory: MessageFns<BreakDirectory> = {
@@ -4912,15 +4914,15 @@ export const BreakDirectory: MessageFns<BreakDirectory> = {
   },
   fromPartial(object: DeepPartial<BreakDirectory>): BreakDirectory {
     const message = createBaseBreakDirectory();
-    message.directoryId = object.directoryId ?? Buffer.alloc(0);
-    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
-    message.parentKey = object.parentKey ?? Buffer.alloc(0);
+    message.directoryId = object.directoryId ?? NO_BYTES;
+    message.clientGuid = object.clientGuid ?? NO_BYTES;
+    message.parentKey = object.parentKey ?? NO_BYTES;
     return message;
   },
 };
 
 function createBaseBreakAck(): BreakAck {
-  return { fileId: Buffer.alloc(0), openId: 0n, level: 0, lease: undefined, clientGuid: Buffer.alloc(0) };
+  return { fileId: NO_BYTES, openId: 0n, level: 0, lease: undefined, clientGuid: NO_BYTES };
 }
 
 export const BreakAck: MessageFns<BreakAck> = {
@@ -5016,17 +5018,17 @@ export const BreakAck: MessageFns<BreakAck> = {
   },
   fromPartial(object: DeepPartial<BreakAck>): BreakAck {
     const message = createBaseBreakAck();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.level = object.level ?? 0;
     message.lease = (object.lease !== undefined && object.lease !== null) ? Lease.fromPartial(object.lease) : undefined;
-    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
+    message.clientGuid = object.clientGuid ?? NO_BYTES;
     return message;
   },
 };
 
 function createBaseStoreSession(): StoreSession {
-  return { sessionId: 0n, user: "", clientGuid: Buffer.alloc(0) };
+  return { sessionId: 0n, user: "", clientGuid: NO_BYTES };
 }
 
 export const StoreSession: MessageFns<StoreSession> = {
@@ -5102,7 +5104,7 @@ export const StoreSession: MessageFns<StoreSession> = {
     const message = createBaseStoreSession();
     message.sessionId = (object.sessionId !== undefined && object.sessionId !== null) ? BigInt(object.sessionId) : 0n;
     message.user = object.user ?? "";
-    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
+    message.clientGuid = object.clientGuid ?? NO_BYTES;
     return message;
   },
 };
@@ -5803,13 +5805,13 @@ export const Fenced: MessageFns<Fenced> = {
 
 function createBaseBreak(): Break {
   return {
-    fileId: Buffer.alloc(0),
+    fileId: NO_BYTES,
     openId: 0n,
     toLevel: 0,
     lease: undefined,
     fromState: 0,
     ackRequired: false,
-    clientGuid: Buffer.alloc(0),
+    clientGuid: NO_BYTES,
   };
 }
 
@@ -5928,13 +5930,13 @@ export const Break: MessageFns<Break> = {
   },
   fromPartial(object: DeepPartial<Break>): Break {
     const message = createBaseBreak();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.toLevel = object.toLevel ?? 0;
     message.lease = (object.lease !== undefined && object.lease !== null) ? Lease.fromPartial(object.lease) : undefined;
     message.fromState = object.fromState ?? 0;
     message.ackRequired = object.ackRequired ?? false;
-    message.clientGuid = object.clientGuid ?? Buffer.alloc(0);
+    message.clientGuid = object.clientGuid ?? NO_BYTES;
     return message;
   },
 };
@@ -6627,7 +6629,7 @@ export const WarmUp: MessageFns<WarmUp> = {
 };
 
 function createBaseRemoveFile(): RemoveFile {
-  return { fileId: Buffer.alloc(0), share: "", path: "" };
+  return { fileId: NO_BYTES, share: "", path: "" };
 }
 
 export const RemoveFile: MessageFns<RemoveFile> = {
@@ -6698,7 +6700,7 @@ export const RemoveFile: MessageFns<RemoveFile> = {
   },
   fromPartial(object: DeepPartial<RemoveFile>): RemoveFile {
     const message = createBaseRemoveFile();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.share = object.share ?? "";
     message.path = object.path ?? "";
     return message;
@@ -6706,7 +6708,7 @@ export const RemoveFile: MessageFns<RemoveFile> = {
 };
 
 function createBaseDropOpen(): DropOpen {
-  return { fileId: Buffer.alloc(0), openId: 0n };
+  return { fileId: NO_BYTES, openId: 0n };
 }
 
 export const DropOpen: MessageFns<DropOpen> = {
@@ -6769,7 +6771,7 @@ export const DropOpen: MessageFns<DropOpen> = {
   },
   fromPartial(object: DeepPartial<DropOpen>): DropOpen {
     const message = createBaseDropOpen();
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     return message;
   },

@@ -20,6 +20,8 @@ import {
 } from "@grpc/grpc-js";
 import { Break, Change, FileState, OpenRecord, ServerIdentity, Trace, WatchScope } from "./handles.ts";
 
+const NO_BYTES = Buffer.alloc(0);
+
 export const protobufPackage = "holdfast.peer.v1";
 
 export const protobufFileName = "peer.proto";
@@ -390,7 +392,7 @@ export const PushFileStateRequest: MessageFns<PushFileStateRequest> = {
 };
 
 function createBaseFileRequest(): FileRequest {
-  return { serverId: "", fileId: Buffer.alloc(0) };
+  return { serverId: "", fileId: NO_BYTES };
 }
 
 export const FileRequest: MessageFns<FileRequest> = {
@@ -451,7 +453,7 @@ export const FileRequest: MessageFns<FileRequest> = {
   fromPartial(object: DeepPartial<FileRequest>): FileRequest {
     const message = createBaseFileRequest();
     message.serverId = object.serverId ?? "";
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     return message;
   },
 };
@@ -539,7 +541,7 @@ export const SessionRequest: MessageFns<SessionRequest> = {
 };
 
 function createBaseLetGoRequest(): LetGoRequest {
-  return { serverId: "", fileId: Buffer.alloc(0), openId: 0n, close: undefined };
+  return { serverId: "", fileId: NO_BYTES, openId: 0n, close: undefined };
 }
 
 export const LetGoRequest: MessageFns<LetGoRequest> = {
@@ -625,7 +627,7 @@ export const LetGoRequest: MessageFns<LetGoRequest> = {
   fromPartial(object: DeepPartial<LetGoRequest>): LetGoRequest {
     const message = createBaseLetGoRequest();
     message.serverId = object.serverId ?? "";
-    message.fileId = object.fileId ?? Buffer.alloc(0);
+    message.fileId = object.fileId ?? NO_BYTES;
     message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
     message.close = object.close ?? undefined;
     return message;

@@ -1,4 +1,5 @@
 import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { ChurningMap } from '../../common/churning-map.ts';
 import { reasonOf } from '../../common/errors.ts';
 import { Portions } from '../../common/portions.ts';
 import { delay } from '../../common/time.ts';
@@ -65,13 +66,16 @@ const NO_BYTES = Buffer.alloc(0);
 class PendingRequest implements Pending {
   readonly #stream: FileServerStream;
   readonly request: Request;
+  /** Among all that came. */
+  readonly place: number;
   #interim = false;
   cancelled = false;
   onCancel: (() => void) | undefined;
   readonly startedMs = performance.now();
 
-  constructor(stream: FileServerStream, request: Request) {
+  constructor(stream: FileServerStream, request: Request, place: number) {
     this.#stream = stream;
+    this.place = place;
     this.request = request;
   }
 
@@ -90,7 +94,8 @@ class PendingRequest implements Pending {
 /** The face towards the file servers of this pod: one stream each. */
 export class HandlesService {
   readonly #is: HandlesParts;
-  readonly #slow = new Set<PendingRequest>();
+  readonly #slow = new ChurningMap<number, PendingRequest>();
+  #taken = 0;
   readonly #sweep: NodeJS.Timeout;
   readonly #counts = new Map<string, number[]>();
 
@@ -128,7 +133,7 @@ export class HandlesService {
 
   #attach(call: ServerDuplexStream<ServerFrame, SidecarFrame>): void {
     const stream = new FileServerStream(call);
-    const pendings = new Map<bigint, PendingRequest>();
+    const pendings = new ChurningMap<bigint, PendingRequest>();
     let member: Member | undefined;
     let isLost = false;
     const lost = () => {
@@ -160,7 +165,7 @@ export class HandlesService {
           : this.#decide(member, request, pending);
       const answered = ({ outcome, body }: Decided): void => {
         pendings.delete(request.id);
-        this.#slow.delete(pending);
+        this.#slow.delete(pending.place);
         if (outcome === Outcome.FENCED && member && !member.over) void this.#checkFenced(member);
         this.#count(request.body?.$case ?? 'none', outcome);
         stream.reply({ id: request.id, outcome: outcome as Outcome, interim: false, body });
@@ -181,9 +186,9 @@ export class HandlesService {
           if (member) member.troubles = request.body.value.troubles;
           continue;
         }
-        const pending = new PendingRequest(stream, request);
+        const pending = new PendingRequest(stream, request, this.#taken++);
         pendings.set(request.id, pending);
-        if (request.body && MAY_BE_INTERIM.has(request.body.$case)) this.#slow.add(pending);
+        if (request.body && MAY_BE_INTERIM.has(request.body.$case)) this.#slow.set(pending.place, pending);
         arrived.push(pending);
       }
       portions.push(arrived);
@@ -327,10 +332,10 @@ export class HandlesService {
 
   #tellSlow(): void {
     const beforeMs = performance.now() - INTERIM_AFTER_MS;
-    for (const pending of this.#slow) {
+    for (const pending of this.#slow.values()) {
       if (pending.startedMs > beforeMs) break; // in the order in which they came
       pending.interim();
-      this.#slow.delete(pending);
+      this.#slow.delete(pending.place);
     }
   }
 

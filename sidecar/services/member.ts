@@ -1,3 +1,4 @@
+import { ChurningMap } from '../../common/churning-map.ts';
 import { monotonicMs } from '../../common/time.ts';
 import { type FileState, type Lease, type OpenRecord, OpenState } from '../../proto/generated/handles.ts';
 import type { ServerRecord } from '../fencing/registry.ts';
@@ -48,14 +49,14 @@ export class Member {
   /** identity, as the table writes it */
   readonly owner: string;
   readonly lockPath: string;
-  readonly opens = new Map<bigint, OwnOpen>();
+  readonly opens = new ChurningMap<bigint, OwnOpen>();
   readonly sessions = new Map<bigint, OwnSession>();
   /** Opens by session: a handoff looks at one session after the other. */
-  readonly #bySession = new Map<bigint, Set<OwnOpen>>();
-  readonly #files = new Map<string, OwnFile>();
+  readonly #bySession = new ChurningMap<bigint, ChurningMap<bigint, OwnOpen>>();
+  readonly #files = new ChurningMap<string, OwnFile>();
   readonly #early = new Map<string, FileState>();
   /** Leases by ClientGuid and key: the opens of one have one lease in common. */
-  readonly #leases = new Map<string, SharedLease>();
+  readonly #leases = new ChurningMap<string, SharedLease>();
   /** Opens whose decision is under way: the table may hold them already. */
   readonly asking = new Asking();
   /** CreateGuids of opens that are asked for now, hex. */
@@ -226,7 +227,7 @@ export class Member {
 
   /** Opens that a session made or got back, also those that wait for their client since; in no order. 0n: those that have none. */
   opensOf(sessionId: bigint): Iterable<OwnOpen> {
-    return this.#bySession.get(sessionId) ?? [];
+    return this.#bySession.get(sessionId)?.values() ?? [];
   }
 
   /** An open becomes another session's. */
@@ -253,14 +254,14 @@ export class Member {
   #joinSession(open: OwnOpen): void {
     const { sessionId } = open.record;
     const opens = this.#bySession.get(sessionId);
-    if (opens) opens.add(open);
-    else this.#bySession.set(sessionId, new Set([open]));
+    if (opens) opens.set(open.record.openId, open);
+    else this.#bySession.set(sessionId, new ChurningMap<bigint, OwnOpen>().set(open.record.openId, open));
   }
 
   #leaveSession(open: OwnOpen): void {
-    const { sessionId } = open.record;
+    const { sessionId, openId } = open.record;
     const opens = this.#bySession.get(sessionId);
-    opens?.delete(open);
+    if (opens?.get(openId) === open) opens.delete(openId);
     if (opens?.size === 0) this.#bySession.delete(sessionId);
   }
 

@@ -1,4 +1,5 @@
 import { reasonOf } from '../../common/errors.ts';
+import { ChurningMap } from '../../common/churning-map.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import {
   type BeginRename,
@@ -37,7 +38,8 @@ export class Renames {
   /** When such renames ended, monotonic ms. */
   readonly #ended = new Map<string, number>();
   /** Opens that are being decided: the table may have them already, and their file server does not know of them yet. */
-  readonly #underWay = new Set<OpenRecord>();
+  readonly #underWay = new ChurningMap<number, OpenRecord>();
+  #asked = 0;
   /** Renames of this pod that have begun: what to take back. */
   readonly #begun = new Map<bigint, { replaces: Uint8Array | undefined; beneath: Beneath | undefined }>();
 
@@ -130,11 +132,12 @@ export class Renames {
     while (this.#isHeld(record)) await delay(RETRY_MS / 5);
     if (lookedUpMs !== undefined && this.#endedSince(record, lookedUpMs)) return undefined;
     // In the same turn: whoever holds the directory from now on finds it here.
-    this.#underWay.add(record);
+    const place = this.#asked++;
+    this.#underWay.set(place, record);
     try {
       return await decide();
     } finally {
-      this.#underWay.delete(record);
+      this.#underWay.delete(place);
     }
   }
 
@@ -172,10 +175,11 @@ export class Renames {
 
   /** Whether all opens beneath the directory that were being decided are decided by now. */
   async #decided(beneath: Beneath): Promise<boolean> {
-    const left = new Set([...this.#underWay].filter((record) => isBeneath(record, beneath)));
+    const left = new Set<number>();
+    for (const [place, record] of this.#underWay) if (isBeneath(record, beneath)) left.add(place);
     for (const untilMs = monotonicMs() + DECIDED_WITHIN_MS; left.size > 0 && monotonicMs() < untilMs; ) {
       await delay(LOOK_MS);
-      for (const record of left) if (!this.#underWay.has(record)) left.delete(record);
+      for (const place of left) if (!this.#underWay.has(place)) left.delete(place);
     }
     return left.size === 0;
   }

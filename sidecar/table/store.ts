@@ -1,4 +1,5 @@
 import { Command, Redis } from 'ioredis';
+import { ChurningMap } from '../../common/churning-map.ts';
 import type { StoreConfig } from '../../common/config.ts';
 import { HoldfastError, reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
@@ -66,7 +67,8 @@ export class Store {
   readonly lease: Connection;
   readonly #config: StoreConfig;
   readonly #metrics: SidecarMetrics;
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new ChurningMap<number, Waiting>();
+  #asked = 0;
   readonly #batches = new Batches((packed) => this.#sendBatch(packed));
   readonly #seconds = new Map<ScriptName, { observe(seconds: number): void }>();
   readonly #sweep: NodeJS.Timeout;
@@ -251,9 +253,10 @@ export class Store {
           );
         },
       };
-      this.#waiting.add(waiting);
+      const place = this.#asked++;
+      this.#waiting.set(place, waiting);
       const answered = (answer: Answer) => {
-        this.#waiting.delete(waiting);
+        this.#waiting.delete(place);
         if (!expired) resolve(answer);
         else options.onLate?.(answer);
       };
@@ -266,7 +269,7 @@ export class Store {
           sent: () => sent,
         };
         this.#attempt(name, keys, args, options, progress, failed).then(answered, (error: unknown) => {
-          this.#waiting.delete(waiting);
+          this.#waiting.delete(place);
           if (!expired) reject(error);
         });
       };
@@ -478,9 +481,9 @@ export class Store {
 
   #expire(): void {
     const now = monotonicMs();
-    for (const waiting of this.#waiting) {
+    for (const [place, waiting] of this.#waiting) {
       if (waiting.untilMs > now) continue;
-      this.#waiting.delete(waiting);
+      this.#waiting.delete(place);
       waiting.expire();
     }
   }
@@ -488,7 +491,7 @@ export class Store {
   end(): void {
     this.#ended = true;
     clearInterval(this.#sweep);
-    for (const waiting of this.#waiting) waiting.expire();
+    for (const waiting of this.#waiting.values()) waiting.expire();
     this.#waiting.clear();
     this.#opened.reject(new StoreUnavailableError('end', 'the sidecar ends'));
     close(this.data);
