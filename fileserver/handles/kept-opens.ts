@@ -1,3 +1,4 @@
+import { ChurningMap } from '../../common/churning-map.ts';
 import { CloseReply, type FileState, type OpenRecord, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
 import { Access } from '../../smb/security/access-mask.ts';
 import type { Decision, Handles } from '../handles.ts';
@@ -47,13 +48,13 @@ export class KeptOpens {
   /** What commands ask. */
   readonly handles: Handles;
   readonly #inner: Handles;
-  readonly #byId = new Map<bigint, Kept>();
+  readonly #byId = new ChurningMap<bigint, Kept>();
   /** A file has one at most: its oplock is a batch oplock. */
-  readonly #byFile = new Map<string, Kept>();
+  readonly #byFile = new ChurningMap<string, Kept>();
   /** Those that no client has; who was parked first comes first. */
-  readonly #parked = new Set<Kept>();
+  readonly #parked = new ChurningMap<bigint, Kept>();
   /** Their CLOSE is on the way; or it failed, and is tried again with the next sweep. */
-  readonly #ending = new Map<bigint, Kept>();
+  readonly #ending = new ChurningMap<bigint, Kept>();
   readonly #failed = new Set<Kept>();
   readonly #removeFile: RemoveFile;
   /** Opens that are asked for now. */
@@ -162,7 +163,7 @@ export class KeptOpens {
   /** Keeps nothing any more. Resolves when the table was told of all that no client has. */
   async leave(): Promise<void> {
     this.#isLeaving = true;
-    await Promise.all([...this.#parked].map((kept) => this.#end(kept)));
+    await Promise.all([...this.#parked.values()].map((kept) => this.#end(kept)));
   }
 
   /** This server was fenced: nothing is open under its identity any more. */
@@ -228,7 +229,7 @@ export class KeptOpens {
 
   #reuse(kept: Kept, asked: OpenRecord): Awaited<ReturnType<Handles['open']>> {
     this.#timesReused++;
-    this.#parked.delete(kept);
+    this.#parked.delete(kept.record.openId);
     kept.parkedMs = undefined;
     kept.sessionId = asked.sessionId;
     const record = asClient(kept.record, asked);
@@ -255,10 +256,10 @@ export class KeptOpens {
     if (!kept) return this.#inner.close(request);
     if (!kept.mayStay || this.#isLeaving) return this.#end(kept, true);
     kept.parkedMs = performance.now();
-    this.#parked.add(kept);
+    this.#parked.set(kept.record.openId, kept);
     this.#startSweep();
     if (this.#parked.size > MOST_PARKED) {
-      for (const oldest of this.#parked) {
+      for (const oldest of this.#parked.values()) {
         void this.#end(oldest);
         break;
       }
@@ -273,7 +274,7 @@ export class KeptOpens {
   #endOld(): void {
     for (const kept of this.#failed) void this.#closeAgain(kept);
     const beforeMs = performance.now() - KEEP_MS;
-    for (const kept of this.#parked) {
+    for (const kept of this.#parked.values()) {
       if ((kept.parkedMs ?? 0) > beforeMs) return;
       void this.#end(kept);
     }
@@ -325,7 +326,7 @@ export class KeptOpens {
     if (this.#byFile.get(file) === kept) this.#byFile.delete(file);
     if (!always && kept.parkedMs === undefined) return;
     this.#byId.delete(openId);
-    this.#parked.delete(kept);
+    this.#parked.delete(kept.record.openId);
   }
 
   /** Its client lost it with the session: what is of no session is nobody else's to close. */

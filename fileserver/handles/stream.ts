@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
+import { ChurningMap } from '../../common/churning-map.ts';
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { chunks, inSlices } from '../../common/slices.ts';
@@ -87,7 +88,7 @@ export class HandlesStream {
   #isStopped = false;
   #nextId = 1n;
   /** By request id: a number is found much faster than a bigint, and there are fewer than 2^53. */
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new ChurningMap<number, Pending>();
   #requests: Request[] = [];
   #answers: Answer[] = [];
   #flushIsDue = false;

@@ -1,3 +1,4 @@
+import { ChurningMap } from '../../common/churning-map.ts';
 import type { Lease } from '../../proto/generated/handles.ts';
 import type { Session } from '../session/session.ts';
 import { leaseNameOf } from './lease-name.ts';
@@ -15,7 +16,7 @@ export interface SharedLease {
 
 /** GlobalLeaseTableList (MS-SMB2 3.3.1.11), flat: leases by client and key. */
 export class Leases {
-  readonly #leases = new Map<string, SharedLease>();
+  readonly #leases = new ChurningMap<string, SharedLease>();
   /** Of each client the sessions that have opens with leases, and how many. */
   readonly #sessions = new Map<string, Map<Session, number>>();
 

@@ -1,3 +1,4 @@
+import { ChurningMap } from '../../common/churning-map.ts';
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import {
@@ -74,11 +75,11 @@ export class Opens implements OpenTable {
   readonly #log: Logger;
   readonly #folders: Folders;
   readonly #changes: Changes;
-  readonly #byVolatile = new Map<number, OpenFile>();
-  readonly #byPersistent = new Map<bigint, OpenFile>();
-  readonly #bySession = new Map<bigint, Set<OpenFile>>();
+  readonly #byVolatile = new ChurningMap<number, OpenFile>();
+  readonly #byPersistent = new ChurningMap<bigint, OpenFile>();
+  readonly #bySession = new ChurningMap<bigint, ChurningMap<number, OpenFile>>();
   /** By keyOf the file id. */
-  readonly #files = new Map<string, SharedFile>();
+  readonly #files = new ChurningMap<string, SharedFile>();
   /** Volatile halves are never used again in the life of the process. */
   #nextVolatile = 1;
 
@@ -113,7 +114,7 @@ export class Opens implements OpenTable {
 
   /** The opens of a session. */
   opensOf(session: Session): Iterable<OpenFile> {
-    return this.#bySession.get(session.id) ?? [];
+    return this.#bySession.get(session.id)?.values() ?? [];
   }
 
   /** An open by its id in the table, connected or not. */
@@ -170,14 +171,14 @@ export class Opens implements OpenTable {
   #joinSession(open: OpenFile, session: Session): void {
     const opens = this.#bySession.get(session.id);
     if (session.usage) session.usage.opens++;
-    if (opens) opens.add(open);
-    else this.#bySession.set(session.id, new Set([open]));
+    if (opens) opens.set(open.volatileId, open);
+    else this.#bySession.set(session.id, new ChurningMap<number, OpenFile>().set(open.volatileId, open));
     if (open.record.lease) this.leases.joinSession(open, session);
   }
 
   #leaveSession(open: OpenFile, session: Session): void {
     const opens = this.#bySession.get(session.id);
-    if (!opens?.delete(open)) return;
+    if (!opens?.delete(open.volatileId)) return;
     if (session.usage) session.usage.opens--;
     if (opens.size === 0) this.#bySession.delete(session.id);
     if (open.record.lease) this.leases.leaveSession(open, session);
@@ -282,12 +283,12 @@ export class Opens implements OpenTable {
   // ---- what sessions ask (session/open-table.ts) ---------------------------------------------------------------
 
   async endTree(tree: TreeConnect): Promise<void> {
-    const opens = [...(this.#bySession.get(tree.session.id) ?? [])].filter((open) => open.tree === tree);
+    const opens = [...this.opensOf(tree.session)].filter((open) => open.tree === tree);
     await Promise.all(opens.map((open) => this.#end(open, false)));
   }
 
   async endSession(session: Session): Promise<void> {
-    const opens = [...(this.#bySession.get(session.id) ?? [])];
+    const opens = [...this.opensOf(session)];
     await Promise.all(opens.map((open) => this.#end(open)));
   }
 
@@ -358,14 +359,14 @@ export class Opens implements OpenTable {
   }
 
   dropSession(session: Session): Promise<void> {
-    return this.drop([...(this.#bySession.get(session.id) ?? [])].map((open) => open.record.openId));
+    return this.drop([...this.opensOf(session)].map((open) => open.record.openId));
   }
 
   async settle(sessions: readonly Session[], timeoutMs: number, finished: (openId: bigint) => void): Promise<bigint[]> {
     const unsettled = new Set<OpenFile>();
     const settling: Promise<void>[] = [];
     for (const session of sessions) {
-      for (const open of this.#bySession.get(session.id) ?? []) {
+      for (const open of this.opensOf(session)) {
         if (open.changesInFlight === 0 && !open.unstable) continue;
         unsettled.add(open);
         settling.push(this.#settleOne(open).then(() => void unsettled.delete(open)));

@@ -61,6 +61,8 @@ export class Call implements Request {
   /** Credits to be granted with the next response. */
   creditsWanted: number;
   asyncId = 0n;
+  /** Among the outstanding ones of its connection; -1: it never was one. */
+  place = -1;
   isCancelled = false;
   channel: ChannelSequence | undefined;
   outlivesChannel = false;

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { ChurningMap } from '../../common/churning-map.ts';
 import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { whenSent } from '../../common/portions.ts';
@@ -84,7 +85,8 @@ export class ServerConnection implements CallHost {
   readonly #reader = new FrameReader(MAX_FRAME_BEFORE_LOGON, (length) => this.#admitsFrame(length), allocateMessage);
   readonly #window = new SequenceWindow();
   #maxCredits = MAX_CREDITS_BEFORE_LOGON;
-  readonly #pending = new Set<Call>();
+  readonly #pending = new ChurningMap<number, Call>();
+  #begun = 0;
   /** Bytes of what is in #pending, see MAX_IN_FLIGHT. */
   #inFlightBytes = 0;
   /** Bytes of a message that has begun to arrive, and of replies that the client has not read yet; where they are many. */
@@ -478,7 +480,7 @@ export class ServerConnection implements CallHost {
     if (channel && !call.sealedBy && channel.session.state !== 'InProgress') {
       if (call.isSigned ? !channel.signer?.verify(call.message) : channel.session.signingRequired) return;
     }
-    for (const pending of this.#pending) {
+    for (const pending of this.#pending.values()) {
       const matches =
         header.asyncId === undefined
           ? pending.header.messageId === header.messageId
@@ -529,7 +531,8 @@ export class ServerConnection implements CallHost {
     session?.begun();
     const usage = session?.usage;
     const accounts = this.#accounts;
-    this.#pending.add(call);
+    call.place = this.#begun++;
+    this.#pending.set(call.place, call);
     call.weight = weightOf(call.header, call.message);
     this.#inFlightBytes += call.weight;
     accounts.addBytes(call.weight, usage);
@@ -557,7 +560,7 @@ export class ServerConnection implements CallHost {
 
   #settled(call: Call, session: Session | undefined, usage: Usage | undefined): void {
     const accounts = this.#accounts;
-    this.#pending.delete(call);
+    this.#pending.delete(call.place);
     this.#inFlightBytes -= call.weight;
     accounts.addBytes(-call.weight, usage);
     call.opened(); // or not, and never will be
@@ -705,7 +708,7 @@ export class ServerConnection implements CallHost {
       throw new StatusError(Status.INSUFFICIENT_RESOURCES);
     this.#asyncCount++;
     call.asyncId = this.#nextAsyncId++;
-    if (this.#pending.has(call)) this.#countAsWaiting(call);
+    if (this.#pending.has(call.place)) this.#countAsWaiting(call);
     // What is done of its compound does not wait for it.
     if (call.chain) this.#sendChain(call.chain);
     const out = outgoing(call, statusReply(Status.PENDING), this.#creditsFor(call));
@@ -818,7 +821,7 @@ export class ServerConnection implements CallHost {
 
   /** This connection is lost (3.3.7.1): what waits is aborted, unless its session goes on and its client will ask for it again. */
   #abandonPending(): void {
-    for (const call of this.#pending) {
+    for (const call of this.#pending.values()) {
       const session = call.knownSession;
       const hasOther = session?.channels.some(({ connection }) => connection !== this && connection.isOpen);
       if (call.outlivesChannel && hasOther && session?.state === 'Valid') session.adrift.add(call);
@@ -828,7 +831,7 @@ export class ServerConnection implements CallHost {
 
   /** Aborts what waits on behalf of one session, or of all. */
   abortPending(session?: Session): void {
-    for (const call of this.#pending) if (!session || call.knownSession === session) call.cancel();
+    for (const call of this.#pending.values()) if (!session || call.knownSession === session) call.cancel();
   }
 
   get hasLargeMtu(): boolean {

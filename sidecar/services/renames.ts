@@ -1,5 +1,5 @@
-import { reasonOf } from '../../common/errors.ts';
 import { ChurningMap } from '../../common/churning-map.ts';
+import { reasonOf } from '../../common/errors.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import {
   type BeginRename,
