@@ -1,6 +1,7 @@
 import { reasonOf } from '../../common/errors.ts';
 import { delay } from '../../common/time.ts';
 import { type CloseReply, Durability, OpenState, Outcome } from '../../proto/generated/handles.ts';
+import { Understanding } from '../constants.ts';
 import { StoreUnavailableError } from '../table/store-errors.ts';
 import { type CloseDecision, type ExpiryReason, Internal } from '../table/table.ts';
 import type { Components } from './components.ts';
@@ -44,7 +45,9 @@ export class Endings {
 
   async #close(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ outcome: number; close: CloseReply }> {
     const record = member.opens.get(openId)?.record;
-    const decision = await this.#is.table.close(member.identity, fileId, openId, record);
+    const { table, cluster } = this.#is;
+    const lasts = cluster.understanding < Understanding.FLEETING;
+    const decision = await table.close(member.identity, fileId, openId, record, lasts);
     // Of one that was always here nobody else has heard.
     const isKept = record?.durability !== Durability.NOT_DURABLE && record?.ownershipVersion !== 1n;
     if (decision.outcome === Outcome.GRANTED && isKept) this.#is.ended.note(openId, fileId);

@@ -12,7 +12,9 @@ async function calls(weights: readonly (number | undefined)[]): Promise<number> 
     return new Packer().list(0).take();
   });
   const call = { script: 'close', keys: KEYS, args: [], hint: undefined };
-  await Promise.all(weights.map((weight) => new Promise<void>((done) => batches.add(call, () => done(), weight))));
+  await Promise.all(
+    weights.map((weight) => new Promise<void>((done) => batches.add({ ...call, done: () => done() }, weight))),
+  );
   return made;
 }
 

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { SHARDS } from '../constants.ts';
+import type { FileKeys } from './packed.ts';
 
 /**
  * Keys as handle-state.md lists them. Parts that are bytes (file ids, session ids) stand in hexadecimal. All keys of a shard share
@@ -50,6 +51,10 @@ export class Keys {
   due(shard: number): string {
     return `${this.#shards[shard]}due`;
   }
+  /** Of a decision that `owner`, an identity or nobody, has made on a file. */
+  ofFile(shard: number, fileId: Uint8Array, owner: string): KeysOfFile {
+    return new KeysOfFile(this.#shards[shard] ?? '', `file:${hex(fileId)}`, owner);
+  }
   file(shard: number, fileHex: string): string {
     return `${this.#shards[shard]}file:${fileHex}`;
   }
@@ -74,6 +79,23 @@ export class Keys {
   }
   #hint(name: string): string {
     return `${this.#shards[shardOf(Buffer.from(name))]}create:${name}`;
+  }
+}
+
+class KeysOfFile implements FileKeys {
+  readonly prefix: string;
+  readonly file: string;
+  readonly #owner: string;
+
+  constructor(prefix: string, file: string, owner: string) {
+    this.prefix = prefix;
+    this.file = file;
+    this.#owner = owner;
+  }
+
+  all(): string[] {
+    const { prefix, file } = this;
+    return [`${prefix}store`, `${prefix}fence`, prefix + file, `${prefix}own:${this.#owner}`, `${prefix}due`];
   }
 }
 

@@ -9,6 +9,8 @@ export type Answer = (number | Buffer | null | Answer)[];
 
 /** A header and, for numbers, what follows it. */
 const MOST_HEADER_BYTES = 9;
+/** Before bytes whose number is not known yet: as for the longest. */
+const NESTED_HEADER_BYTES = 5;
 /** Answers are a few lists deep; cmsgpack itself ends at 16. */
 const DEEPEST = 16;
 
@@ -98,6 +100,35 @@ export class Packer {
     return this;
   }
 
+  /** An id as eight bytes, the highest first. */
+  id(value: bigint): this {
+    this.#reserve(MOST_HEADER_BYTES);
+    this.#buffer[this.#at++] = 0xa8;
+    this.#at = this.#buffer.writeBigUInt64BE(value, this.#at);
+    return this;
+  }
+
+  /** What is written until `end` is one string of bytes. @returns what `end` wants */
+  begin(): number {
+    this.#reserve(NESTED_HEADER_BYTES);
+    this.#at += NESTED_HEADER_BYTES;
+    return this.#at;
+  }
+
+  end(began: number): this {
+    this.#buffer[began - NESTED_HEADER_BYTES] = 0xdb;
+    this.#buffer.writeUInt32BE(this.#at - began, began - NESTED_HEADER_BYTES + 1);
+    return this;
+  }
+
+  /** What a Packer made before. */
+  packed(value: Uint8Array): this {
+    this.#reserve(value.length);
+    this.#buffer.set(value, this.#at);
+    this.#at += value.length;
+    return this;
+  }
+
   /** Numbers travel as text, as they do in Redis' own protocol. */
   argument(value: Argument): this {
     if (typeof value === 'string') return this.text(value);
@@ -142,12 +173,31 @@ export class Packer {
 /** Bytes and text below this length have a header of one byte. */
 const SHORT = 32;
 
+/** Arguments one by one, or as a packed list of strings and bytes. */
+export type Arguments = readonly Argument[] | Buffer;
+
+/** Arguments as a script that is called alone takes them. */
+export function argumentList(args: Arguments): readonly Argument[] {
+  return Buffer.isBuffer(args) ? (unpack(args) as Buffer[]) : args;
+}
+
+/** store, fence, file, own and due, of one shard: they share all up to their hash tag. A script may be given more, or fewer. */
+export type CallKeys = readonly string[] | FileKeys;
+
+/** The keys of a decision on a file: written out where the script is called alone. */
+export interface FileKeys {
+  /** Of the shard, up to the colon behind the hash tag. */
+  readonly prefix: string;
+  /** What comes behind that in the file's key. */
+  readonly file: string;
+  all(): string[];
+}
+
 /** A decision on a file, as batch.lua takes it. */
 export interface Call {
   script: string;
-  /** store, fence, file, own and due, of one shard. */
-  keys: readonly string[];
-  args: readonly Argument[];
+  keys: CallKeys;
+  args: Arguments;
   /** A key to set before the script runs. */
   hint: { key: string; value: Buffer } | undefined;
   /** A key to remove when the script has granted. */
@@ -159,13 +209,22 @@ export interface Call {
  * share their hash tag and all before it, and the others follow from it.
  */
 export function packCall(packer: Packer, { script, keys, args, hint, forget }: Call): void {
-  const file = keys[2] ?? '';
-  const prefixLength = file.indexOf('}') + 2; // with the colon behind it
-  packer.text(script).text(file.slice(0, prefixLength)).text(file.slice(prefixLength));
+  packer.text(script);
+  if ('prefix' in keys) {
+    packer.text(keys.prefix).text(keys.file);
+  } else {
+    const file = keys[2] ?? '';
+    const prefixLength = file.indexOf('}') + 2; // with the colon behind it
+    packer.text(file.slice(0, prefixLength)).text(file.slice(prefixLength));
+  }
   packer
     .text(hint?.key ?? '')
     .bytes(hint?.value ?? NO_BYTES)
     .text(forget ?? '');
+  if (Buffer.isBuffer(args)) {
+    packer.packed(args);
+    return;
+  }
   packer.list(args.length);
   for (const argument of args) packer.argument(argument);
 }

@@ -7,8 +7,8 @@ import {
   OplockLevel,
 } from '../../proto/generated/handles.ts';
 import { LeaseState } from '../constants.ts';
-import { type Identity, idBytes, identityText } from './keys.ts';
-import { Packer } from './packed.ts';
+import { type Identity, idBytes } from './keys.ts';
+import type { Packer } from './packed.ts';
 import { bodyOf } from './records.ts';
 
 /**
@@ -16,17 +16,6 @@ import { bodyOf } from './records.ts';
  * known before the script runs, and the script (open.lua) only has to see that there is none; close.lua compares it, and removes it.
  * All of it is packed byte for byte as the scripts pack it.
  */
-export interface SoleRecord {
-  /** The open: field o of the file's record. */
-  open: Buffer;
-  /** Field m behind layout and version. */
-  meta: Buffer;
-  /** Field c. */
-  counts: Buffer;
-  /** Field h; empty: nothing may be cached. */
-  holders: Buffer;
-}
-
 /** Version of the layout: LAYOUT of common.lua. */
 const LAYOUT = 1;
 
@@ -82,42 +71,42 @@ export function stateOfSole(granted: OpenRecord, version: bigint): FileState {
   return { fileId, version, locks: [], readCached: (state & READ) !== 0, cachedBy, deletePending: false };
 }
 
-const packer = new Packer();
-
-/** @param granted an active open that nothing was changed of since it was granted */
-export function soleRecord(granted: OpenRecord, me: Identity): SoleRecord {
-  const owner = identityText(me);
-  return {
-    open: packOpen(granted, owner),
-    meta: packMeta(granted),
-    counts: packCounts(granted, owner),
-    holders: packHolders(granted, owner),
-  };
+/**
+ * Writes the record of a file that only this open has as four arguments of open.lua and close.lua: the open (field o of the file's record), m behind
+ * layout and version, c, and h, which is empty where nothing may be cached.
+ * @param granted an active open that nothing was changed of since it was granted
+ */
+export function packSoleOpen(packer: Packer, granted: OpenRecord, owner: string): void {
+  for (const part of [packOpen, packMeta, packCounts, packHolders]) {
+    const began = packer.begin();
+    part(packer, granted, owner);
+    packer.end(began);
+  }
 }
 
 /** Fields O_ of common.lua. */
-function packOpen(record: OpenRecord, owner: string): Buffer {
+function packOpen(packer: Packer, record: OpenRecord, owner: string): void {
   const { lease, oplock } = record;
   packer.list(21).number(LAYOUT).text(owner).number(Number(record.ownershipVersion)).number(OpenState.ACTIVE);
   packer.number(record.access).number(record.shareAccess).number(record.durability).number(record.timeoutMs);
-  packer.bytes(record.createGuid).bytes(record.clientGuid).text(record.user).bytes(idBytes(record.sessionId));
+  packer.bytes(record.createGuid).bytes(record.clientGuid).text(record.user).id(record.sessionId);
   packer.number(oplock === OplockLevel.OPLOCK_LEASE ? oplock : oplock > 0 ? 1 : 0).bytes(lease?.key ?? NO_BYTES);
   packer.number(record.deleteOnClose ? 1 : 0).number(1); // the first of the names
   packer.number(0).no().bytes(NO_BYTES); // no operation yet
-  return packer.bytes(record.attachment).bytes(bodyOf(record)).take();
+  packer.bytes(record.attachment).bytes(bodyOf(record));
 }
 
 /** Fields M_ of common.lua, from M_DELETE_PENDING on. */
-function packMeta({ share, path }: OpenRecord): Buffer {
-  return packer.number(0).no().list(1).list(2).text(share).text(path).no().take();
+function packMeta(packer: Packer, { share, path }: OpenRecord): void {
+  packer.number(0).no().list(1).list(2).text(share).text(path).no();
 }
 
 /** `count` of common.lua, for one open. */
-function packCounts({ access, shareAccess, durability }: OpenRecord, owner: string): Buffer {
+function packCounts(packer: Packer, { access, shareAccess, durability }: OpenRecord, owner: string): void {
   const reads = (access & 0x21) !== 0;
   const writes = (access & 0x6) !== 0;
   const deletes = (access & 0x1_0000) !== 0;
-  const denies = (mode: number) => (reads || writes || deletes) && (shareAccess & mode) === 0;
+  const denied = reads || writes || deletes ? ~shareAccess : 0;
   packer
     .map(1)
     .text(owner)
@@ -125,9 +114,15 @@ function packCounts({ access, shareAccess, durability }: OpenRecord, owner: stri
     .text(CLASSES[durability] ?? 'n')
     .list(8)
     .number(1);
-  for (const is of [reads, writes, deletes, denies(1), denies(2)]) packer.number(is ? 1 : 0);
-  packer.number((denies(4) ? 1 : 0) + ((access & KEEPS_FILE) !== 0 ? 1 : 0));
-  return packer.number(isPlain(access) ? 1 : 0).take();
+  packer
+    .number(reads ? 1 : 0)
+    .number(writes ? 1 : 0)
+    .number(deletes ? 1 : 0);
+  packer
+    .number(denied & 1)
+    .number((denied >> 1) & 1)
+    .number(((denied >> 2) & 1) + ((access & KEEPS_FILE) !== 0 ? 1 : 0));
+  packer.number(isPlain(access) ? 1 : 0);
 }
 
 /** Classes of active opens in the counts. */
@@ -142,11 +137,13 @@ const KEEPS_FILE = 0x80_0000;
 const isPlain = (access: number) => (access & ~0x90_0180) !== 0;
 
 /** Fields H_ of common.lua: a lease by ClientGuid and key, an oplock by its open. */
-function packHolders(record: OpenRecord, owner: string): Buffer {
+function packHolders(packer: Packer, record: OpenRecord, owner: string): void {
   const { oplock, lease, clientGuid, durability, access } = record;
-  if (oplock === OplockLevel.OPLOCK_NONE) return NO_BYTES;
-  const holder = lease ? Buffer.concat([clientGuid, lease.key]) : idBytes(record.openId);
-  packer.map(1).bytes(holder).list(9).number(stateOf(record)).negativeOne().number(0);
+  if (oplock === OplockLevel.OPLOCK_NONE) return;
+  packer.map(1);
+  if (lease) packer.bytes(Buffer.concat([clientGuid, lease.key]));
+  else packer.id(record.openId);
+  packer.list(9).number(stateOf(record)).negativeOne().number(0);
   packer
     .number(lease?.epoch ?? 0)
     .number(lease?.version ?? 0)
@@ -157,8 +154,5 @@ function packHolders(record: OpenRecord, owner: string): Buffer {
     .map(1)
     .text(CLASSES[durability] ?? 'n')
     .number(1);
-  return packer
-    .number(0)
-    .number(isPlain(access) ? 1 : 0)
-    .take();
+  packer.number(0).number(isPlain(access) ? 1 : 0);
 }

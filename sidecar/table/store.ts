@@ -6,9 +6,10 @@ import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { SHARDS } from '../constants.ts';
 import type { SidecarMetrics } from '../metrics.ts';
+import { Asked, type RunOptions } from './asked.ts';
 import { Batches } from './batches.ts';
 import { type Connection, close, connect, type PasswordSource } from './connection.ts';
-import type { Answer, Argument, Call } from './packed.ts';
+import { type Answer, type Argument, type Arguments, argumentList, type Call, type CallKeys } from './packed.ts';
 import { Predecessors } from './predecessors.ts';
 import { RedisProcesses, type Whereabouts } from './redis-processes.ts';
 import { Replication } from './replication.ts';
@@ -30,31 +31,12 @@ const GRANTED = 1;
 /** A store that was just connected to is looked at before anything is written into it. */
 const ACCEPTED_WITHIN_MS = 2000;
 
-export interface RunOptions {
-  /** How long the caller waits, ms. */
-  waitMs: number;
-  /** Called when the answer comes after the caller had been told STORE_UNAVAILABLE. */
-  onLate?: (answer: Answer) => void;
-  /** Index of the argument that becomes '1' when the call is repeated after a lost answer. */
-  repeatedAt?: number;
-  /** A key that is set ahead of each attempt. */
-  hint?: { key: string; value: Buffer } | undefined;
-  /** A key to remove once the script has granted. */
-  forget?: string | undefined;
-  /** As how many decisions it counts where it shares a call with others; unset: one. */
-  weight?: number;
-  /** Runs although the shards are closed (fencing, putting back). */
-  whileClosed?: boolean;
-}
+/** A call with its keys and arguments as EVALSHA takes them. */
+type AloneCall = Call & { keys: readonly string[]; args: readonly Argument[] };
 
 /** EVALSHA with its answer as bytes: ioredis has it, its types do not. */
 interface RawScripts {
   evalshaBuffer(sha: string, keys: number, ...rest: Argument[]): Promise<unknown>;
-}
-
-interface Waiting {
-  untilMs: number;
-  expire(): void;
 }
 
 /**
@@ -67,7 +49,7 @@ export class Store {
   readonly lease: Connection;
   readonly #config: StoreConfig;
   readonly #metrics: SidecarMetrics;
-  readonly #waiting = new ChurningMap<number, Waiting>();
+  readonly #waiting = new ChurningMap<number, Asked>();
   #asked = 0;
   readonly #batches = new Batches((packed) => this.#sendBatch(packed));
   readonly #seconds = new Map<ScriptName, { observe(seconds: number): void }>();
@@ -237,63 +219,45 @@ export class Store {
    * Runs a script: one decision.
    * @throws StoreUnavailableError when it was not made in time
    */
-  run(name: ScriptName, keys: string[], args: Argument[], options: RunOptions): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      let expired = false;
-      let sent = false;
-      const waiting: Waiting = {
-        untilMs: monotonicMs() + options.waitMs,
-        expire: () => {
-          expired = true;
-          reject(
-            new StoreUnavailableError(
-              name,
-              this.#open ? 'no answer' : 'its state is being put back or it is out of reach',
-            ),
-          );
-        },
-      };
-      const place = this.#asked++;
-      this.#waiting.set(place, waiting);
-      const answered = (answer: Answer) => {
-        this.#waiting.delete(place);
-        if (!expired) resolve(answer);
-        else options.onLate?.(answer);
-      };
-      const goOn = (failed?: { error: unknown }) => {
-        const progress = {
-          expired: () => expired,
-          sending: () => {
-            sent = true;
-          },
-          sent: () => sent,
-        };
-        this.#attempt(name, keys, args, options, progress, failed).then(answered, (error: unknown) => {
-          this.#waiting.delete(place);
-          if (!expired) reject(error);
-        });
-      };
-      if (!this.#open || options.whileClosed || !mayBatch(name) || this.isCluster || this.#replication) {
-        goOn();
-        return;
-      }
+  run(name: ScriptName, keys: CallKeys, args: Arguments, options: RunOptions): Promise<Answer> {
+    const place = this.#asked++;
+    const asked = new Asked(name, keys, args, options, { untilMs: monotonicMs() + options.waitMs, place }, this.#taken);
+    this.#waiting.set(place, asked);
+    if (!this.#open || options.whileClosed || !mayBatch(name) || this.isCluster || this.#replication) {
+      this.#goOn(asked);
+    } else {
       // As it would be attempted there, without the detours: nearly all decisions go this way.
-      sent = true;
-      const beganMs = performance.now();
-      const call = { script: name, keys, args, hint: options.hint, forget: options.forget };
-      const done = (answer: Answer | undefined, error?: unknown) => {
-        if (!answer) {
-          goOn({ error });
-        } else if (answer[0] === CLOSED) {
-          this.close();
-          goOn();
-        } else {
-          this.#observe(name, beganMs);
-          answered(answer);
-        }
-      };
-      this.#batches.add(call, done, options.weight);
-    });
+      asked.wasSent = true;
+      this.#batches.add(asked, options.weight);
+    }
+    return asked.answer;
+  }
+
+  readonly #taken = (asked: Asked, answer: Answer | undefined, error: unknown): void => {
+    if (!answer) {
+      this.#goOn(asked, { error });
+    } else if (answer[0] === CLOSED) {
+      this.close();
+      this.#goOn(asked);
+    } else {
+      this.#observe(asked.script, asked.beganMs);
+      this.#waiting.delete(asked.place);
+      asked.decided(answer);
+    }
+  };
+
+  /** @param failed how the first attempt failed, if there was one */
+  #goOn(asked: Asked, failed?: { error: unknown }): void {
+    this.#attempt(asked, failed).then(
+      (answer) => {
+        this.#waiting.delete(asked.place);
+        asked.decided(answer);
+      },
+      (error: unknown) => {
+        this.#waiting.delete(asked.place);
+        asked.failed(error);
+      },
+    );
   }
 
   #observe(name: ScriptName, beganMs: number): void {
@@ -305,29 +269,24 @@ export class Store {
     seconds.observe((performance.now() - beganMs) / 1000);
   }
 
-  /** @param failed how the first attempt failed, if there was one */
-  async #attempt(
-    name: ScriptName,
-    keys: string[],
-    args: Argument[],
-    options: RunOptions,
-    progress: { expired(): boolean; sending(): void; sent(): boolean },
-    failed?: { error: unknown },
-  ): Promise<Answer> {
+  async #attempt(asked: Asked, failed: { error: unknown } | undefined): Promise<Answer> {
+    const { script: name, options } = asked;
+    const keys = 'prefix' in asked.keys ? asked.keys.all() : asked.keys;
+    const args = [...argumentList(asked.args)];
     let alone = options.whileClosed === true || !mayBatch(name) || this.isCluster;
     if (failed) alone = await this.#recover(name, options, alone, failed.error);
     for (;;) {
-      if (this.#ended || (progress.expired() && !progress.sent()))
+      if (this.#ended || (asked.isGivenUp && !asked.wasSent))
         throw new StoreUnavailableError(name, 'given up before it was sent');
       const scripts = this.#scriptsOf(keys[0] ?? '');
       if (!scripts || (!this.#open && !options.whileClosed)) {
         await (options.whileClosed ? delay(20) : this.#opened.promise);
         continue;
       }
-      if (progress.sent() && options.repeatedAt !== undefined) args[options.repeatedAt] = '1';
+      if (asked.wasSent && options.repeatedAt !== undefined) args[options.repeatedAt] = '1';
       const beganMs = performance.now();
       try {
-        progress.sending();
+        asked.wasSent = true;
         const call = { script: name, keys, args, hint: options.hint, forget: options.forget };
         const answer = await (alone ? this.#callAlone(scripts, call) : this.#callWithOthers(call, options.weight));
         if (Array.isArray(answer) && answer[0] === CLOSED) {
@@ -337,7 +296,7 @@ export class Store {
         }
         this.#observe(name, beganMs);
         // Too late for the caller, replicated or not: it takes back what was decided.
-        const isGivenUp = () => progress.expired() || this.#ended;
+        const isGivenUp = () => asked.isGivenUp || this.#ended;
         if ((await this.#replication?.waits(keys[0] ?? '', scripts.mark, isGivenUp)) ?? true) return answer;
         this.#elsewhere(options);
       } catch (error) {
@@ -426,12 +385,13 @@ export class Store {
   /** One call for this and others of the turn. */
   #callWithOthers(call: Call, weight: number | undefined): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      this.#batches.add(call, (answer, error) => (answer ? resolve(answer) : reject(error)), weight);
+      const done = (answer: Answer | undefined, error?: unknown) => (answer ? resolve(answer) : reject(error));
+      this.#batches.add({ ...call, done }, weight);
     });
   }
 
   /** A call of its own, in the order in which calls are made. */
-  async #callAlone(scripts: Scripts, call: Call): Promise<Answer> {
+  async #callAlone(scripts: Scripts, call: AloneCall): Promise<Answer> {
     this.#batches.flush();
     if (call.hint) {
       const ahead = this.data.set(call.hint.key, call.hint.value);
@@ -481,18 +441,19 @@ export class Store {
 
   #expire(): void {
     const now = monotonicMs();
-    for (const [place, waiting] of this.#waiting) {
-      if (waiting.untilMs > now) continue;
-      this.#waiting.delete(place);
-      waiting.expire();
-    }
+    for (const asked of this.#waiting.values()) if (asked.untilMs <= now) this.#giveUp(asked);
+  }
+
+  #giveUp(asked: Asked): void {
+    this.#waiting.delete(asked.place);
+    const reason = this.#open ? 'no answer' : 'its state is being put back or it is out of reach';
+    asked.giveUp(new StoreUnavailableError(asked.script, reason));
   }
 
   end(): void {
     this.#ended = true;
     clearInterval(this.#sweep);
-    for (const waiting of this.#waiting.values()) waiting.expire();
-    this.#waiting.clear();
+    for (const asked of this.#waiting.values()) this.#giveUp(asked);
     this.#opened.reject(new StoreUnavailableError('end', 'the sidecar ends'));
     close(this.data);
     close(this.lease);

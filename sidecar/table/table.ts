@@ -9,6 +9,7 @@ import {
   type Reclaim,
 } from '../../proto/generated/handles.ts';
 import { LeaseState } from '../constants.ts';
+import type { RunOptions } from './asked.ts';
 import {
   bytesId,
   hex,
@@ -21,7 +22,7 @@ import {
   shardOf,
   shardOfId,
 } from './keys.ts';
-import { type Answer, type Argument, Packer } from './packed.ts';
+import { type Answer, type Argument, type Arguments, Packer } from './packed.ts';
 import {
   type Awaited,
   bodyOf,
@@ -40,8 +41,8 @@ import {
   textAt,
 } from './records.ts';
 import type { ScriptName } from './scripts.ts';
-import { grantedAlone, soleRecord, stateOf, stateOfSole } from './sole-open.ts';
-import type { RunOptions, Store } from './store.ts';
+import { grantedAlone, packSoleOpen, stateOf, stateOfSole } from './sole-open.ts';
+import type { Store } from './store.ts';
 import { StoreUnavailableError } from './store-errors.ts';
 
 /** Answers of scripts that are the sidecar's to act on and never reach a file server. */
@@ -142,42 +143,43 @@ export class Table {
    * @param how.mayBeFleeting every sidecar that may decide knows fleeting records: where no other needs it, and nothing of it has to outlast the
    * store's process, the open's record is one
    */
-  async open(
+  open(
     me: Identity,
     record: OpenRecord,
     how: { truncates: boolean; again: boolean; guidAgain: boolean; mayBeFleeting?: boolean },
     onLate?: (decision: OpenDecision) => void,
   ): Promise<OpenDecision> {
-    const { fileId, lease, isDirectory } = record;
+    const { lease, durability, createGuid } = record;
     const alone = grantedAlone(record, me);
-    const sole = soleRecord(alone, me);
-    const args: Argument[] = [
-      idBytes(record.openId),
-      sole.open,
-      sole.meta,
-      sole.counts,
-      sole.holders,
-      record.createGuid.length > 0 ? Buffer.concat([record.createGuid, record.clientGuid]) : NO_BYTES,
-      stateOf(alone) & LeaseState.READ,
-      record.durability,
-      record.oplock,
-      lease?.state ?? 0,
-      lease?.epoch ?? 0,
-      lease?.version ?? 0,
-      asBuffer(lease?.parentKey ?? NO_BYTES),
-      flag(how.truncates),
-      flag(isDirectory),
-      flag(how.again),
-      flag(how.guidAgain),
-      flag(record.kept === true),
-      flag(how.mayBeFleeting === true && mayBeFleeting(record)),
-    ];
+    const parts = packer.list(21).text(me.serverId).argument(me.epoch).id(record.openId);
+    packSoleOpen(parts, alone, identityText(me));
+    parts
+      .bytes(createGuid.length > 0 ? Buffer.concat([createGuid, record.clientGuid]) : NO_BYTES)
+      .argument(stateOf(alone) & LeaseState.READ)
+      .argument(durability)
+      .argument(record.oplock)
+      .argument(lease?.state ?? 0)
+      .argument(lease?.epoch ?? 0)
+      .argument(lease?.version ?? 0)
+      .bytes(lease?.parentKey ?? NO_BYTES)
+      .text(flag(how.truncates))
+      .text(flag(record.isDirectory))
+      .text(flag(how.again))
+      .text(flag(how.guidAgain))
+      .text(flag(record.kept === true))
+      .text(flag(how.mayBeFleeting === true && mayBeFleeting(record)));
+    const args = parts.take();
     const read = (answer: Answer) => readGrant(answer, me, record, alone);
-    const options: Partial<RunOptions> = {};
-    if (record.durability !== 0) options.hint = this.#hint(record);
+    const options: RunOptions = { waitMs: this.#waitMs };
+    if (durability !== 0) options.hint = this.#hint(record);
     if (onLate) options.onLate = (answer) => onLate(read(answer));
-    const decision = read(await this.#file('open', me, fileId, args, options, shardOfId(record.openId)));
-    if (options.hint && decision.record?.durability !== record.durability) await this.#unhint(me, record, decision);
+    const decided = this.#onFile('open', me, record.fileId, args, options, shardOfId(record.openId)).then(read);
+    return options.hint ? decided.then((decision) => this.#unhinted(me, record, decision)) : decided;
+  }
+
+  /** A decision on an open that may have a hint which leads nowhere now. */
+  async #unhinted(me: Identity, asked: OpenRecord, decision: OpenDecision): Promise<OpenDecision> {
+    if (decision.record?.durability !== asked.durability) await this.#unhint(me, asked, decision);
     return decision;
   }
 
@@ -233,17 +235,34 @@ export class Table {
     return found;
   }
 
-  /** @param known the open, where its owner knows it; the hint that leads to it goes with it */
-  async close(me: Identity, fileId: Uint8Array, openId: bigint, known?: OpenRecord): Promise<CloseDecision> {
-    const args: Argument[] = [idBytes(openId), '0'];
-    const options: Partial<RunOptions> = { repeatedAt: 3 };
-    if (known) {
+  /**
+   * @param known the open, where its owner knows it; the hint that leads to it goes with it
+   * @param lasts its record lasts, also where it could be fleeting: what it holds is compared
+   */
+  async close(
+    me: Identity,
+    fileId: Uint8Array,
+    openId: bigint,
+    known?: OpenRecord,
+    lasts = false,
+  ): Promise<CloseDecision> {
+    const options: RunOptions = { waitMs: this.#waitMs, repeatedAt: 3 };
+    const isCompared = known !== undefined && (lasts || !mayBeFleeting(known));
+    packer
+      .list(isCompared ? 8 : 5)
+      .text(me.serverId)
+      .argument(me.epoch)
+      .id(openId)
+      .text('0');
+    if (isCompared) {
       // Whatever is said of deleting the file: such an open does not end by going away.
-      const sole = soleRecord(known.deleteOnClose ? { ...known, deleteOnClose: false } : known, me);
-      args.push(sole.open, sole.counts, sole.meta, sole.holders);
+      packSoleOpen(packer, known.deleteOnClose ? { ...known, deleteOnClose: false } : known, identityText(me));
       if (hasHint(known)) options.forget = this.#hintKey(known);
+    } else {
+      packer.text('');
     }
-    const decision = readClose(await this.#file('close', me, fileId, args, options, shardOfId(openId)), fileId);
+    const answer = await this.#onFile('close', me, fileId, packer.take(), options, shardOfId(openId));
+    const decision = readClose(answer, fileId);
     if (decision.outcome === Outcome.NOT_FOUND && known) void this.forget(me, known);
     return decision;
   }
@@ -615,14 +634,20 @@ export class Table {
     options?: Partial<RunOptions>,
     shard = shardOf(fileId),
   ): Promise<Answer> {
-    const keys = [
-      this.keys.store(shard),
-      this.keys.fence(shard),
-      this.keys.file(shard, hex(fileId)),
-      this.keys.own(shard, me === RELEASED_BY ? NOBODY : identityText(me)),
-      this.keys.due(shard),
-    ];
-    return this.#store.run(script, keys, [me.serverId, me.epoch, ...args], { waitMs: this.#waitMs, ...options });
+    const all: Argument[] = [me.serverId, me.epoch, ...args];
+    return this.#onFile(script, me, fileId, all, { waitMs: this.#waitMs, ...options }, shard);
+  }
+
+  #onFile(
+    script: ScriptName,
+    me: Identity,
+    fileId: Uint8Array,
+    args: Arguments,
+    options: RunOptions,
+    shard: number,
+  ): Promise<Answer> {
+    const keys = this.keys.ofFile(shard, fileId, me === RELEASED_BY ? NOBODY : identityText(me));
+    return this.#store.run(script, keys, args, options);
   }
 
   #plain(

@@ -109,7 +109,7 @@ describe('an open of a file that nobody else has open', () => {
       fc.asyncProperty(asked, async (record) => {
         const { table, keys, file } = await newTable(7);
         const opened = await table.open(me, record, HOW);
-        const closed = await table.close(me, FILE, record.openId, opened.record);
+        const closed = await table.close(me, FILE, record.openId, opened.record, true);
         expect([closed.outcome, closed.close.remove]).toEqual([Outcome.GRANTED, record.deleteOnClose]);
         expect(closed.state === undefined).toBe(!record.deleteOnClose);
         expect(await store.data.exists(keys.own(SHARD, 'pod/0@300'), keys.create(record.createGuid))).toBe(0);

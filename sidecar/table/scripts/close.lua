@@ -3,23 +3,33 @@
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 repeated (1: the answer to the same request may have been lost)
---      5 the open as the caller knows it, '': not 6 to 8 what else the record holds if nobody else has the file open: see open.lua
+--      5 the open as the caller knows it 6 to 8 what else the record holds if nobody else has the file open: see open.lua. '': the caller does
+--      not know it, or its record was to be fleeting: then there is nothing to compare
 -- ELSEWHERE: it has another owner, so nothing ends here; it is not the same as an open that is gone.
 -- Returns {outcome, remove, share, path, owners to push the file state to, owners whose lock waiters may try again, file state};
 -- {GRANTED} alone when the record went with it
 local no = refused()
 if no then return { no } end
 local id = ARGV[3]
-local f = fields(KEYS[3], id)
--- The record is what the caller knows, and nothing is locked or waited for: no flag of it asks for more than that it goes.
-if f[6] and f[6] == ARGV[5] and f[2] == ARGV[6] and (f[4] or '') == ARGV[8] and not f[3] and not f[5] then
-  local is_fleeting = string.byte(f[1]) == FLEETING
-  local meta = is_fleeting and ARGV[7] .. FLEETING_END or ARGV[7]
-  if string.sub(f[1], -#meta) == meta then
-    if is_fleeting then past_copies() end
+local f
+if ARGV[5] == '' then
+  local known = redis.call('HMGET', KEYS[3], 'm', 'o:' .. id)
+  -- Of this life, and the caller's: it is as open.lua wrote it, as whatever else happened to the file would have had it last.
+  if known[2] and string.byte(known[1]) == FLEETING and string.sub(known[1], -#FLEETING_END) == FLEETING_END
+    and string.find(known[2], packed_self(), OWNER_AT, true) == OWNER_AT then
+    past_copies()
     redis.call('DEL', KEYS[3])
     redis.call('SREM', KEYS[4], member(id))
     to_copies()
+    return { GRANTED }
+  end
+else
+  f = fields(KEYS[3], id)
+  -- The record is what the caller knows, and nothing is locked or waited for: no flag of it asks for more than that it goes.
+  if f[6] and f[6] == ARGV[5] and f[2] == ARGV[7] and (f[4] or '') == ARGV[8] and not f[3] and not f[5]
+    and string.sub(f[1], -#ARGV[6]) == ARGV[6] then
+    redis.call('DEL', KEYS[3])
+    redis.call('SREM', KEYS[4], member(id))
     return { GRANTED }
   end
 end
