@@ -5,7 +5,7 @@
  * iterators. Once one of them is in the old generation, as after any full collection, it keeps its successors, and all that was in them, until
  * the next full collection: what should have died young is copied from generation to generation. Here such tables lead to empty cells.
  */
-export class ChurningMap<K, V> {
+export class ChurningMap<K, V extends NonNullable<unknown>> {
   readonly #cells = new Map<K, { value: V | undefined }>();
 
   get size(): number {
