@@ -30,7 +30,7 @@ build: dist/.built ## all that `npx holdfast` needs
 .PHONY: generate
 generate: node_modules/.package-lock.json ## code from proto/, types from crds/, the chart's dashboards, reference pages
 	npx --no-install buf generate
-	$(node) proto/share-empty-bytes.mjs
+	$(node) proto/share-empty-bytes.mjs proto/generated
 	$(node) crds/generate.mjs
 	$(node) charts/generate-dashboards.mjs
 	$(node) docs/generate.mjs
