@@ -127,6 +127,22 @@ describe('an open that is not durable, of a file that nobody else has open', () 
     expect(await isFleetingIn(own)).toBe(false);
   });
 
+  test('is closed by its owner, however long the name of that is, and by nobody else', async () => {
+    for (const length of [3, 26, 27, 60, 150]) {
+      const owner: Identity = { serverId: 'n'.repeat(length), epoch: 4000 };
+      const other: Identity = { serverId: `${owner.serverId}o`, epoch: 4000 };
+      const own = await newTable();
+      await opened.enter(own.keys, [owner, other]);
+      const record = await open(own, owner, { ...PLAIN, ...lease(1, 7) });
+      const before = await written();
+      expect((await own.table.close(owner, FILE, record.openId, record)).outcome).toBe(Outcome.GRANTED);
+      expect(await written()).toBe(before);
+      const next = await open(own, owner, PLAIN);
+      expect((await own.table.close(other, FILE, next.openId, next)).outcome).toBe(Internal.ELSEWHERE);
+      expect((await contents(own)).fields).toHaveProperty(['c']);
+    }
+  });
+
   test('is asked for again when its answer was lost', async () => {
     const own = await newTable();
     const record = await open(own, one, { ...PLAIN, ...lease(1, 7) });
