@@ -1,15 +1,19 @@
+import { ChurningMap } from '../../common/churning-map.ts';
 import { abortedError, SmbError } from '../errors.ts';
 import { SWEEP_INTERVAL_MS } from './constants.ts';
 
 /** The time limit of one operation, and its caller's own signal, as one signal. */
 export class Deadline {
   readonly endsAtMs: number;
+  /** Among those of its client. */
+  readonly place: number;
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal | undefined;
   readonly #onOuter: (() => void) | undefined;
 
-  constructor(endsAtMs: number, outer: AbortSignal | undefined) {
+  constructor(endsAtMs: number, outer: AbortSignal | undefined, place: number) {
     this.endsAtMs = endsAtMs;
+    this.place = place;
     if (!outer) return;
     this.#outer = outer;
     this.#onOuter = () => this.#controller.abort(abortedError(outer, 'the operation'));
@@ -36,7 +40,8 @@ export class Deadline {
  */
 export class Deadlines {
   readonly #timeoutMs: number;
-  readonly #running = new Set<Deadline>();
+  readonly #running = new ChurningMap<number, Deadline>();
+  #begun = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(timeoutMs: number) {
@@ -44,22 +49,22 @@ export class Deadlines {
   }
 
   start(outer: AbortSignal | undefined): Deadline {
-    const deadline = new Deadline(performance.now() + this.#timeoutMs, outer);
-    this.#running.add(deadline);
+    const deadline = new Deadline(performance.now() + this.#timeoutMs, outer, this.#begun++);
+    this.#running.set(deadline.place, deadline);
     this.#timer ??= setInterval(() => this.#sweep(), SWEEP_INTERVAL_MS);
     return deadline;
   }
 
   end(deadline: Deadline): void {
     deadline.release();
-    this.#running.delete(deadline);
+    this.#running.delete(deadline.place);
   }
 
   #sweep(): void {
     const nowMs = performance.now();
-    for (const deadline of this.#running) {
+    for (const deadline of this.#running.values()) {
       if (deadline.endsAtMs > nowMs) break;
-      this.#running.delete(deadline);
+      this.#running.delete(deadline.place);
       deadline.expire(new SmbError('TIMED_OUT', `the operation was not done within ${this.#timeoutMs} ms`));
     }
     if (this.#running.size === 0) {

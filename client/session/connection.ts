@@ -1,3 +1,4 @@
+import { ChurningMap } from '../../common/churning-map.ts';
 import { Capabilities, Command, Flags } from '../../smb/constants.ts';
 import { Status } from '../../smb/status.ts';
 import { encodeCancelRequest } from '../../smb/wire/cancel.ts';
@@ -117,7 +118,7 @@ export class Connection {
   /** The two messages of NEGOTIATE as they were on the wire, which preauthentication integrity begins with. */
   negotiateExchange: { request: Buffer; response: Buffer } = { request: EMPTY, response: EMPTY };
   readonly #transport: Transport;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new ChurningMap<number, Pending>();
   /** Requests that wait for credits, oldest first. */
   #queue: Pending[] = [];
   #nextMessageId = 0;
