@@ -151,6 +151,7 @@ export class FileServer {
       },
       troubles: () => this.#troubles.found,
       records: () => this.#kept.records(this.#server.services.opens.records()),
+      lockState: (fileId) => this.#server.services.opens.lockState(fileId),
       registered: (hello, resumed) => {
         this.#server.useEpoch(hello.identity.epoch);
         this.#clock.renew(hello.deadlineNs);

@@ -52,7 +52,8 @@ export interface Handles {
   reserve(request: Reserve, waiter?: Waiter): Promise<Decision<Reserved>>;
   /** NOT_FOUND also from a sidecar that does not know of this. */
   resumeCreation(request: Reserve, waiter?: Waiter): Promise<Decision<undefined>>;
-  dropReservation(request: Reserve): Promise<Decision<undefined>>;
+  /** Nobody waits for it: it is asked for again until the table has let go of the name. */
+  dropReservation(request: Reserve): void;
   open(request: Open, waiter?: Waiter): Promise<Decision<OpenReply>>;
   close(request: Close): Promise<Decision<CloseReply>>;
   disconnect(request: Disconnect): Promise<Decision<CloseReply>>;
@@ -90,7 +91,7 @@ export function handlesOn(stream: HandlesStream): Handles {
       const { outcome } = await plain({ $case: 'resumeCreation', value }, waiter);
       return { outcome: outcome === Outcome.INVALID ? Outcome.NOT_FOUND : outcome, value: undefined };
     },
-    dropReservation: (value) => plain({ $case: 'dropReservation', value }),
+    dropReservation: (value) => void plain({ $case: 'dropReservation', value }),
     open: (value, waiter) => open({ $case: 'open', value }, waiter),
     close: (value) => close({ $case: 'close', value }),
     disconnect: (value) => close({ $case: 'disconnect', value }),

@@ -42,6 +42,7 @@ describe('the stream to the sidecar', () => {
       log: pino({ level: 'silent' }),
       commands: commands as SidecarCommands & ChangeCommands,
       records: () => records,
+      lockState: () => undefined,
       troubles: () => [],
       registered: ({ identity }, resumed) => registrations.push({ identity, resumed }),
       renewed: () => {},

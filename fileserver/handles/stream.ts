@@ -7,6 +7,7 @@ import { chunks, inSlices } from '../../common/slices.ts';
 import {
   type Answer,
   type Command,
+  type FileState,
   HandlesClient,
   type HelloReply,
   type OpenRecord,
@@ -48,6 +49,8 @@ export interface HandlesStreamOptions {
   helloTimeoutMs?: { first: number; most: number };
   /** Every open in memory, for a resumed stream. */
   records(): OpenRecord[];
+  /** What is known of a file that has, or had, locks. */
+  lockState(fileId: Uint8Array): FileState | undefined;
   /** Shares that cannot be served, and why. */
   troubles(): string[];
   /** Registered, or resumed: `reply` has the identity and the first deadline. */
@@ -219,7 +222,7 @@ export class HandlesStream {
     const hello = reply.body?.$case === 'hello' ? reply.body.value : undefined;
     if (reply.outcome !== Outcome.GRANTED || !hello?.identity) throw new Error(`Hello was answered ${reply.outcome}`);
     const reports = await inSlices(chunks(records, OPENS_PER_REPORT), REPORTS_AT_ONCE, (opens) =>
-      this.#askNow(stream, { $case: 'reportOpens', value: { opens } }),
+      this.#askNow(stream, { $case: 'reportOpens', value: { opens, states: this.#lockStates(opens) } }),
     );
     const refused = reports.find(({ outcome }) => outcome !== Outcome.GRANTED);
     if (refused?.outcome === Outcome.FENCED) {
@@ -229,6 +232,11 @@ export class HandlesStream {
     if (refused) throw new Error(`a report of opens was answered ${refused.outcome}`);
     if (stream !== this.#stream || this.#isFencing) return;
     this.#attached({ ...hello, identity: hello.identity }, resume !== undefined);
+  }
+
+  #lockStates(opens: readonly OpenRecord[]): FileState[] {
+    const states = new Set(opens.map(({ fileId }) => this.#options.lockState(fileId)));
+    return [...states].filter((state) => state !== undefined);
   }
 
   #attached(hello: HelloReply & { identity: ServerIdentity }, resumed: boolean): void {

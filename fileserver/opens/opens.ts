@@ -339,6 +339,11 @@ export class Opens implements OpenTable {
     );
   }
 
+  /** What this server was told of a file that has, or had, locks; undefined: it has none, or is not open here. */
+  lockState(fileId: Uint8Array): FileState | undefined {
+    return this.#files.get(keyOf(Buffer.from(fileId)))?.lockState;
+  }
+
   dropAll(): Promise<void> {
     return this.drop([...this.#byPersistent.keys()]);
   }

@@ -42,6 +42,8 @@ export class SharedFile {
   deletePending = false;
   #version = -1n;
   #locks: Lock[] = [];
+  /** The last state, from the first that had locks on. */
+  #told: FileState | undefined;
   #isForgotten = false;
   readonly #pending = new Set<PendingIo>();
   readonly #waiters: (() => void)[] = [];
@@ -59,13 +61,20 @@ export class SharedFile {
   forget(): void {
     this.#together.locks -= this.#locks.length;
     this.#locks = [];
+    this.#told = undefined;
     this.#isForgotten = true;
+  }
+
+  /** What this server was told last, where the file has, or had, locks. */
+  get lockState(): FileState | undefined {
+    return this.#told;
   }
 
   /** Takes a newer state; older ones are dropped. */
   take(state: FileState): void {
     if (state.version < this.#version || this.#isForgotten) return;
     this.#version = state.version;
+    if (this.#told || state.locks.length > 0) this.#told = state;
     this.readCached = state.readCached;
     this.cachedBy = state.cachedBy.length > 0 ? keyOf(state.cachedBy) : '';
     if (state.locks.length === 0 && this.#locks.length === 0) return;

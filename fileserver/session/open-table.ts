@@ -13,6 +13,8 @@ export interface OpenTable {
   endSession(session: Session): Promise<void>;
   /** Every open that this process holds, for Hello.resume. */
   records(): OpenRecord[];
+  /** What is known of a file that has, or had, locks. */
+  lockState(fileId: Uint8Array): FileState | undefined;
   /**
    * Fenced, or released to another server: closes the descriptors of all opens (or of those named), tells the sidecar nothing.
    * Operations in flight end first; what is not issued yet fails with FencedError.

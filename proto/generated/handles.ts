@@ -265,6 +265,8 @@ export interface Heartbeat {
 /** What a resuming file server holds; several of these, bounded in size. */
 export interface ReportOpens {
   opens: OpenRecord[];
+  /** What it was told last of these files, where they have, or had, locks. An older file server names none. */
+  states: FileState[];
 }
 
 export interface Lease {
@@ -402,7 +404,7 @@ export interface Open {
     | undefined;
   /** overwrites: breaks other opens' read caching too */
   truncates: boolean;
-  /** reservation to drop once granted */
+  /** reservation to drop once granted; of an older file server: a sidecar that ends then may leave it as it is */
   drop:
     | Reserve
     | undefined;
@@ -2064,13 +2066,16 @@ export const Heartbeat: MessageFns<Heartbeat> = {
 };
 
 function createBaseReportOpens(): ReportOpens {
-  return { opens: [] };
+  return { opens: [], states: [] };
 }
 
 export const ReportOpens: MessageFns<ReportOpens> = {
   encode(message: ReportOpens, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.opens) {
       OpenRecord.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.states) {
+      FileState.encode(v!, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -2096,6 +2101,14 @@ export const ReportOpens: MessageFns<ReportOpens> = {
             message.opens.push(OpenRecord.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.states.push(FileState.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2114,6 +2127,7 @@ export const ReportOpens: MessageFns<ReportOpens> = {
   fromPartial(object: DeepPartial<ReportOpens>): ReportOpens {
     const message = createBaseReportOpens();
     message.opens = object.opens?.map((e) => OpenRecord.fromPartial(e)) || [];
+    message.states = object.states?.map((e) => FileState.fromPartial(e)) || [];
     return message;
   },
 };

@@ -76,7 +76,7 @@ export class PuttingBack {
         await Promise.all([...stale].map((shard) => table.fence(shard, server, 'fence', 'alive')));
       }
       const records = [...stale].flatMap((shard) => orphans.of(owner, shard));
-      await inSlices(records, RESTORING_AT_ONCE, (record) => table.restore(server, record, 0, 0n, true));
+      await inSlices(records, RESTORING_AT_ONCE, (record) => table.restore(server, record, 0, 0n, { isStale: true }));
       log.info({ server: owner, opens: records.length }, 'put back what waits for its clients');
     }
   }
@@ -120,8 +120,11 @@ export class PuttingBack {
     const opens = [...member.opens.values()].filter(
       ({ record }) => stale.has(shardOfOpen(record)) && (!isLate || record.durability === Durability.PERSISTENT),
     );
-    await inSlices(opens, RESTORING_AT_ONCE, ({ record, operation, fileHex }) =>
-      table.restore(member.identity, record, operation, member.stateOf(fileHex)?.version ?? 0n, !life.isComplete),
+    await inSlices(opens, RESTORING_AT_ONCE, ({ record, operation, fileHex, isReported }) =>
+      table.restore(member.identity, record, operation, member.stateOf(fileHex)?.version ?? 0n, {
+        isStale: !life.isComplete,
+        isReported,
+      }),
     );
     // A name that another server was given meanwhile stays that one's.
     const names = [...member.names.values()].filter(({ directoryId }) =>

@@ -172,7 +172,10 @@ export class Settling {
     if (found.outcome !== Outcome.GRANTED && found.outcome !== Outcome.NOT_FOUND) return undefined;
     const isHeld =
       found.record && ownerOf(found.record) === member.owner && found.record.ownershipVersion <= ownershipVersion;
-    return isHeld ? undefined : found;
+    if (!isHeld) return found;
+    const open = member.opens.get(openId);
+    if (open?.record === record && found.record) member.learn(open, found.record, found.operation);
+    return undefined;
   }
 
   /** A handoff that died with its sidecar left sessions quiesced. Whoever wants the handles away asks again. */

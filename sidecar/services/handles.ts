@@ -8,10 +8,10 @@ import {
   DrainReply,
   type DrainRequest,
   type HandlesServer,
-  type OpenRecord,
   OplockLevel,
   Outcome,
   type Reply,
+  type ReportOpens,
   type Request,
   type ServerFrame,
   type SidecarFrame,
@@ -232,7 +232,7 @@ export class HandlesService {
       case 'resumeCreation':
         return reserveReply(await opens.reserveName(member, 'resume', body.value, { id: request.id, pending }));
       case 'dropReservation':
-        opens.dropName(member, body.value.directoryId, body.value.name);
+        await opens.dropName(member, body.value.directoryId, body.value.name);
         return { outcome: Outcome.GRANTED };
       case 'lock':
         return stateReply(await locks.lock(member, body.value, pending));
@@ -299,7 +299,7 @@ export class HandlesService {
       case 'changes':
         return { outcome: this.#is.changes.tell(member, body.value.changes, body.value.lost) };
       case 'reportOpens':
-        this.#report(member, body.value.opens);
+        this.#report(member, body.value);
         return { outcome: Outcome.GRANTED };
       default:
         return { outcome: Outcome.INVALID };
@@ -307,11 +307,11 @@ export class HandlesService {
   }
 
   /** What a file server holds after this sidecar was restarted. */
-  #report(member: Member, opens: OpenRecord[]): void {
+  #report(member: Member, { opens, states }: ReportOpens): void {
     this.#is.lease.heartbeat(member); // it sends none before all is reported
     const wasSettling = member.isSettling;
     const before = member.reportsExpected;
-    const added = member.report(opens);
+    const added = member.report(opens, states);
     if (!wasSettling) this.#is.reportedAgain(member, added);
     else if (before > 0 && member.reportsExpected === 0) this.#is.reported(member);
   }

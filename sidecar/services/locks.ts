@@ -1,6 +1,7 @@
 import { type BreakDirectory, type FileState, type Lock, Outcome } from '../../proto/generated/handles.ts';
 import { LeaseState, LOCK_RETRY_MS, MAX_FILE_ID_BYTES, MAX_LOCK_ELEMENTS } from '../constants.ts';
 import { hex } from '../table/keys.ts';
+import { ownerOf } from '../table/records.ts';
 import { Internal, type LockDecision } from '../table/table.ts';
 import type { Components } from './components.ts';
 import type { Member, OwnOpen } from './member.ts';
@@ -36,9 +37,11 @@ export class Locks {
     const mayWait = elements.some((element) => !element.unlock && !element.failImmediately);
     for (let behind = 0; ; ) {
       const decision = await this.#is.breaks.settled(member, request.fileId, pending, () =>
-        member.inTurn(open, () => {
+        member.inTurn(open, async () => {
+          // An earlier process of this sidecar counted its operations: the next number is above those.
+          if (open.isReported) await this.#catchUp(member, open);
           // It went to another server and came back while this waited: its client has another session, and repeated this there.
-          if (member.opens.get(request.openId) !== open) return Promise.resolve(NOT_HERE);
+          if (member.opens.get(request.openId) !== open) return NOT_HERE;
           return this.#attempt(member, open, request, mayWait);
         }),
       );
@@ -93,9 +96,8 @@ export class Locks {
   async #catchUp(member: Member, open: OwnOpen): Promise<boolean> {
     const { fileId, openId } = open.record;
     const found = await this.#is.table.find(member.identity, fileId, Buffer.alloc(0), openId);
-    const owner = found.record?.owner;
-    if (!owner || `${owner.serverId}@${owner.epoch}` !== member.owner) return false;
-    open.operation = Math.max(open.operation, found.operation);
+    if (!found.record || ownerOf(found.record) !== member.owner) return false;
+    member.learn(open, found.record, found.operation);
     return true;
   }
 
@@ -137,7 +139,10 @@ export class Locks {
   }
 
   #remember(member: Member, open: OwnOpen, { state, sequences }: LockDecision): FileState | undefined {
-    if (sequences.length > 0) open.record.lockSequences = sequences;
+    if (sequences.length > 0) {
+      open.record.lockSequences = sequences;
+      open.isReported = false; // the table said all that there is
+    }
     const newest = state && member.takeState(state);
     if (newest) open.record.locks = newest.locks.filter((lock) => lock.openId === open.record.openId);
     return newest;

@@ -13,6 +13,8 @@ export interface OwnOpen {
   fileHex: string;
   /** Number of its last operation. */
   operation: number;
+  /** Known by what its file server said alone: the table may know more of its locks, and of its operations. */
+  isReported: boolean;
   /** Operations on one open follow one another, so that a repeated one is known. */
   turn: Promise<unknown>;
   readonly file: OwnFile;
@@ -142,9 +144,10 @@ export class Member {
 
   /**
    * Takes opens that the file server holds, as it reports them.
+   * @param states what it was told last of files with locks
    * @returns those that were not known
    */
-  report(records: readonly OpenRecord[]): OwnOpen[] {
+  report(records: readonly OpenRecord[], states: readonly FileState[]): OwnOpen[] {
     const added: OwnOpen[] = [];
     for (const record of records) {
       const { openId } = record;
@@ -155,15 +158,35 @@ export class Member {
       // What an earlier stream said may have changed since. What was decided since then is not among it.
       if (!known || known === this.#saidBefore.get(openId)) {
         const open = this.add(record, 0);
+        open.isReported = true;
         if (!known) added.push(open);
         if (this.isSettling) this.#reported.set(openId, open);
       }
       this.#saidBefore.delete(openId);
     }
+    for (const state of states) this.#takeReported(state);
     if (this.reportsExpected === 0) return added;
     this.reportsExpected = Math.max(0, this.reportsExpected - records.length);
     if (this.reportsExpected === 0) this.#forgetUnsaid();
     return added;
+  }
+
+  /** What the table says of an open that is known by its file server's report alone. */
+  learn(open: OwnOpen, { locks, lockSequences }: OpenRecord, operation: number): void {
+    open.operation = Math.max(open.operation, operation);
+    if (!open.isReported) return;
+    open.isReported = false;
+    Object.assign(open.record, { locks, lockSequences });
+  }
+
+  /** The locks of a file as its server was told last. */
+  #takeReported(state: FileState): void {
+    const file = this.#files.get(hex(state.fileId));
+    if (!file) return;
+    this.takeState(state);
+    for (const { isReported, record } of file.opens) {
+      if (isReported) record.locks = state.locks.filter(({ openId }) => openId === record.openId);
+    }
   }
 
   /** What the file server held when the stream before broke, and has not named in the report that is complete now. */
@@ -200,7 +223,7 @@ export class Member {
       this.#files.set(fileHex, file);
     }
     const lease = record.lease && this.#joinLease(record, record.lease);
-    const open: OwnOpen = { record, fileHex, operation, turn: known?.turn ?? NO_TURN, file, lease };
+    const open: OwnOpen = { record, fileHex, operation, isReported: false, turn: known?.turn ?? NO_TURN, file, lease };
     this.opens.set(record.openId, open);
     if (known) this.#leave(known);
     this.#joinSession(open);

@@ -23,7 +23,6 @@ import type { Pending } from './pending.ts';
 
 /** Between two tries to drop a name while the store is away. */
 const DROP_RETRY_MS = 200;
-const DROP_WITHIN_MS = 60_000;
 
 const nameKey = (directoryId: Uint8Array, name: string): string => `${hex(directoryId)} ${name}`;
 
@@ -81,7 +80,7 @@ export class Opens {
         granted.lease = undefined;
       }
     }
-    if (request.drop) this.dropName(member, request.drop.directoryId, request.drop.name);
+    if (request.drop) void this.dropName(member, request.drop.directoryId, request.drop.name);
     // As it is now: the answer leaves with others, and a break may change the open before.
     const answered = { ...granted, lease: granted.lease && { ...granted.lease } };
     return { outcome: Outcome.GRANTED, reply: { record: answered, fileState: state, replayed: false, renamingTo: '' } };
@@ -155,11 +154,12 @@ export class Opens {
     }
   }
 
-  dropName(member: Member, directoryId: Uint8Array, name: string): void {
+  /** Resolves when the table has it: until then the file server asks again, if this sidecar ends. */
+  dropName(member: Member, directoryId: Uint8Array, name: string): Promise<void> {
     const key = nameKey(directoryId, name);
     const token = member.names.get(key)?.token ?? ''; // '': it was reserved in an earlier life of this sidecar
     member.names.delete(key);
-    void this.#letGo(member, 'drop', { directoryId, name, token });
+    return this.#letGo(member, 'drop', { directoryId, name, token });
   }
 
   /** Until the store has done it: a name that stays reserved is nobody's until this server ends. */
@@ -168,13 +168,13 @@ export class Opens {
     how: 'drop' | 'leave',
     { directoryId, name, token }: { directoryId: Uint8Array; name: string; token: string },
   ): Promise<void> {
-    const untilMs = monotonicMs() + DROP_WITHIN_MS;
-    while (!member.over && monotonicMs() < untilMs) {
+    const { table, log } = this.#is;
+    while (!member.over && !table.store.hasEnded) {
       try {
-        await this.#is.table.name(member.identity, how, directoryId, name, token);
+        await table.name(member.identity, how, directoryId, name, token);
         return;
       } catch (error) {
-        this.#is.log.info({ err: error }, 'a name is still reserved: letting go of it again');
+        log.info({ err: error }, 'a name is still reserved: letting go of it again');
         await delay(DROP_RETRY_MS);
       }
     }

@@ -445,13 +445,16 @@ export class Table {
     return opens.map((_, i) => numberAt(outcomes, i));
   }
 
-  /** Puts an open back while its shard is closed (restore.lua). @param me its owner; undefined: it was released @param isStale the store may be older than what is remembered */
+  /**
+   * Puts an open back while its shard is closed (restore.lua). @param me its owner; undefined: it was released @param how.isStale the store may be older than what is remembered @param how.isReported its file server said it, after
+   * its sidecar was started anew: the table may know more of its locks
+   */
   async restore(
     me: Identity | undefined,
     record: OpenRecord,
     operation: number,
     fileVersion: bigint,
-    isStale: boolean,
+    how: { isStale: boolean; isReported?: boolean },
   ): Promise<number> {
     const locks: Argument[] = [];
     for (const lock of record.locks) locks.push(flag(lock.exclusive), ...(rangeArguments(lock) ?? [0, 0, 0, 0]));
@@ -484,7 +487,8 @@ export class Table {
       asBuffer(record.lease?.parentKey ?? NO_BYTES),
       record.locks.length,
       ...locks,
-      flag(isStale),
+      flag(how.isStale),
+      flag(how.isReported === true),
     ];
     return numberAt(
       await this.#file('restore', me ?? RELEASED_BY, record.fileId, args, {

@@ -4,6 +4,7 @@ import { type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import koffi from 'koffi';
 import {
   type Command,
+  type FileState,
   HandlesClient,
   type HelloReply,
   OpenRecord,
@@ -31,6 +32,8 @@ export class TestFileServer {
   readonly commands: CommandBody[] = [];
   readonly interims: bigint[] = [];
   readonly records = new Map<bigint, OpenRecord>();
+  /** Of files with locks, by the hexadecimal file id. */
+  readonly states = new Map<string, FileState>();
   hello: HelloReply | undefined;
   deadlineNs = 0n;
   fenced = false;
@@ -142,7 +145,19 @@ export class TestFileServer {
   async resume(): Promise<void> {
     const records = [...this.records.values()];
     await this.start(this.hello?.identity, records.length);
-    if (records.length > 0) await this.ask({ $case: 'reportOpens', value: { opens: records } });
+    if (records.length > 0)
+      await this.ask({ $case: 'reportOpens', value: { opens: records, states: this.#told(records) } });
+  }
+
+  /** What it was told last of the files with locks among them. */
+  #told(records: readonly OpenRecord[]): FileState[] {
+    const names = new Set(records.map(({ fileId }) => fileId.toString('hex')));
+    return [...names].flatMap((name) => this.states.get(name) ?? []);
+  }
+
+  #tell(state: FileState | undefined): void {
+    if (state?.locks.length) this.states.set(state.fileId.toString('hex'), state);
+    else if (state) this.states.delete(state.fileId.toString('hex'));
   }
 
   send(body: Body): bigint {
@@ -266,6 +281,7 @@ export class TestFileServer {
         this.interims.push(reply.id);
         continue;
       }
+      if (reply.body?.$case === 'fileState') this.#tell(reply.body.value);
       this.#waiting.get(reply.id)?.(reply);
       this.#waiting.delete(reply.id);
     }
@@ -275,6 +291,7 @@ export class TestFileServer {
   async #command(id: bigint, body: CommandBody): Promise<void> {
     if (body.$case === 'renewed') this.deadlineNs = body.value.deadlineNs;
     else this.commands.push(body);
+    if (body.$case === 'fileState') this.#tell(body.value);
     if (body.$case === 'fenced') this.fenced = true;
     if (body.$case === 'stopAccepting') this.draining = true;
     const ok = (await this.onCommand(body)) ?? true;

@@ -120,6 +120,21 @@ describe('Redis', () => {
     });
   }, 150_000);
 
+  test('is killed together with the sidecars: handles and locks are still there', async () => {
+    await onStage(2, async (stage) => {
+      const writers = new Writers();
+      await writers.start(stage);
+      await writers.goOn();
+
+      stage.kill('sidecar-0');
+      stage.kill('sidecar-1');
+      await stage.serving.kill('redis');
+      await writers.goOn(SOON_MS * 2);
+      await writers.end();
+      await expectAllHeld(stage, writers);
+    });
+  }, 150_000);
+
   test('is killed and comes back empty: nothing is lost', async () => {
     await onStage(2, async (stage) => {
       const writers = new Writers();

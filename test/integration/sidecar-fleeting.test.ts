@@ -143,6 +143,20 @@ describe('an open that is not durable, of a file that nobody else has open', () 
     }
   });
 
+  test('does not go with what a sidecar has added to it that does not know such records', async () => {
+    const own = await newTable();
+    const record = await open(own, one, PLAIN);
+    const waiter = identityText(two);
+    const waiters = Buffer.concat([
+      Buffer.from([0x81, 0xa0 + waiter.length]),
+      Buffer.from(waiter),
+      Buffer.from([0xc3]),
+    ]);
+    await store.data.hset(own.file, 'w', waiters);
+    const closed = await own.table.close(one, FILE, record.openId, record);
+    expect(closed).toMatchObject({ outcome: Outcome.GRANTED, state: { locks: [] } }); // all of the record was looked at
+  });
+
   test('is asked for again when its answer was lost', async () => {
     const own = await newTable();
     const record = await open(own, one, { ...PLAIN, ...lease(1, 7) });
@@ -162,7 +176,7 @@ describe('an open that is not durable, of a file that nobody else has open', () 
     await opened.restart();
     for (const own of [away, back, closed]) expect(await isFleetingIn(own)).toBe(true);
 
-    expect(await back.table.restore(one, kept, 0, 0n, false)).toBe(Outcome.GRANTED);
+    expect(await back.table.restore(one, kept, 0, 0n, { isStale: false })).toBe(Outcome.GRANTED);
     await opened.enter(back.keys, [one, two]);
     expect(await isFleetingIn(back)).toBe(false);
     const asked = () => sampleRecord('file', { openId: back.ids.next(SHARD) ?? 0n, ...PLAIN });

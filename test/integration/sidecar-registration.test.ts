@@ -56,6 +56,7 @@ test('a file server that says Hello again before the store has answered register
     log: createLogger('fileserver'),
     commands: {} as SidecarCommands & ChangeCommands,
     records: () => [],
+    lockState: () => undefined,
     troubles: () => [],
     registered: ({ identity }) => identities.push(identity),
     renewed: () => {},

@@ -44,7 +44,7 @@ function memberOf(pod: TestPod): Member {
 async function reports({ server }: TestPod, follow: number, opens: OpenRecord[]): Promise<void> {
   server.detach();
   await server.start(server.hello?.identity, follow);
-  const { outcome } = await server.ask({ $case: 'reportOpens', value: { opens } });
+  const { outcome } = await server.ask({ $case: 'reportOpens', value: { opens, states: [] } });
   expect(outcome).toBe(Outcome.GRANTED);
 }
 
@@ -100,6 +100,7 @@ test("a file server's own stream that breaks twice while it reports brings all o
     log: createLogger('fileserver'),
     commands: commands as SidecarCommands & ChangeCommands,
     records: () => records,
+    lockState: () => undefined,
     troubles: () => [],
     registered: (_, resumed) => resumptions.push(resumed),
     renewed: () => {},
@@ -155,13 +156,13 @@ test('what an earlier stream still brings does not count as what the new one rep
   const member = memberOf(pod);
   const again = new TestFileServer(pod.runDir);
   const more = records.slice(256, 356).flatMap((record) => Array.from({ length: 40 }, () => record));
-  for (const record of more) pod.server.send({ $case: 'reportOpens', value: { opens: [record] } });
+  for (const record of more) pod.server.send({ $case: 'reportOpens', value: { opens: [record], states: [] } });
   await again.start(pod.server.hello?.identity, OPENS, false);
   for (const part of [records.slice(0, 256), records.slice(256, 512)]) {
-    await again.ask({ $case: 'reportOpens', value: { opens: part } });
+    await again.ask({ $case: 'reportOpens', value: { opens: part, states: [] } });
   }
   expect([member.isSettling, member.reportsExpected]).toEqual([true, OPENS - 512]);
-  await again.ask({ $case: 'reportOpens', value: { opens: records.slice(512) } });
+  await again.ask({ $case: 'reportOpens', value: { opens: records.slice(512), states: [] } });
   await member.settled;
   expect([member.opens.size, await inTable(pod)]).toEqual([OPENS, OPENS]);
   again.detach();

@@ -1,5 +1,6 @@
 // What a sidecar that was started anew, or takes another's place, makes of what there is.
 import { afterEach, expect, test } from '@jest/globals';
+import { delay } from '../../common/time.ts';
 import type { ServerEndedReply } from '../../proto/generated/control.ts';
 import { type OpenRecord, OpenState, Outcome } from '../../proto/generated/handles.ts';
 import { shardOfOpen } from '../../sidecar/table/table.ts';
@@ -56,6 +57,60 @@ test('an open that left and came back meanwhile is not the one that the file ser
   expect((await server.reclaim(record)).outcome).toBe(Outcome.GRANTED);
 }, 60_000);
 
+test.each([
+  ['at once', false],
+  ['when what it holds was compared', true],
+])(
+  'an UNLOCK after the sidecar was started anew is not taken for the LOCK before it: %s',
+  async (_, isLater) => {
+    cluster = await TestCluster.start(2, 3000); // so that the other soon knows where this one is now
+    const [pod, other] = [cluster.pod(0), cluster.pod(1)];
+    const { server } = pod;
+    await server.session(1n);
+    await other.server.session(2n);
+    const { record } = await server.open('locked');
+    const { record: theirs } = await other.server.open('locked', { sessionId: 2n });
+    expect((await server.lock(record, 0, 10)).outcome).toBe(Outcome.GRANTED);
+    pod.sidecar?.halt();
+    server.detach();
+
+    const sidecar = await pod.startSidecar();
+    await server.resume();
+    const member = sidecar.components.cluster.memberOf('uid-pod-0/0');
+    if (isLater) {
+      await member?.settled;
+      expect(member?.opens.get(record.openId)).toMatchObject({ operation: 1, isReported: false });
+    }
+    expect((await other.server.lock(theirs, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+    expect((await server.lock(record, 0, 10, { unlock: true })).outcome).toBe(Outcome.GRANTED);
+    expect((await other.server.lock(theirs, 5, 1)).outcome).toBe(Outcome.GRANTED);
+  },
+  60_000,
+);
+
+test('a name that is let go of is free, also where the sidecar ends at that moment', async () => {
+  cluster = await TestCluster.start(2, LEASE_MS);
+  const [pod, other] = [cluster.pod(0), cluster.pod(1)];
+  const { server } = pod;
+  const name = { directoryId: Buffer.from('folder'), name: 'GOAL', creation: undefined };
+  expect((await server.ask({ $case: 'reserve', value: name })).outcome).toBe(Outcome.GRANTED);
+  cluster.redis.pause();
+  let isAnswered = false;
+  const answered = server.ask({ $case: 'dropReservation', value: name }).then((reply) => {
+    isAnswered = reply.outcome === Outcome.GRANTED;
+  });
+  await delay(300);
+  expect(isAnswered).toBe(false); // so that the file server asks for it again
+  pod.sidecar?.halt();
+  cluster.redis.resume();
+  await answered;
+  server.detach();
+  await pod.startSidecar();
+  await server.resume();
+  expect((await server.ask({ $case: 'dropReservation', value: name })).outcome).toBe(Outcome.GRANTED);
+  expect((await other.server.ask({ $case: 'reserve', value: name })).outcome).toBe(Outcome.GRANTED);
+}, 60_000);
+
 test('an open whose answer was lost with the sidecar is had by asking for it again', async () => {
   cluster = await TestCluster.start(1, LEASE_MS);
   const pod = cluster.pod(0);
@@ -71,7 +126,7 @@ test('an open whose answer was lost with the sidecar is had by asking for it aga
   const sidecar = await pod.startSidecar();
   await server.start(server.hello?.identity, 1);
   const again = server.open('asked', asked);
-  await server.ask({ $case: 'reportOpens', value: { opens: [kept] } });
+  await server.ask({ $case: 'reportOpens', value: { opens: [kept], states: [] } });
   const { outcome, record } = await again;
   expect([outcome, record.openId]).toEqual([Outcome.GRANTED, lost.openId]);
   // Whoever has it may not ask for another under its name.

@@ -313,7 +313,7 @@ describe('what is put back', () => {
     const record = sampleRecord('file', { openId: new OpenIds(3, 0).next(shardOf(Buffer.from('volume:file'))) ?? 0n });
     const shard = shardOf(record.fileId);
     await table.fence(shard, back, 'enter', 'alive');
-    const puttingBack = () => table.restore(back, record, 0, 0n, true);
+    const puttingBack = () => table.restore(back, record, 0, 0n, { isStale: true });
 
     await store.data.set(keys.store(shard), life);
     await expect(puttingBack()).rejects.toThrow(StoreUnavailableError);
@@ -339,7 +339,7 @@ describe('what is put back', () => {
       await store.data.set(keys.store(shard), '-');
       for (const who of order) {
         const state = who ? OpenState.DISCONNECTED : OpenState.RELEASED;
-        expect(await table.restore(who, { ...record, state }, 0, 0n, true)).toBe(Outcome.GRANTED);
+        expect(await table.restore(who, { ...record, state }, 0, 0n, { isStale: true })).toBe(Outcome.GRANTED);
       }
       const owned = async (by: string) => (await store.data.smembersBuffer(keys.own(shard, by))).length;
       expect([await owned('a@3'), await owned('-')]).toEqual([1, 0]);

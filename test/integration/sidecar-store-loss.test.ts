@@ -87,13 +87,41 @@ describe('a Redis that was restored from an old copy', () => {
   }, 30_000);
 });
 
+test.each([
+  ['that names the locks it knows', true],
+  ['of an earlier version', false],
+])(
+  'a Redis that was killed while a sidecar is away has the locks of its file server still, one %s',
+  async (_, names) => {
+    await pods(2);
+    const [pod, two] = [cluster.pod(0), cluster.pod(1).server];
+    const { record } = await pod.server.open('kept');
+    const sequence = { index: 3, number: 7 };
+    await pod.server.lock(record, 0, 10, sequence);
+    const { record: other } = await two.open('kept');
+    if (!names) pod.server.states.clear();
+    pod.sidecar?.halt();
+    pod.server.detach();
+    await cluster.redis.kill();
+    await cluster.redis.up();
+    await pod.startSidecar();
+    await pod.server.resume();
+
+    await until(async () => (await two.lock(other, 20, 1)).outcome === Outcome.GRANTED);
+    expect((await two.lock(other, 5, 1)).outcome).toBe(Outcome.LOCK_NOT_GRANTED);
+    expect((await pod.server.lock(record, 0, 10, sequence)).outcome).toBe(Outcome.GRANTED); // it is repeated
+    expect((await pod.server.lock(record, 0, 10, { unlock: true })).outcome).toBe(Outcome.GRANTED);
+    expect((await two.lock(other, 5, 1)).outcome).toBe(Outcome.GRANTED);
+  },
+  30_000,
+);
+
 describe('a Redis that comes back empty', () => {
   test('while a sidecar is away too: its file server brings the handles', async () => {
     await pods(2);
     const [pod, two] = [cluster.pod(0), cluster.pod(1).server];
     const { record } = await pod.server.open('kept', { shareAccess: 1 });
     await pod.server.lock(record, 0, 10);
-    record.locks = [{ offset: 0n, length: 10n, exclusive: true, openId: record.openId }]; // as a file server remembers it
     pod.sidecar?.halt();
     pod.server.detach();
     await cluster.redis.restartEmpty();
@@ -196,7 +224,6 @@ describe('a Redis that comes back empty', () => {
     const { server } = cluster.pod(0);
     const { record } = await server.open('released', { shareAccess: 0 });
     await server.lock(record, 0, 10);
-    record.locks = [{ offset: 0n, length: 10n, exclusive: true, openId: record.openId }]; // as a file server remembers it
     expect(await server.drain(10_000)).toMatchObject({ released: 1n, left: 0n });
     await cluster.redis.restartEmpty();
 
@@ -219,7 +246,6 @@ describe('a Redis that comes back empty', () => {
       });
       const { record } = await server.open('given', { shareAccess: 0 });
       await server.lock(record, 0, 10);
-      record.locks = [{ offset: 0n, length: 10n, exclusive: true, openId: record.openId }]; // as a file server remembers it
       const request = { migrationId: 'm', targetPods: ['pod-1'], timeoutMs: 10_000, leaving: false };
       expect(await sidecar.handoff.migrate(request, () => {})).toMatchObject({ moved: 1n, left: 0n });
       return { record, kept: sidecar.given, answers: () => deaf.mockRestore() };

@@ -78,12 +78,13 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
         access: plan.access,
         createAction: CreateAction.CREATED,
       });
-      const decision = await handles.open({ record, truncates: false, drop: name }, request);
+      const decision = await handles.open({ record, truncates: false, drop: undefined }, request);
       if (decision.outcome === Outcome.FENCED) throw new FencedError();
       if (decision.outcome !== Outcome.GRANTED || !decision.value?.record) {
         throw new StatusError(statusOfOutcome(decision.outcome));
       }
       isReserved = false;
+      handles.dropReservation(name);
       const open: OpenFile = request.services.opens.add({
         record: decision.value.record,
         folder,
@@ -111,7 +112,7 @@ export async function createOpen(ask: CreateAsk, missing: Missing): Promise<{ op
       throw error;
     }
   } finally {
-    if (isReserved) await handles.dropReservation(name);
+    if (isReserved) handles.dropReservation(name);
   }
 }
 

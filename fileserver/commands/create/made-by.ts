@@ -68,6 +68,6 @@ async function finish(
     await describe(ask, found.fd, await planOf(ask, parentFd), stored);
     return await folder.describe({ ...found, stat: await statOf(folder.posix, found.fd), known: undefined });
   } finally {
-    await handles.dropReservation(name);
+    handles.dropReservation(name);
   }
 }

@@ -232,11 +232,12 @@ async function createStream(wanted: Wanted): Promise<Granted> {
       await reserveSpace(ask, fd, ask.wishes.allocationSize);
       const fileId = await folder.fileId(fd, await statOf(folder.posix, fd));
       const record = recordOf(wanted, fileId, stream, CreateAction.CREATED);
-      const decision = await handles.open({ record, truncates: false, drop: name }, request);
+      const decision = await handles.open({ record, truncates: false, drop: undefined }, request);
       if (decision.outcome !== Outcome.GRANTED || !decision.value?.record) {
         throw new StatusError(statusOfOutcome(decision.outcome));
       }
       isReserved = false;
+      handles.dropReservation(name);
       const { record: granted, fileState } = decision.value;
       request.services.changes.added(request.tree.share, granted.path, false);
       return { fd, record: granted, fileState, createAction: CreateAction.CREATED };
@@ -246,7 +247,7 @@ async function createStream(wanted: Wanted): Promise<Granted> {
       throw error;
     }
   } finally {
-    if (isReserved) await handles.dropReservation(name);
+    if (isReserved) handles.dropReservation(name);
   }
 }
 

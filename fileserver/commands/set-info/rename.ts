@@ -214,7 +214,7 @@ export async function withReserved(
     }
     return await act({ elsewhere });
   } finally {
-    await Promise.all(held.map((name) => handles.dropReservation(name)));
+    for (const name of held) handles.dropReservation(name);
   }
 }
 

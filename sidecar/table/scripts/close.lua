@@ -13,9 +13,11 @@ if no then return { no } end
 local id = ARGV[3]
 local f
 if ARGV[5] == '' then
-  local known = redis.call('HMGET', KEYS[3], 'm', 'o:' .. id)
-  -- Of this life, and the caller's: it is as open.lua wrote it, as whatever else happened to the file would have had it last.
-  if known[2] and string.byte(known[1]) == FLEETING and string.sub(known[1], -#FLEETING_END) == FLEETING_END
+  local known = redis.call('HMGET', KEYS[3], 'm', 'o:' .. id, 'h')
+  -- Of this life, the caller's, and with nothing that open.lua did not write: whatever else happened to the file would have had it last, but
+  -- for a sidecar that does not know fleeting records, and has just come.
+  if known[2] and redis.call('HLEN', KEYS[3]) == (known[3] and 4 or 3)
+    and string.byte(known[1]) == FLEETING and string.sub(known[1], -#FLEETING_END) == FLEETING_END
     and string.find(known[2], packed_self(), OWNER_AT, true) == OWNER_AT then
     past_copies()
     redis.call('DEL', KEYS[3])

@@ -149,7 +149,7 @@ local FLEETING_END = '\176' .. LIFE -- and how m ends
 
 -- Where the owner stands in an open as it is packed: behind the head of a list of more than fifteen, and the layout.
 local OWNER_AT = 5
-local function packed_self() return (#self < 32 and string.char(160 + #self) or '\217' .. string.char(#self)) .. self end
+local function packed_self() return (#self < 32 and string.char(160 + #self) or '\217' .. string.char(#self % 256)) .. self end
 
 local function past_copies() redis.set_repl(redis.REPL_NONE) end
 local function to_copies() redis.set_repl(redis.REPL_ALL) end
