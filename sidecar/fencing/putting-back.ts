@@ -133,6 +133,12 @@ export class PuttingBack {
     await inSlices(names, RESTORING_AT_ONCE, ({ directoryId, name, token }) =>
       table.restoreName(member.identity, directoryId, name, token),
     );
+    // From the first decision on: whoever comes to another server has his session here ended first (MS-SMB2 3.3.5.5.3). Else what is being
+    // done for it here is done after its client has repeated it there, and an open is left that nobody closes.
+    const sessions = [...member.sessions].filter(([sessionId]) => stale.has(table.keys.session(sessionId).shard));
+    await inSlices(sessions, RESTORING_AT_ONCE, ([sessionId, { user, clientGuid }]) =>
+      table.restoreSession(member.identity, sessionId, user, clientGuid),
+    );
     if (!life.isComplete) await this.#forgetClosed(member, stale);
     await registry.set(member.identity, { reconciled: life.tag });
     log.info({ server: member.owner, opens: opens.length }, 'put state back');

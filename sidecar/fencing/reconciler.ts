@@ -297,7 +297,7 @@ export class Reconciler {
         await this.#afterOpening();
         return;
       } catch (error) {
-        this.#is.log.warn({ reason: reasonOf(error) }, 'sessions and lost closes are not made up for yet');
+        this.#is.log.warn({ reason: reasonOf(error) }, 'lost closes are not made up for yet');
         await delay(RETRY_MS);
       }
     }
@@ -321,12 +321,9 @@ export class Reconciler {
     return generation;
   }
 
-  /** What needs open shards: sessions are stored anew, and what the table has for us beyond what we hold is ended. */
+  /** What needs open shards: what the table has for us beyond what we hold is ended. */
   async #afterOpening(): Promise<void> {
     for (const member of this.#is.cluster.members.values()) {
-      for (const [sessionId, session] of member.sessions) {
-        await this.#is.table.session(member.identity, 'store', sessionId, session.user, session.clientGuid);
-      }
       const isInDoubt = this.#generation !== undefined && this.#puttingBack.wasLate(member, this.#generation);
       if (member.reportsExpected === 0) await this.#is.settling.compare(member, isInDoubt);
     }

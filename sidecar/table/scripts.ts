@@ -21,6 +21,7 @@ export const SCRIPT_NAMES = [
   'ended',
   'name',
   'session',
+  'restore-session',
   'fence',
   'tick',
   'forget',

@@ -541,6 +541,13 @@ export class Table {
     return { outcome: numberAt(answer, 0), owner: textAt(answer, 1), standing: textAt(answer, 2) };
   }
 
+  /** Puts a session of a live server back, while its shard is closed. */
+  async restoreSession(me: Identity, sessionId: bigint, user: string, clientGuid: Uint8Array): Promise<number> {
+    const { shard, key } = this.keys.session(sessionId);
+    const args = [user, asBuffer(clientGuid)];
+    return numberAt(await this.#plain('restore-session', me, shard, [key], args, { whileClosed: true }), 0);
+  }
+
   /** Advances a shard's clock; the entries due come to whoever advanced it. */
   async tick(
     me: Identity,

@@ -163,6 +163,21 @@ describe('a Redis that comes back empty', () => {
     expect(await cluster.redis.admin.keys('*:ended')).toEqual([]);
   }, 30_000);
 
+  test('a client that comes to another server as soon as it is open has its session ended where it was', async () => {
+    await pods(2);
+    const [one, two] = [cluster.pod(0).server, cluster.pod(1).server];
+    const sessions = Array.from({ length: 500 }, (_, i) => 1000n + BigInt(i));
+    await Promise.all(sessions.map((sessionId) => one.session(sessionId)));
+    const previousSessionId = sessions.at(-1) ?? 0n;
+    const { record } = await one.open('held', { sessionId: previousSessionId });
+    await cluster.redis.restartEmpty();
+    const claim = () => two.ask({ $case: 'claimSession', value: { previousSessionId, user: 'alice' } });
+    expect((await claim()).outcome).toBe(Outcome.GRANTED);
+    expect(one.got('dropSession')).toEqual([{ sessionId: previousSessionId }]);
+    expect((await two.reclaim(record)).outcome).toBe(Outcome.GRANTED);
+    expect((await claim()).outcome).toBe(Outcome.NOT_FOUND);
+  }, 30_000);
+
   test('what is looked up in it meanwhile is not taken for ended', async () => {
     await pods(1);
     const { server, sidecar } = cluster.pod(0) as TestPod & { sidecar: Sidecar };
