@@ -284,12 +284,30 @@ export class Migration {
     metrics.handoffSteps.labels('release', released ? 'ok' : 'failed').inc();
     metrics.handoffSeconds.observe((performance.now() - beganMs) / 1000);
     // Opens that are not durable end with their connection; the file server says nothing more about them.
-    for (const record of opens) {
-      if (isDurable(record) || sessionId === 0n) continue;
-      const { close } = await this.#endings.close(member, record.fileId, record.openId);
-      if (close.remove) await this.#endings.removeFile(member, record.fileId, close.share, close.path);
-    }
-    if (sessionId !== 0n) this.progress.sessions++;
+    if (sessionId === 0n) return;
+    for (const record of opens) if (!isDurable(record)) await this.#close(member, record);
+    if (released) await this.#moveLate(member, sessionId, new Set(opens.map(({ openId }) => openId)), trace);
+    this.progress.sessions++;
+  }
+
+  /**
+   * What was still being decided when the session's opens were looked at, and was granted before it was released: its file server has
+   * dropped it with the session. (What is granted later it ends itself.)
+   */
+  async #moveLate(
+    member: Member,
+    sessionId: bigint,
+    seen: ReadonlySet<bigint>,
+    trace: TraceRequest | undefined,
+  ): Promise<void> {
+    const late = opensOf(member, sessionId).filter(({ openId }) => !seen.has(openId));
+    await this.#handOver(member, sessionId, late.filter(isDurable), trace);
+    for (const record of late) if (!isDurable(record)) await this.#close(member, record);
+  }
+
+  async #close(member: Member, { fileId, openId }: OpenRecord): Promise<void> {
+    const { close } = await this.#endings.close(member, fileId, openId);
+    if (close.remove) await this.#endings.removeFile(member, fileId, close.share, close.path);
   }
 
   /** An open whose change had not returned: it follows when the file server says that it has, or, asked, lets go of the open. */

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { MigrateRequest, MigrationProgress, StatusReply } from '../../proto/generated/control.ts';
-import { ComingOpen, type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
+import { ComingOpen, Durability, type OpenRecord, Outcome } from '../../proto/generated/handles.ts';
 import { TRANSFER_BATCH } from '../../sidecar/constants.ts';
 import type { Sidecar } from '../../sidecar/sidecar.ts';
 import { TestCluster, type TestPod } from '../../sidecar/testing/cluster.ts';
@@ -230,6 +230,22 @@ describe('a migration that the operator drives', () => {
     for (const record of gone) expect((await three.reclaim(record)).outcome).toBe(Outcome.GRANTED);
     // and then: one who leaves takes all, whatever was asked for before
     expect(await one.drain(10_000)).toMatchObject({ moved: 4n, left: 0n });
+  }, 20_000);
+
+  test('takes along what was granted to a session between its quiescence and its release', async () => {
+    await openMany(one, [651n], 1);
+    const late: OpenRecord[] = [];
+    one.onCommand = async (command) => {
+      if (command.$case !== 'release') return true;
+      for (const durability of [Durability.PERSISTENT, Durability.NOT_DURABLE]) {
+        late.push((await one.open(`late-${durability}`, { sessionId: 651n, durability, shareAccess: 0 })).record);
+      }
+      return true;
+    };
+    const seen = await migrate(cluster.pod(0), { targetPods: ['pod-2'], leaving: false });
+    expect(seen.at(-1)).toMatchObject({ done: true, phase: 'Done', moved: 2n, left: 0n, sessions: 1n });
+    expect((await two.open('late-0', { shareAccess: 0 })).outcome).toBe(Outcome.GRANTED);
+    expect((await three.reclaim(late[0] as OpenRecord)).outcome).toBe(Outcome.GRANTED);
   }, 20_000);
 
   describe('and the preStop hook at the same time', () => {
