@@ -1,5 +1,6 @@
 import type { ConnectionOptions } from 'node:tls';
-import type { Redis } from 'ioredis';
+import { ReplyError } from 'ioredis';
+import { reasonOf } from '../../common/errors.ts';
 import type { Logger } from '../../common/logging.ts';
 import { delay, monotonicMs } from '../../common/time.ts';
 import { asked, type Endpoint, primaryAt, roleAt } from './local.ts';
@@ -11,6 +12,8 @@ const LOOK_EVERY_MS = 100;
 const PAUSE_MS = 1000;
 /** No longer than that together, which is shorter than a server's lease: it serves on if nobody takes over. */
 const PAUSED_AT_MOST_MS = 4000;
+/** A Sentinel that refuses to begin (it has not heard of a replica lately, or is at another failover) is asked again after so long. */
+const AGAIN_MS = 1000;
 /** Replicas that lag behind for longer than this are not waited for. */
 const COPIED_WITHIN_MS = 1000;
 
@@ -33,25 +36,27 @@ export async function handOver(
   const isPrimary = async () => (await roleAt(redis, passwords)) === 'master';
   if (!(await isPrimary())) return true;
   const deadlineMs = monotonicMs() + timeoutMs;
-  // What it granted between the moment another one is promoted and the moment its replicas follow that one would be lost: it grants nothing
-  // from here on, and the others have all that it has.
-  const pausedFromMs = monotonicMs();
   const others = members.filter((_, i) => i !== own).map(({ host, port }) => ({ host, port, tls }));
-  await pause(redis, passwords);
-  await copied(redis, others, passwords, pausedFromMs + COPIED_WITHIN_MS);
   // The others' first: this pod's Sentinel is told to end in the same moment as its Redis is asked to hand over, and with it ends what it
   // has begun.
   const sentinels = [...members.filter((_, i) => i !== own), { ...self, host: redis.host }];
-  let hasBegun = false;
-  for (const { host, sentinelPort } of sentinels) {
-    const begin = (sentinel: Redis) => sentinel.call('SENTINEL', 'FAILOVER', name);
-    hasBegun = (await asked({ host, port: sentinelPort, tls }, passwords, begin)) !== undefined;
-    if (hasBegun || monotonicMs() >= deadlineMs) break;
-  }
-  if (!hasBegun) {
+  let pausedFromMs: number;
+  for (;;) {
+    // What it granted between the moment another one is promoted and the moment its replicas follow that one would be lost: it grants nothing
+    // from here on, and the others have all that it has.
+    pausedFromMs = monotonicMs();
+    await pause(redis, passwords);
+    await copied(redis, others, passwords, pausedFromMs + COPIED_WITHIN_MS);
+    const answer = await begin(name, sentinels, tls, passwords);
+    if (answer === 'begun') break;
     await asked(redis, passwords, (connection) => connection.call('CLIENT', 'UNPAUSE'));
-    log.warn('no Sentinel begins a failover; they will once this member is gone');
-    return false;
+    if (answer === undefined || monotonicMs() + AGAIN_MS >= deadlineMs) {
+      log.warn({ answer }, 'no Sentinel begins a failover; they will once this member is gone');
+      return false;
+    }
+    log.info({ answer }, 'no Sentinel begins a failover yet: asking again');
+    await delay(AGAIN_MS);
+    if (!(await isPrimary())) return true;
   }
   while (monotonicMs() < deadlineMs) {
     if (!(await isPrimary())) {
@@ -65,6 +70,30 @@ export async function handOver(
   }
   log.warn({ timeoutMs }, 'no other member became the primary in time');
   return false;
+}
+
+/** Has one of the Sentinels begin a failover. @returns why the last that answered does not; undefined: none answers */
+async function begin(
+  name: string,
+  sentinels: readonly Membership['members'][number][],
+  tls: ConnectionOptions | undefined,
+  passwords: readonly string[],
+): Promise<string | undefined> {
+  let refusal: string | undefined;
+  for (const { host, sentinelPort } of sentinels) {
+    const answer = await asked({ host, port: sentinelPort, tls }, passwords, (sentinel) =>
+      sentinel.call('SENTINEL', 'FAILOVER', name).then(
+        () => 'begun',
+        (error: unknown) => {
+          if (error instanceof ReplyError) return reasonOf(error);
+          throw error;
+        },
+      ),
+    );
+    if (answer === 'begun') return answer;
+    refusal = answer ?? refusal;
+  }
+  return refusal;
 }
 
 /** For a second nothing is written, and whoever wants to waits. */

@@ -231,6 +231,33 @@ describe('an embedded store of three', () => {
     expect(await primary()).not.toBe(before);
   }, 120_000);
 
+  test('Sentinels that know of no replica fit to take over are asked again before it ends', async () => {
+    const before = await primary();
+    const replicas = members.filter((member) => member !== before);
+    const priority = (value: number) =>
+      Promise.all(
+        replicas.map(({ port }) =>
+          asked({ host: HOST, port }, passwords, (redis) => redis.config('SET', 'replica-priority', value)),
+        ),
+      );
+    const refuses = async ({ sentinelPort }: Member) => {
+      const known = await asked({ host: HOST, port: sentinelPort }, passwords, (sentinel) =>
+        sentinel.call('SENTINEL', 'REPLICAS', PRIMARY_NAME),
+      );
+      const lists = (known ?? []) as string[][];
+      return lists.length === 2 && lists.every((flat) => flat[flat.indexOf('slave-priority') + 1] === '0');
+    };
+    await priority(0);
+    await until(async () => (await Promise.all(members.map(refuses))).every(Boolean), 30_000);
+    const handedOver = before.handOver();
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    expect(await before.role(passwords)).toBe('master');
+    await priority(100);
+    await handedOver;
+    expect(await before.role(passwords)).toBe('slave');
+    await settled();
+  }, 120_000);
+
   long(
     'all of them at once: they go on as they were',
     async () => {
