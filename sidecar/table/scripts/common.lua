@@ -155,9 +155,11 @@ local function past_copies() redis.set_repl(redis.REPL_NONE) end
 local function to_copies() redis.set_repl(redis.REPL_ALL) end
 
 -- A record begins, or a fleeting one begins to last: copies of the store may have a fleeting one under the same key, from another time.
+-- It is made under a name that all of the shard share: where there are millions, looking for another name of its own costs as much as for the key.
 local function begin(key, set)
-  redis.call('HSET', key .. ':new', unpack(set))
-  redis.call('RENAME', key .. ':new', key)
+  local made = string.sub(KEYS[2], 1, -6) .. 'new' -- KEYS[2] ends with "fence"
+  redis.call('HSET', made, unpack(set))
+  redis.call('RENAME', made, key)
 end
 
 -- A record begins with the only open of a file. @param set its fields; the first is m, without what says how many parts it has
