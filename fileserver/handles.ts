@@ -7,6 +7,8 @@ import {
   type Changes,
   type ClaimSession,
   type Close,
+  type CloseOpens,
+  type CloseOpensReply,
   type CloseReply,
   type Disconnect,
   type EndRename,
@@ -56,6 +58,8 @@ export interface Handles {
   dropReservation(request: Reserve): void;
   open(request: Open, waiter?: Waiter): Promise<Decision<OpenReply>>;
   close(request: Close): Promise<Decision<CloseReply>>;
+  /** Without a value, and INVALID, from a sidecar that does not know of this. */
+  closeAll(request: CloseOpens): Promise<Decision<CloseOpensReply>>;
   disconnect(request: Disconnect): Promise<Decision<CloseReply>>;
   reclaim(request: Reclaim, waiter?: Waiter): Promise<Decision<OpenReply>>;
   updateOpen(request: UpdateOpen): Promise<Decision<undefined>>;
@@ -94,6 +98,7 @@ export function handlesOn(stream: HandlesStream): Handles {
     dropReservation: (value) => void plain({ $case: 'dropReservation', value }),
     open: (value, waiter) => open({ $case: 'open', value }, waiter),
     close: (value) => close({ $case: 'close', value }),
+    closeAll: (value) => stream.askFor(closedOpensDecision, { $case: 'closeOpens', value }),
     disconnect: (value) => close({ $case: 'disconnect', value }),
     reclaim: (value, waiter) => open({ $case: 'reclaim', value }, waiter),
     updateOpen: (value) => plain({ $case: 'updateOpen', value }),
@@ -126,6 +131,11 @@ const openDecision = ({ outcome, body }: Reply): Decision<OpenReply> => ({
 const closeDecision = ({ outcome, body }: Reply): Decision<CloseReply> => ({
   outcome,
   value: body?.$case === 'close' ? body.value : undefined,
+});
+
+const closedOpensDecision = ({ outcome, body }: Reply): Decision<CloseOpensReply> => ({
+  outcome,
+  value: body?.$case === 'closedOpens' ? body.value : undefined,
 });
 
 const reservedDecision = ({ outcome, body }: Reply): Decision<Reserved> => ({

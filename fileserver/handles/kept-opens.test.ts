@@ -3,6 +3,7 @@ import {
   Break,
   type BreakAck,
   type Close,
+  type CloseOpens,
   CloseReply,
   FileState,
   type Open,
@@ -24,11 +25,17 @@ const GRANTED = { outcome: Outcome.GRANTED, value: undefined };
 class Table {
   readonly opened: OpenRecord[] = [];
   readonly closed: bigint[] = [];
+  /** How many were closed with each request. */
+  readonly together: number[] = [];
   readonly acknowledged: BreakAck[] = [];
   readonly updated: UpdateOpen[] = [];
   oplocks = true;
   isAway = false;
   removes = false;
+  /** How long a CLOSE takes, ms. */
+  takesMs = 0;
+  /** Knows of no request that closes many. */
+  isOlder = false;
   #next = 1n;
 
   readonly handles = {
@@ -41,10 +48,21 @@ class Table {
       return { outcome: Outcome.GRANTED, value: OpenReply.create({ record: granted, fileState }) };
     },
     close: async ({ openId }: Close) => {
+      if (this.takesMs > 0) await new Promise((resolve) => setTimeout(resolve, this.takesMs));
       this.closed.push(openId);
       if (this.isAway) return { outcome: Outcome.STORE_UNAVAILABLE, value: undefined };
       const close = this.removes ? { remove: true, share: 'share', path: 'now' } : {};
       return { outcome: Outcome.GRANTED, value: CloseReply.create(close) };
+    },
+    closeAll: async ({ closes }: CloseOpens) => {
+      if (this.takesMs > 0) await new Promise((resolve) => setTimeout(resolve, this.takesMs));
+      this.together.push(closes.length);
+      if (this.isOlder) return { outcome: Outcome.INVALID, value: undefined };
+      this.closed.push(...closes.map(({ openId }) => openId));
+      if (this.isAway) return { outcome: Outcome.STORE_UNAVAILABLE, value: undefined };
+      const close = CloseReply.create({ remove: true, share: 'share', path: 'now' });
+      const closed = closes.map(({ openId }) => ({ openId, outcome: Outcome.GRANTED, close }));
+      return { outcome: Outcome.GRANTED, value: { closed: this.removes ? closed : [] } };
     },
     breakAck: async (ack: BreakAck) => {
       this.acknowledged.push(ack);
@@ -125,23 +143,140 @@ describe('opens that are kept after their CLOSE', () => {
     return second;
   }
 
-  test('the second time a file is opened the same way its open is asked for with an oplock that its client knows nothing of', async () => {
+  test('an open is asked for with an oplock that its client knows nothing of', async () => {
     const first = await open();
-    expect(table.opened[0]).toMatchObject({ oplock: OplockLevel.OPLOCK_NONE, sessionId: SESSION, kept: undefined });
-    await close(first);
-    expect(table.closed).toEqual([first.openId]);
-    const second = await open();
-    expect(table.opened[1]).toMatchObject({ oplock: OplockLevel.OPLOCK_BATCH, sessionId: 0n, kept: true });
-    expect(second).toMatchObject({ oplock: OplockLevel.OPLOCK_NONE, sessionId: SESSION, kept: undefined });
+    expect(table.opened).toMatchObject([{ oplock: OplockLevel.OPLOCK_BATCH, sessionId: 0n, kept: true }]);
+    expect(first).toMatchObject({ oplock: OplockLevel.OPLOCK_NONE, sessionId: SESSION, kept: undefined });
   });
 
-  test('its CLOSE is not told, and the same again is not asked for, by another session either', async () => {
+  test('CLOSEs of files that are opened once are told a moment later, with one request', async () => {
+    const files = ['a', 'b', 'c'].map((name) => Buffer.from(name));
+    const opens: OpenRecord[] = [];
+    for (const fileId of files) opens.push(await open({ fileId }));
+    for (const one of opens) await kept.handles.close({ fileId: one.fileId, openId: one.openId });
+    expect(table.closed).toEqual([]);
+    jest.advanceTimersByTime(10);
+    expect(table.closed).toEqual(opens.map(({ openId }) => openId));
+    expect(table.together).toEqual([3]);
+    expect(kept.parked).toBe(0);
+  });
+
+  test('of many, as soon as there are enough for a request', async () => {
+    for (let i = 0; i < 65; i++) {
+      const fileId = Buffer.from(`file ${i}`);
+      const { openId } = await open({ fileId });
+      await kept.handles.close({ fileId, openId });
+    }
+    expect(table.together).toEqual([64]);
+    expect(kept.parked).toBe(1);
+  });
+
+  test('a sidecar that knows of no such request closes them one by one', async () => {
+    table.isOlder = true;
+    const first = await open();
+    const second = await open({ fileId: Buffer.from('other') });
+    await close(first);
+    await kept.handles.close({ fileId: second.fileId, openId: second.openId });
+    await jest.advanceTimersByTimeAsync(10);
+    expect(table.closed).toEqual([first.openId, second.openId]);
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(table.closed).toHaveLength(2);
+  });
+
+  test('what could not be closed with others is closed later, each once', async () => {
+    const first = await open();
+    const second = await open({ fileId: Buffer.from('other') });
+    await close(first);
+    await kept.handles.close({ fileId: second.fileId, openId: second.openId });
+    table.isAway = true;
+    await jest.advanceTimersByTimeAsync(10);
+    table.isAway = false;
+    table.closed.length = 0;
+    table.removes = true;
+    await jest.advanceTimersByTimeAsync(10_000);
+    expect(table.closed).toEqual([first.openId, second.openId]);
+    expect(removed).toHaveLength(2);
+  });
+
+  test('a file that is to be deleted with one of many that are closed together is removed', async () => {
+    const first = await open();
+    const second = await open({ fileId: Buffer.from('other') });
+    table.removes = true;
+    await close(first);
+    await kept.handles.close({ fileId: second.fileId, openId: second.openId });
+    await jest.advanceTimersByTimeAsync(10);
+    expect(removed).toMatchObject([{ path: 'now' }, { path: 'now' }]);
+  });
+
+  test('who waits to be closed and is asked for again is not closed', async () => {
+    const first = await open();
+    await close(first);
+    expect((await open()).openId).toBe(first.openId);
+    jest.advanceTimersByTime(1000);
+    expect(table.closed).toEqual([]);
+    await close(first);
+    jest.advanceTimersByTime(1000);
+    expect(table.closed).toEqual([]);
+    expect(table.opened).toHaveLength(1);
+  });
+
+  test('who waits to be closed is closed ahead of an open of the same file for its attributes only', async () => {
+    const first = await open();
+    await close(first);
+    await open({ access: 0x0010_0080 });
+    expect(table.closed).toEqual([first.openId]);
+    jest.advanceTimersByTime(1000);
+    expect(table.closed).toEqual([first.openId]);
+  });
+
+  test('who waits to be closed when somebody else wants the file is closed at once, and once', async () => {
+    const first = await open();
+    await close(first);
+    expect(await broken(first)).toBe(true);
+    expect(table.closed).toEqual([first.openId]);
+    jest.advanceTimersByTime(1000);
+    expect(table.closed).toEqual([first.openId]);
+  });
+
+  test.each([1, 2])(
+    'a break while the CLOSE of %d is on its way is answered when the table was told',
+    async (count) => {
+      table.takesMs = 5;
+      const opens: OpenRecord[] = [];
+      for (let i = 0; i < count; i++) opens.push(await open({ fileId: Buffer.from(`file ${i}`) }));
+      for (const { fileId, openId } of opens) await kept.handles.close({ fileId, openId });
+      await jest.advanceTimersByTimeAsync(11);
+      let isAnswered = false;
+      const answered = broken(opens[0] as OpenRecord).then((answer) => {
+        isAnswered = true;
+        return answer;
+      });
+      await jest.advanceTimersByTimeAsync(1);
+      expect([isAnswered, table.closed]).toEqual([false, []]);
+      await jest.advanceTimersByTimeAsync(5);
+      expect(table.closed).toHaveLength(count);
+      expect(await answered).toBe(true);
+    },
+  );
+
+  test('a break whose CLOSE a fence has overtaken is answered', async () => {
+    table.takesMs = 5;
+    const first = await open();
+    await close(first);
+    await jest.advanceTimersByTimeAsync(11);
+    const answered = broken(first);
+    kept.forget();
+    expect(await answered).toBe(true);
+  });
+
+  test('the second CLOSE of a file that is opened the same way is not told, and the same again is not asked for, by another session either', async () => {
     const second = await parked();
+    jest.advanceTimersByTime(1000);
     expect(table.closed).not.toContain(second.openId);
     const third = await open({ sessionId: 78n });
-    expect(table.opened).toHaveLength(2);
+    expect(table.opened).toHaveLength(1);
     expect(third).toMatchObject({ openId: second.openId, oplock: OplockLevel.OPLOCK_NONE, sessionId: 78n });
-    expect([kept.parked, kept.timesReused]).toEqual([0, 1]);
+    expect([kept.parked, kept.timesReused]).toEqual([0, 2]);
   });
 
   test.each([
@@ -154,7 +289,7 @@ describe('opens that are kept after their CLOSE', () => {
     const second = await parked();
     await open(how);
     expect(table.closed).toContain(second.openId);
-    expect(table.opened).toHaveLength(3);
+    expect(table.opened).toHaveLength(2);
     expect(kept.parked).toBe(0);
   });
 
@@ -172,7 +307,7 @@ describe('opens that are kept after their CLOSE', () => {
     expect(table.acknowledged).toEqual([]);
     await close(await open());
     await close(await open());
-    expect(table.opened.slice(2).map(({ oplock }) => oplock)).toEqual([
+    expect(table.opened.slice(1).map(({ oplock }) => oplock)).toEqual([
       OplockLevel.OPLOCK_NONE,
       OplockLevel.OPLOCK_NONE,
     ]);
@@ -197,23 +332,22 @@ describe('opens that are kept after their CLOSE', () => {
   });
 
   test('a break that comes with the answer to the open, or before it, is of that open', async () => {
-    await close(await open());
     const opened = open();
-    const told = commands.break(Break.create({ fileId, openId: 2n, ackRequired: true }));
-    const second = await opened;
+    const told = commands.break(Break.create({ fileId, openId: 1n, ackRequired: true }));
+    const first = await opened;
     await told;
-    expect(second.openId).toBe(2n);
-    expect(table.acknowledged).toMatchObject([{ openId: 2n, level: OplockLevel.OPLOCK_NONE }]);
-    await close(second);
-    expect(table.closed).toContain(2n);
+    expect(first.openId).toBe(1n);
+    expect(table.acknowledged).toMatchObject([{ openId: 1n, level: OplockLevel.OPLOCK_NONE }]);
+    await close(first);
+    expect(table.closed).toContain(1n);
   });
 
   test('a file that others have open is not asked to be kept again soon', async () => {
     table.oplocks = false;
-    await parked();
-    expect(table.opened[1]).toMatchObject({ kept: true });
     await close(await open());
-    expect(table.opened[2]).toMatchObject({ oplock: OplockLevel.OPLOCK_NONE, kept: undefined });
+    expect(table.opened[0]).toMatchObject({ kept: true });
+    await close(await open());
+    expect(table.opened[1]).toMatchObject({ oplock: OplockLevel.OPLOCK_NONE, kept: undefined });
   });
 
   test('what the store could not be told is told again, and not had meanwhile', async () => {
@@ -328,7 +462,7 @@ describe('opens that are kept after their CLOSE', () => {
     const parkedOpen = await parked();
     await close(await open({ fileId: Buffer.from('other') }));
     const inUse = await open({ fileId: Buffer.from('other') });
-    const plain = await open({ fileId: Buffer.from('third') });
+    const plain = await open({ fileId: Buffer.from('third'), kept: undefined });
     const records = kept.records([inUse, plain]);
     expect(records.map(({ openId }) => openId).sort()).toEqual([parkedOpen.openId, inUse.openId, plain.openId].sort());
     const oplocks = records.map(({ openId, oplock }) => [openId, oplock]);
@@ -382,7 +516,6 @@ describe('opens that are kept after their CLOSE', () => {
   });
 
   test('an open whose answer comes with a fence is not had', async () => {
-    await close(await open());
     const request = { record: ask(), truncates: false, drop: undefined, guidAgain: false };
     const asked = kept.handles.open(request);
     kept.forget();

@@ -1,13 +1,18 @@
 import { ChurningMap } from '../../common/churning-map.ts';
 import { CloseReply, type FileState, type OpenRecord, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
 import { Access } from '../../smb/security/access-mask.ts';
-import type { Decision, Handles } from '../handles.ts';
+import type { Handles } from '../handles.ts';
+import { Closings, type RemoveFile } from './closings.ts';
 import type { SidecarCommands } from './commands.ts';
 
 /** An open that nobody has asked for again is closed in the table after so long, ms. */
 const KEEP_MS = 5000;
 /** An open that is asked for twice within this time is kept the second time, ms. */
 const REPEATED_WITHIN_MS = 10_000;
+/** CLOSEs of opens that nobody has asked for twice are told together, after at most so long, ms. */
+const GATHER_MS = 10;
+/** As many are told before that. */
+const MOST_GATHERED = 64;
 /** A file that somebody else wanted is kept by nobody here for so long, ms. */
 const CONTENDED_MS = 60_000;
 /** Opens that are kept while no client has them. */
@@ -30,17 +35,18 @@ interface Kept {
   parkedMs: number | undefined;
   /** The session that has it, or had it last. */
   sessionId: bigint;
+  /** It was asked for twice: it is worth keeping. Else its CLOSE only waits to be told together with others. */
+  isRepeated: boolean;
   /** It waits for that session's client, as any resilient open: the server may not keep it any more. */
   isResilient: boolean;
 }
 
-/** Unlinks a file whose last open ended here without a client's CLOSE. Never rejects. */
-export type RemoveFile = (file: { fileId: Buffer; share: string; path: string }) => Promise<void>;
-
 /**
- * Opens of files that are opened the same way over and over. Such an open is asked for with a batch oplock that is this server's own: its client
- * knows of none. When the client closes it the table is not told, and when a client asks for the same again nobody is: the open was there
- * all the time. Whoever else wants the file breaks the oplock, and the open is closed, or, where a client has it, stays as one without an oplock.
+ * Opens that nothing but their files' sharing depends on are asked for with a batch oplock that is this server's own: their clients
+ * know of none. When the client closes one the table is not told at once. That of a file that is opened the same way over and over is kept: when a
+ * client asks for the same again nobody is asked, as the open was there all the time. Others are closed a moment later, many
+ * with one request. Whoever else wants the file breaks the oplock, and the open is closed, or, where a client has it, stays as one without an
+ * oplock.
  *
  * So the table knows of every open that a client has, and decides about every other as if there were nothing special about it.
  */
@@ -53,10 +59,10 @@ export class KeptOpens {
   readonly #byFile = new ChurningMap<string, Kept>();
   /** Those that no client has; who was parked first comes first. */
   readonly #parked = new ChurningMap<bigint, Kept>();
-  /** Their CLOSE is on the way; or it failed, and is tried again with the next sweep. */
-  readonly #ending = new ChurningMap<bigint, Kept>();
-  readonly #failed = new Set<Kept>();
-  readonly #removeFile: RemoveFile;
+  /** Those of them whose CLOSEs are told with the next ones. */
+  #gathered: Kept[] = [];
+  #gathering: NodeJS.Timeout | undefined;
+  readonly #closings: Closings;
   /** Opens that are asked for now. */
   #asking = 0;
   /** Breaks, and whether they are to be acknowledged, of opens that are not known here: the answer to one asked for may be behind. */
@@ -73,7 +79,7 @@ export class KeptOpens {
 
   constructor(inner: Handles, removeFile: RemoveFile) {
     this.#inner = inner;
-    this.#removeFile = removeFile;
+    this.#closings = new Closings(inner, removeFile);
     const spoiling =
       <A extends { openId: bigint }, R extends unknown[], T>(ask: (request: A, ...rest: R) => T) =>
       (request: A, ...rest: R): T => {
@@ -163,7 +169,7 @@ export class KeptOpens {
   /** Keeps nothing any more. Resolves when the table was told of all that no client has. */
   async leave(): Promise<void> {
     this.#isLeaving = true;
-    await Promise.all([...this.#parked.values()].map((kept) => this.#end(kept)));
+    await this.#end([...this.#parked.values()]);
   }
 
   /** This server was fenced: nothing is open under its identity any more. */
@@ -174,8 +180,10 @@ export class KeptOpens {
     this.#byId.clear();
     this.#byFile.clear();
     this.#parked.clear();
-    this.#ending.clear();
-    this.#failed.clear();
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    this.#gathered = [];
+    this.#closings.forget();
   }
 
   #open: Handles['open'] = (request, waiter) => {
@@ -185,21 +193,24 @@ export class KeptOpens {
     const kept = this.#byFile.get(file);
     if (kept && kept.parkedMs !== undefined) {
       if (asked.kept === true && isSame(kept.record, asked)) return Promise.resolve(this.#reuse(kept, asked));
+      const wants = (asked.access & ~ATTRIBUTES_ONLY) !== 0 || asked.oplock !== OplockLevel.OPLOCK_NONE;
       // Ahead of what is asked for now, in the same frame.
-      if ((asked.access & ~ATTRIBUTES_ONLY) !== 0 || asked.oplock !== OplockLevel.OPLOCK_NONE) void this.#end(kept);
+      if (wants || !kept.isRepeated) void this.#end([kept]);
     }
     if (asked.kept !== true) return this.#inner.open(request, waiter);
     asked.kept = undefined;
-    if (!this.#isWorthKeeping(file, asked)) return this.#inner.open(request, waiter);
-    return this.#openToKeep(file, asked, request, waiter);
+    const isRepeated = this.#isRepeated(file, asked);
+    if (!this.#mayKeep(file)) return this.#inner.open(request, waiter);
+    return this.#openToKeep(file, { ...request, record: asked }, isRepeated, waiter);
   };
 
   async #openToKeep(
     file: string,
-    asked: OpenRecord,
-    request: Parameters<Handles['open']>[0],
+    request: Parameters<Handles['open']>[0] & { record: OpenRecord },
+    isRepeated: boolean,
     waiter: Parameters<Handles['open']>[1],
   ): ReturnType<Handles['open']> {
+    const asked = request.record;
     // Of no session: it outlives the one that it is asked for by.
     const record: OpenRecord = { ...asked, oplock: OplockLevel.OPLOCK_BATCH, kept: true, sessionId: 0n };
     const life = this.#life;
@@ -218,6 +229,7 @@ export class KeptOpens {
       mayStay,
       parkedMs: undefined,
       sessionId,
+      isRepeated,
       isResilient: false,
     };
     this.#byId.set(granted.openId, kept);
@@ -231,90 +243,87 @@ export class KeptOpens {
     this.#timesReused++;
     this.#parked.delete(kept.record.openId);
     kept.parkedMs = undefined;
+    kept.isRepeated = true;
     kept.sessionId = asked.sessionId;
     const record = asClient(kept.record, asked);
     return { outcome: Outcome.GRANTED, value: { record, fileState: kept.state, replayed: false, renamingTo: '' } };
   }
 
-  /** It was opened like this not long ago, and nobody else wants it. */
-  #isWorthKeeping(file: string, { access, shareAccess, path }: OpenRecord): boolean {
-    if (this.#isLeaving) return false;
-    const nowMs = performance.now();
+  /** Nobody else wants the file, and nothing of it is kept yet. */
+  #mayKeep(file: string): boolean {
+    if (this.#isLeaving || this.#byFile.has(file)) return false;
     const untilMs = this.#contended.get(file);
-    if (untilMs !== undefined) {
-      if (nowMs < untilMs) return false;
-      this.#contended.delete(file);
-    }
+    if (untilMs === undefined) return true;
+    if (performance.now() < untilMs) return false;
+    this.#contended.delete(file);
+    return true;
+  }
+
+  /** It was opened like this not long ago. */
+  #isRepeated(file: string, { access, shareAccess, path }: OpenRecord): boolean {
+    const nowMs = performance.now();
     const way = `${access} ${shareAccess} ${file} ${path}`;
     const openedMs = this.#opened.get(way);
     remember(this.#opened, way, nowMs);
-    return openedMs !== undefined && nowMs - openedMs < REPEATED_WITHIN_MS && !this.#byFile.has(file);
+    return openedMs !== undefined && nowMs - openedMs < REPEATED_WITHIN_MS;
   }
 
   #close: Handles['close'] = (request) => {
     const kept = this.#byId.get(request.openId);
     if (!kept) return this.#inner.close(request);
-    if (!kept.mayStay || this.#isLeaving) return this.#end(kept, true);
+    if (!kept.mayStay || this.#isLeaving) {
+      this.#ended(request.openId, true);
+      return this.#closings.close(kept.record);
+    }
     kept.parkedMs = performance.now();
     this.#parked.set(kept.record.openId, kept);
-    this.#startSweep();
+    if (kept.isRepeated) this.#startSweep();
+    else this.#gather(kept);
     if (this.#parked.size > MOST_PARKED) {
       for (const oldest of this.#parked.values()) {
-        void this.#end(oldest);
+        void this.#end([oldest]);
         break;
       }
     }
     return Promise.resolve({ outcome: Outcome.GRANTED, value: CloseReply.create() });
   };
 
+  #gather(kept: Kept): void {
+    this.#gathered.push(kept);
+    if (this.#gathered.length >= MOST_GATHERED) this.#endGathered();
+    else this.#gathering ??= setTimeout(() => this.#endGathered(), GATHER_MS);
+  }
+
+  #endGathered(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    const gathered = this.#gathered;
+    this.#gathered = [];
+    // Some have ended meanwhile, or were asked for again.
+    void this.#end(gathered.filter(({ record, isRepeated }) => !isRepeated && this.#parked.has(record.openId)));
+  }
+
   #startSweep(): void {
     this.#sweep ??= setInterval(() => this.#endOld(), KEEP_MS / 5).unref();
   }
 
   #endOld(): void {
-    for (const kept of this.#failed) void this.#closeAgain(kept);
     const beforeMs = performance.now() - KEEP_MS;
+    const old: Kept[] = [];
     for (const kept of this.#parked.values()) {
-      if ((kept.parkedMs ?? 0) > beforeMs) return;
-      void this.#end(kept);
+      if ((kept.parkedMs ?? 0) > beforeMs) break;
+      old.push(kept);
     }
-    if (this.#failed.size > 0) return;
+    void this.#end(old);
+    if (this.#parked.size > 0) return;
     clearInterval(this.#sweep);
     this.#sweep = undefined;
   }
 
-  /** A client's CLOSE, or nobody's: then a file that was to be deleted with its last open is removed here. */
-  async #end(kept: Kept, byClient = false): Promise<Decision<CloseReply>> {
-    this.#ended(kept.record.openId, true);
-    this.#ending.set(kept.record.openId, kept);
-    const decision = await this.#closeInTable(kept);
-    if (!byClient && decision.value?.remove) await this.#remove(kept.record, decision.value);
-    return decision;
-  }
-
-  /** A CLOSE that failed. Whoever asked for it has been answered, and does not hear any more that the file is to be removed. */
-  async #closeAgain(kept: Kept): Promise<void> {
-    const { value } = await this.#closeInTable(kept);
-    if (value?.remove) await this.#remove(kept.record, value);
-  }
-
-  async #closeInTable(kept: Kept): Promise<Decision<CloseReply>> {
-    const { fileId, openId } = kept.record;
-    const life = this.#life;
-    this.#failed.delete(kept);
-    const decision = await this.#inner.close({ fileId, openId });
-    if (life !== this.#life) return decision;
-    if (decision.outcome === Outcome.STORE_UNAVAILABLE) {
-      // Others would wait for it as long as this server lives.
-      this.#failed.add(kept);
-      this.#startSweep();
-    } else this.#ending.delete(openId);
-    return decision;
-  }
-
-  async #remove(record: OpenRecord, { share, path }: CloseReply): Promise<void> {
-    const { fileId } = record;
-    await this.#removeFile({ fileId, share: share || record.share, path: path || record.path });
+  /** No client has them. Resolves when the table was told. */
+  #end(ending: readonly Kept[]): Promise<void> {
+    for (const { record } of ending) this.#ended(record.openId, true);
+    return this.#closings.end(ending.map(({ record }) => record));
   }
 
   /** The table does not hold it any more. @param always also where a client has it, as far as that knows */
@@ -334,7 +343,7 @@ export class KeptOpens {
     const kept = this.#byId.get(openId);
     if (!kept) this.#inner.gone(openId);
     else if (kept.isResilient) this.#ended(openId, true);
-    else if (kept.parkedMs === undefined) void this.#end(kept);
+    else if (kept.parkedMs === undefined) void this.#end([kept]);
   }
 
   /** A resilient open is its session's, and goes with it. */
@@ -351,9 +360,8 @@ export class KeptOpens {
   #break(openId: bigint, ackRequired: boolean): Promise<boolean> | undefined {
     const kept = this.#byId.get(openId);
     if (kept) return this.#giveUp(kept, ackRequired);
-    const ending = this.#ending.get(openId);
-    if (ending && this.#failed.has(ending)) return this.#closeAgain(ending).then(() => true);
-    if (ending) return Promise.resolve(true);
+    const ending = this.#closings.hurry(openId);
+    if (ending) return ending;
     if (this.#asking > 0) remember(this.#early, openId, ackRequired);
     return undefined;
   }
@@ -362,7 +370,7 @@ export class KeptOpens {
     kept.mayStay = false;
     const file = keyOf(kept.record.fileId);
     this.#isContended(file);
-    if (kept.parkedMs !== undefined) return this.#end(kept).then(() => true);
+    if (kept.parkedMs !== undefined) return this.#end([kept]).then(() => true);
     if (this.#byFile.get(file) === kept) this.#byFile.delete(file);
     kept.record.oplock = OplockLevel.OPLOCK_NONE;
     if (!ackRequired) return Promise.resolve(true);

@@ -6,6 +6,7 @@ import { type Cipher, createCipher } from '../../smb/crypto/cipher.ts';
 import { deriveSessionKeys } from '../../smb/crypto/kdf.ts';
 import { preauthHashStart, preauthHashUpdate } from '../../smb/crypto/preauth.ts';
 import { createSigner, type Signer, signingAlgorithmOf } from '../../smb/crypto/signer.ts';
+import { Status } from '../../smb/status.ts';
 import { FrameReader, framePrefix } from '../../smb/wire/framing.ts';
 import { decodeHeader, encodeMessage, type Header, messageKind, splitCompound } from '../../smb/wire/header.ts';
 import { decodeNegotiateResponse, encodeNegotiateRequest } from '../../smb/wire/negotiate.ts';
@@ -106,6 +107,13 @@ export class RawClient {
   async request(command: number, body: Buffer, header: Partial<Header> = {}): Promise<RawResponse> {
     this.send(command, body, header);
     return this.receive();
+  }
+
+  /** As `request`, but past interim responses: the one that ends the request. */
+  async requestToEnd(command: number, body: Buffer): Promise<RawResponse> {
+    let response = await this.request(command, body);
+    while (response.header.status === Status.PENDING) response = await this.receive();
+    return response;
   }
 
   /** The next response. Rejects when the connection ends or nothing comes. */

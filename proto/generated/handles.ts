@@ -190,6 +190,7 @@ export interface Request {
     | //
     /** with creation */
     { $case: "resumeCreation"; value: Reserve }
+    | { $case: "closeOpens"; value: CloseOpens }
     | { $case: "watch"; value: Watch }
     | { $case: "changes"; value: Changes }
     | undefined;
@@ -213,7 +214,9 @@ export interface Reply {
   /** to BreakAck: what it is now */
   { $case: "lease"; value: Lease } | //
   /** to Reserve, ResumeCreation */
-  { $case: "reserved"; value: Reserved } | undefined;
+  { $case: "reserved"; value: Reserved } | //
+  /** to CloseOpens */
+  { $case: "closedOpens"; value: CloseOpensReply } | undefined;
 }
 
 export interface ServerIdentity {
@@ -442,6 +445,22 @@ export interface CloseReply {
   remove: boolean;
   share: string;
   path: string;
+}
+
+/** Opens whose clients have been answered already: each as Close has it. At most 256. An older sidecar answers INVALID. */
+export interface CloseOpens {
+  closes: Close[];
+}
+
+export interface CloseOpensReply {
+  /** those with something to say: not granted, or with a file to remove */
+  closed: ClosedOpen[];
+}
+
+export interface ClosedOpen {
+  openId: bigint;
+  outcome: Outcome;
+  close: CloseReply | undefined;
 }
 
 export interface FileGone {
@@ -1003,6 +1022,9 @@ export const Request: MessageFns<Request> = {
       case "resumeCreation":
         Reserve.encode(message.body.value, writer.uint32(218).fork()).join();
         break;
+      case "closeOpens":
+        CloseOpens.encode(message.body.value, writer.uint32(226).fork()).join();
+        break;
       case "watch":
         Watch.encode(message.body.value, writer.uint32(322).fork()).join();
         break;
@@ -1242,6 +1264,14 @@ export const Request: MessageFns<Request> = {
             message.body = { $case: "resumeCreation", value: Reserve.decode(reader, reader.uint32()) };
             continue;
           }
+          case 28: {
+            if (tag !== 226) {
+              break;
+            }
+
+            message.body = { $case: "closeOpens", value: CloseOpens.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 40: {
             if (tag !== 322) {
               break;
@@ -1433,6 +1463,12 @@ export const Request: MessageFns<Request> = {
         }
         break;
       }
+      case "closeOpens": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "closeOpens", value: CloseOpens.fromPartial(object.body.value) };
+        }
+        break;
+      }
       case "watch": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "watch", value: Watch.fromPartial(object.body.value) };
@@ -1486,6 +1522,9 @@ export const Reply: MessageFns<Reply> = {
         break;
       case "reserved":
         Reserved.encode(message.body.value, writer.uint32(74).fork()).join();
+        break;
+      case "closedOpens":
+        CloseOpensReply.encode(message.body.value, writer.uint32(82).fork()).join();
         break;
     }
     return writer;
@@ -1576,6 +1615,14 @@ export const Reply: MessageFns<Reply> = {
             message.body = { $case: "reserved", value: Reserved.decode(reader, reader.uint32()) };
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.body = { $case: "closedOpens", value: CloseOpensReply.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1630,6 +1677,12 @@ export const Reply: MessageFns<Reply> = {
       case "reserved": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "reserved", value: Reserved.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "closedOpens": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "closedOpens", value: CloseOpensReply.fromPartial(object.body.value) };
         }
         break;
       }
@@ -3629,6 +3682,200 @@ export const CloseReply: MessageFns<CloseReply> = {
     message.remove = object.remove ?? false;
     message.share = object.share ?? "";
     message.path = object.path ?? "";
+    return message;
+  },
+};
+
+function createBaseCloseOpens(): CloseOpens {
+  return { closes: [] };
+}
+
+export const CloseOpens: MessageFns<CloseOpens> = {
+  encode(message: CloseOpens, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.closes) {
+      Close.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CloseOpens {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCloseOpens();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.closes.push(Close.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CloseOpens>): CloseOpens {
+    return CloseOpens.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CloseOpens>): CloseOpens {
+    const message = createBaseCloseOpens();
+    message.closes = object.closes?.map((e) => Close.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCloseOpensReply(): CloseOpensReply {
+  return { closed: [] };
+}
+
+export const CloseOpensReply: MessageFns<CloseOpensReply> = {
+  encode(message: CloseOpensReply, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.closed) {
+      ClosedOpen.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CloseOpensReply {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCloseOpensReply();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.closed.push(ClosedOpen.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CloseOpensReply>): CloseOpensReply {
+    return CloseOpensReply.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CloseOpensReply>): CloseOpensReply {
+    const message = createBaseCloseOpensReply();
+    message.closed = object.closed?.map((e) => ClosedOpen.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseClosedOpen(): ClosedOpen {
+  return { openId: 0n, outcome: 0, close: undefined };
+}
+
+export const ClosedOpen: MessageFns<ClosedOpen> = {
+  encode(message: ClosedOpen, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.openId !== 0n) {
+      if (BigInt.asUintN(64, message.openId) !== message.openId) {
+        throw new globalThis.Error("value provided for field message.openId of type fixed64 too large");
+      }
+      writer.uint32(9).fixed64(message.openId);
+    }
+    if (message.outcome !== 0) {
+      writer.uint32(16).int32(message.outcome);
+    }
+    if (message.close !== undefined) {
+      CloseReply.encode(message.close, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClosedOpen {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClosedOpen();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 9) {
+              break;
+            }
+
+            message.openId = reader.fixed64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.outcome = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.close = CloseReply.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ClosedOpen>): ClosedOpen {
+    return ClosedOpen.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClosedOpen>): ClosedOpen {
+    const message = createBaseClosedOpen();
+    message.openId = (object.openId !== undefined && object.openId !== null) ? BigInt(object.openId) : 0n;
+    message.outcome = object.outcome ?? 0;
+    message.close = (object.close !== undefined && object.close !== null)
+      ? CloseReply.fromPartial(object.close)
+      : undefined;
     return message;
   },
 };

@@ -1,9 +1,17 @@
 import { reasonOf } from '../../common/errors.ts';
 import { delay } from '../../common/time.ts';
-import { type CloseReply, Durability, OpenState, Outcome } from '../../proto/generated/handles.ts';
+import {
+  type Close,
+  type ClosedOpen,
+  type CloseReply,
+  Durability,
+  type OpenRecord,
+  OpenState,
+  Outcome,
+} from '../../proto/generated/handles.ts';
 import { Understanding } from '../constants.ts';
 import { StoreUnavailableError } from '../table/store-errors.ts';
-import { type CloseDecision, type ExpiryReason, Internal } from '../table/table.ts';
+import { type CloseDecision, type ExpiryReason, Internal, mayBeFleeting } from '../table/table.ts';
 import type { Components } from './components.ts';
 import type { Member } from './member.ts';
 
@@ -13,6 +21,8 @@ const CLOSE_RETRY_MS = 200;
 /** How opens end, whoever ends them: what the table decided is carried out and told to those it concerns. */
 export class Endings {
   readonly #is: Components;
+  /** Opens that are closed when the store is back. */
+  readonly #later = new Set<bigint>();
 
   constructor(components: Components) {
     this.#is = components;
@@ -29,18 +39,81 @@ export class Endings {
     }
   }
 
+  /**
+   * Many at once, that nobody waits for: one that fails keeps no other from being closed.
+   * @param tell hears of each how it was decided
+   * @returns FENCED where one of them was refused so; and those with something to say: not granted, or with a file to remove
+   */
+  async closeAll(
+    member: Member,
+    closes: readonly Close[],
+    tell: (outcome: number) => void,
+  ): Promise<{ outcome: number; closed: ClosedOpen[] }> {
+    const closed: ClosedOpen[] = [];
+    let all: number = Outcome.GRANTED;
+    const one = async ({ fileId, openId }: Close): Promise<void> => {
+      const { outcome, close } = await this.close(member, fileId, openId).catch((error: unknown) => {
+        if (!(error instanceof StoreUnavailableError)) this.#is.log.error({ err: error }, 'closing an open failed');
+        return { outcome: Outcome.STORE_UNAVAILABLE, close: undefined };
+      });
+      tell(outcome);
+      if (outcome === Outcome.FENCED) all = Outcome.FENCED;
+      if (outcome !== Outcome.GRANTED || close?.remove) closed.push({ openId, outcome: outcome as Outcome, close });
+    };
+    const together = this.#fleeting(member, closes);
+    const alone = new Set(closes.map(({ openId }) => openId));
+    for (const { openId } of together) alone.delete(openId);
+    // At once: in the order in which they were asked for, ahead of what is asked for next.
+    const ends = closes.filter(({ openId }) => alone.has(openId)).map(one);
+    if (together.length > 0) {
+      const left = await this.#closeFleeting(member, together, tell);
+      ends.push(...left.map(one));
+    }
+    await Promise.all(ends);
+    return { outcome: all, closed };
+  }
+
+  /** Those that may go with one decision; none, where one by one is no more work. */
+  #fleeting(member: Member, closes: readonly Close[]): OpenRecord[] {
+    const { table, cluster } = this.#is;
+    if (cluster.understanding < Understanding.FLEETING || table.store.isCluster) return [];
+    const records = closes.map(({ openId }) => member.opens.get(openId)?.record);
+    const fleeting = records.filter((record) => record !== undefined && mayBeFleeting(record)) as OpenRecord[];
+    return fleeting.length > 1 ? fleeting : [];
+  }
+
+  /** @returns those that are left to be closed one by one */
+  async #closeFleeting(member: Member, records: readonly OpenRecord[], tell: (outcome: number) => void) {
+    try {
+      const { ended } = await this.#is.table.closeFleeting(member.identity, records);
+      return records.filter((record, i) => {
+        if (!ended[i]) return true;
+        member.remove(record.openId);
+        tell(Outcome.GRANTED);
+        return false;
+      });
+    } catch (error) {
+      if (!(error instanceof StoreUnavailableError)) this.#is.log.error({ err: error }, 'closing many opens failed');
+      return records;
+    }
+  }
+
   async #closeLater(member: Member, fileId: Uint8Array, openId: bigint): Promise<void> {
     const { table, log } = this.#is;
+    if (this.#later.has(openId)) return; // its file server asked again
+    this.#later.add(openId);
     while (!member.over && !table.store.hasEnded) {
       await delay(CLOSE_RETRY_MS);
       try {
         const { close } = await this.#close(member, fileId, openId);
+        this.#later.delete(openId);
         if (close.remove) await this.removeFile(member, fileId, close.share, close.path);
         return;
       } catch (error) {
         log.debug({ openId: openId.toString(16), reason: reasonOf(error) }, 'an open is not closed yet: trying again');
       }
     }
+    this.#later.delete(openId);
   }
 
   async #close(member: Member, fileId: Uint8Array, openId: bigint): Promise<{ outcome: number; close: CloseReply }> {

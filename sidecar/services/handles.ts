@@ -58,6 +58,8 @@ type Decided = { outcome: number; body?: Body };
 const INTERIM_AFTER_MS = 500;
 /** As many as make a full call of the store (MOST_IN_BATCH): Redis decides about the first of many while the next are prepared. */
 const REQUESTS_A_TURN = 32;
+/** Opens that may be closed with one request. */
+const MOST_CLOSES = 256;
 const MAY_BE_INTERIM = new Set(['open', 'lock', 'reclaim', 'claimSession', 'breakReadCaching']);
 const METRIC_NAMES = new Map(Object.entries(Outcome).map(([name, value]) => [value as number, name.toLowerCase()]));
 
@@ -213,6 +215,12 @@ export class HandlesService {
       case 'close': {
         const { outcome, close } = await endings.close(member, body.value.fileId, body.value.openId);
         return { outcome, body: { $case: 'close', value: close } };
+      }
+      case 'closeOpens': {
+        const { closes } = body.value;
+        if (closes.length > MOST_CLOSES) return { outcome: Outcome.INVALID };
+        const { outcome, closed } = await endings.closeAll(member, closes, (each) => this.#count('close', each));
+        return { outcome, body: { $case: 'closedOpens', value: { closed } } };
       }
       case 'disconnect': {
         const { outcome, close } = await endings.disconnect(

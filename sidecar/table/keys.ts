@@ -38,6 +38,10 @@ export class Keys {
   inbox(serverId: string): string {
     return `hf:{${this.#cluster}}:inbox:${serverId}`;
   }
+  /** What all keys of a shard begin with: up to the colon behind the hash tag. */
+  prefix(shard: number): string {
+    return this.#shards[shard] ?? '';
+  }
   store(shard: number): string {
     return `${this.#shards[shard]}store`;
   }
@@ -53,7 +57,7 @@ export class Keys {
   }
   /** Of a decision that `owner`, an identity or nobody, has made on a file. */
   ofFile(shard: number, fileId: Uint8Array, owner: string): KeysOfFile {
-    return new KeysOfFile(this.#shards[shard] ?? '', `file:${hex(fileId)}`, owner);
+    return new KeysOfFile(this.prefix(shard), `file:${hex(fileId)}`, owner);
   }
   file(shard: number, fileHex: string): string {
     return `${this.#shards[shard]}file:${fileHex}`;

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 export const SCRIPT_NAMES = [
   'open',
   'close',
+  'close-all',
   'disconnect',
   'reclaim',
   'lock',
@@ -38,7 +39,7 @@ export type ScriptName = (typeof SCRIPT_NAMES)[number];
  * Scripts that may run as parts of one call (batch.lua): those that every CREATE and CLOSE needs, also of files that are made and deleted,
  * and the one by which a server's opens leave it, a portion of each shard at a time.
  */
-const BATCHED: readonly ScriptName[] = ['open', 'close', 'name', 'gone', 'let-go'];
+const BATCHED: readonly ScriptName[] = ['open', 'close', 'close-all', 'name', 'gone', 'let-go'];
 
 export function mayBatch(name: ScriptName): boolean {
   return BATCHED.includes(name);

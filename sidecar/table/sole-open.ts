@@ -64,11 +64,11 @@ export function stateOf({ oplock, lease }: Pick<OpenRecord, 'oplock' | 'lease'>)
 
 /** The state of a file that only this open has: `file_state` of common.lua. */
 export function stateOfSole(granted: OpenRecord, version: bigint): FileState {
-  const state = stateOf(granted);
   const { fileId, lease, clientGuid, openId } = granted;
-  const isHolder = (state & READ) !== 0 && (lease !== undefined || (state & WRITE) !== 0);
+  const readCached = cachesReads(granted);
+  const isHolder = readCached && (lease !== undefined || (stateOf(granted) & WRITE) !== 0);
   const cachedBy = !isHolder ? NO_BYTES : lease ? Buffer.concat([clientGuid, lease.key]) : idBytes(openId);
-  return { fileId, version, locks: [], readCached: (state & READ) !== 0, cachedBy, deletePending: false };
+  return { fileId, version, locks: [], readCached, cachedBy, deletePending: false };
 }
 
 /**
@@ -136,6 +136,19 @@ const CLASSES: Partial<Record<Durability, string>> = {
 const KEEPS_FILE = 0x80_0000;
 const isPlain = (access: number) => (access & ~0x90_0180) !== 0;
 
+/** H_VERSION of an oplock that is its file server's own: SERVERS_OWN of common.lua. */
+const SERVERS_OWN = 3;
+
+/** What a holder of caching has as its version: that of its lease, or that an oplock is not a client's. */
+export function holderVersion({ lease, kept }: OpenRecord): number {
+  return lease?.version ?? (kept ? SERVERS_OWN : 0);
+}
+
+/** Whether the client of the only open of a file caches what it reads. */
+export function cachesReads(granted: OpenRecord): boolean {
+  return !granted.kept && (stateOf(granted) & READ) !== 0;
+}
+
 /** Fields H_ of common.lua: a lease by ClientGuid and key, an oplock by its open. */
 function packHolders(packer: Packer, record: OpenRecord, owner: string): void {
   const { oplock, lease, clientGuid, durability, access } = record;
@@ -146,7 +159,7 @@ function packHolders(packer: Packer, record: OpenRecord, owner: string): void {
   packer.list(9).number(stateOf(record)).negativeOne().number(0);
   packer
     .number(lease?.epoch ?? 0)
-    .number(lease?.version ?? 0)
+    .number(holderVersion(record))
     .bytes(lease?.parentKey ?? NO_BYTES);
   packer
     .map(1)

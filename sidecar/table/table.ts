@@ -8,7 +8,6 @@ import {
   Outcome,
   type Reclaim,
 } from '../../proto/generated/handles.ts';
-import { LeaseState } from '../constants.ts';
 import type { RunOptions } from './asked.ts';
 import {
   bytesId,
@@ -41,7 +40,7 @@ import {
   textAt,
 } from './records.ts';
 import type { ScriptName } from './scripts.ts';
-import { grantedAlone, packSoleOpen, stateOf, stateOfSole } from './sole-open.ts';
+import { cachesReads, grantedAlone, holderVersion, packSoleOpen, stateOfSole } from './sole-open.ts';
 import type { Store } from './store.ts';
 import { StoreUnavailableError } from './store-errors.ts';
 
@@ -49,6 +48,8 @@ import { StoreUnavailableError } from './store-errors.ts';
 export const Internal = { WAITING: 101, PURGE: 102, ELSEWHERE: 103, SETTLING: 104, STALE: 105, BREAKING: 107 } as const;
 /** So many opens that leave take Redis about as long as one decision of another kind. */
 const LEAVING_AS_ONE = 4;
+/** The same for those that end, alone on their files. */
+const ENDING_AS_ONE = 2;
 /** Who speaks for opens that nobody owns. */
 const RELEASED_BY: Identity = { serverId: NOBODY, epoch: 0 };
 
@@ -155,7 +156,7 @@ export class Table {
     packSoleOpen(parts, alone, identityText(me));
     parts
       .bytes(createGuid.length > 0 ? Buffer.concat([createGuid, record.clientGuid]) : NO_BYTES)
-      .argument(stateOf(alone) & LeaseState.READ)
+      .argument(cachesReads(alone) ? 1 : 0)
       .argument(durability)
       .argument(record.oplock)
       .argument(lease?.state ?? 0)
@@ -265,6 +266,30 @@ export class Table {
     const decision = readClose(answer, fileId);
     if (decision.outcome === Outcome.NOT_FOUND && known) void this.forget(me, known);
     return decision;
+  }
+
+  /**
+   * Ends those of the opens that are alone on their files with records that are fleeting (close-all.lua): for a store that is one process.
+   * @param opens of `me`, at least one
+   * @returns GRANTED and which of them have ended, in their order; or why none may
+   */
+  async closeFleeting(me: Identity, opens: readonly OpenRecord[]): Promise<{ outcome: number; ended: boolean[] }> {
+    packer
+      .list(2 + 3 * opens.length)
+      .text(me.serverId)
+      .argument(me.epoch);
+    for (const { fileId, openId } of opens) {
+      packer
+        .text(this.keys.prefix(shardOfId(openId)))
+        .text(hex(fileId))
+        .id(openId);
+    }
+    const options = { waitMs: this.#waitMs, weight: Math.ceil(opens.length / ENDING_AS_ONE) };
+    const { fileId, openId } = opens[0] as OpenRecord;
+    const answer = await this.#onFile('close-all', me, fileId, packer.take(), options, shardOfId(openId));
+    const ended = opens.map(() => answer[0] === Outcome.GRANTED);
+    for (const place of listAt(answer, 1)) ended[Number(place) - 1] = false;
+    return { outcome: numberAt(answer, 0), ended };
   }
 
   /** @param attachment undefined: as it was */
@@ -483,7 +508,7 @@ export class Table {
       record.oplock,
       record.lease?.state ?? 0,
       record.lease?.epoch ?? 0,
-      record.lease?.version ?? 0,
+      holderVersion(record),
       asBuffer(record.lease?.parentKey ?? NO_BYTES),
       record.locks.length,
       ...locks,

@@ -62,7 +62,7 @@ class Person {
 
   async open(name: string, access: number, how: { disposition?: number; options?: number } = {}): Promise<Opened> {
     const { disposition = CreateDisposition.OPEN_IF, options = 0 } = how;
-    const { header, message } = await this.#client.request(
+    const { header, message } = await this.#client.requestToEnd(
       Command.CREATE,
       encodeCreateRequest({
         requestedOplockLevel: OplockLevel.NONE,
@@ -90,16 +90,16 @@ class Person {
   }
 
   async close(fileId: FileId): Promise<void> {
-    await this.#client.request(Command.CLOSE, encodeCloseRequest({ flags: 0, fileId }));
+    await this.#client.requestToEnd(Command.CLOSE, encodeCloseRequest({ flags: 0, fileId }));
   }
 
   async set(fileId: FileId, infoType: number, fileInfoClass: number, input: Buffer, parts = 0): Promise<number> {
     const body = encodeSetInfoRequest({ infoType, fileInfoClass, additionalInformation: parts, fileId, input });
-    return (await this.#client.request(Command.SET_INFO, body)).header.status;
+    return (await this.#client.requestToEnd(Command.SET_INFO, body)).header.status;
   }
 
   async query(fileId: FileId, infoType: number, fileInfoClass: number, parts = 0): Promise<Buffer> {
-    const { header, message } = await this.#client.request(
+    const { header, message } = await this.#client.requestToEnd(
       Command.QUERY_INFO,
       encodeQueryInfoRequest({
         infoType,
@@ -122,7 +122,7 @@ class Person {
       ...{ fileInformationClass, flags: 0, fileIndex: 0, fileId },
       ...{ fileName: pattern, outputBufferLength: 65_536 },
     });
-    const { header, message } = await this.#client.request(Command.QUERY_DIRECTORY, body);
+    const { header, message } = await this.#client.requestToEnd(Command.QUERY_DIRECTORY, body);
     await this.close(fileId);
     if (header.status !== 0) return header.status;
     const entries = decodeDirectoryList(fileInformationClass, decodeQueryDirectoryResponse(message).output);
@@ -156,7 +156,7 @@ class Person {
       channelInfo: Buffer.alloc(0),
       flags: 0,
     });
-    return (await this.#client.request(Command.WRITE, body)).header.status;
+    return (await this.#client.requestToEnd(Command.WRITE, body)).header.status;
   }
 
   end(): void {

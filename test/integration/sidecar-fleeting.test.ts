@@ -3,7 +3,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Durability, type OpenRecord, OplockLevel, Outcome } from '../../proto/generated/handles.ts';
-import { type Identity, identityText, Keys, OpenIds, shardOf } from '../../sidecar/table/keys.ts';
+import { type Identity, identityText, Keys, OpenIds, shardOf, shardOfId } from '../../sidecar/table/keys.ts';
 import type { Store } from '../../sidecar/table/store.ts';
 import { Internal, Table } from '../../sidecar/table/table.ts';
 import { TestCluster } from '../../sidecar/testing/cluster.ts';
@@ -198,6 +198,79 @@ describe('an open that is not durable, of a file that nobody else has open', () 
   }, 20_000);
 });
 
+describe('opens that are closed together', () => {
+  interface Many extends Own {
+    records: OpenRecord[];
+  }
+
+  /** One each of as many files, in whatever shards. */
+  async function openMany(count: number, fields: Partial<OpenRecord> = PLAIN): Promise<Many> {
+    const own = await newTable();
+    const records: OpenRecord[] = [];
+    for (let i = 0; i < count; i++) {
+      const { fileId } = sampleRecord(`file ${i}`);
+      const record = sampleRecord(`file ${i}`, { openId: own.ids.next(shardOf(fileId)) ?? 0n, ...fields });
+      const decided = await own.table.open(one, record, HOW);
+      records.push(decided.record as OpenRecord);
+    }
+    return { ...own, records };
+  }
+
+  const keysLeft = ({ keys }: Own) => store.data.keys(`${keys.prefix(0).replace(/0}:$/, '*')}:file:*`);
+  const owned = ({ keys }: Own) => store.data.keys(`${keys.prefix(0).replace(/0}:$/, '*')}:own:*`);
+
+  test('go with one decision, of whatever shards, and it is written to no disk', async () => {
+    const many = await openMany(40, { ...PLAIN, oplock: OplockLevel.OPLOCK_BATCH });
+    expect(new Set(many.records.map(({ openId }) => shardOfId(openId))).size).toBeGreaterThan(10);
+    const before = await written();
+    const decided = await many.table.closeFleeting(one, many.records);
+    expect(decided).toEqual({ outcome: Outcome.GRANTED, ended: many.records.map(() => true) });
+    expect(await written()).toBe(before);
+    expect([await keysLeft(many), await owned(many)]).toEqual([[], []]);
+  });
+
+  test.each<[string, (many: Many, record: OpenRecord) => Promise<unknown>]>([
+    [
+      'others have the file open',
+      ({ table, ids }, { fileId }) =>
+        table.open(two, sampleRecord('', { fileId, openId: ids.next(shardOf(fileId)) ?? 0n, ...PLAIN }), HOW),
+    ],
+    [
+      'something else was done to the file',
+      ({ table }, { fileId, openId }) => table.change(one, fileId, openId, 'deletePending', 1),
+    ],
+    ['it has ended already', ({ table }, record) => table.close(one, record.fileId, record.openId, record)],
+  ])('are left, but for the others, where %s', async (_, disturb) => {
+    const many = await openMany(3);
+    const [, second] = many.records as [OpenRecord, OpenRecord];
+    await disturb(many, second);
+    const before = await store.data.exists(many.keys.file(shardOf(second.fileId), second.fileId.toString('hex')));
+    const decided = await many.table.closeFleeting(one, many.records);
+    expect(decided).toEqual({ outcome: Outcome.GRANTED, ended: [true, false, true] });
+    const after = await store.data.exists(many.keys.file(shardOf(second.fileId), second.fileId.toString('hex')));
+    expect([before, after, (await keysLeft(many)).length]).toEqual([before, before, before]);
+  });
+
+  test('are left where they are of another server', async () => {
+    const many = await openMany(3);
+    expect(await many.table.closeFleeting(two, many.records)).toEqual({
+      outcome: Outcome.GRANTED,
+      ended: [false, false, false],
+    });
+    expect(await keysLeft(many)).toHaveLength(3);
+  });
+
+  test('are not closed by a server that was fenced in the shard of one of them', async () => {
+    const many = await openMany(3);
+    const [first, , last] = many.records as [OpenRecord, OpenRecord, OpenRecord];
+    expect(shardOf(last.fileId)).not.toBe(shardOf(first.fileId));
+    await many.table.fence(shardOf(last.fileId), one, 'fence', 'alive');
+    const decided = await many.table.closeFleeting(one, many.records);
+    expect(decided).toEqual({ outcome: Outcome.FENCED, ended: [false, false, false] });
+    expect(await keysLeft(many)).toHaveLength(1); // the others went before
+  });
+});
+
 test('what a copy has of a fleeting record is not seen in what came after', async () => {
   const [another, removed] = [await newTable(), await newTable()];
   for (const own of [another, removed]) {
@@ -382,6 +455,35 @@ describe('fleeting opens of servers', () => {
     expect((await server(1).open('file', PLAIN)).outcome).toBe(Outcome.SHARING_VIOLATION);
     await until(async () => (await server(0).close(record)).outcome === Outcome.GRANTED);
     expect([await records(), await owned()]).toEqual([[], 0]);
+  });
+
+  test('are closed with one request, as each by itself would be', async () => {
+    const opens: OpenRecord[] = [];
+    for (const name of ['one', 'two', 'both', 'deleted']) opens.push((await server(0).open(name, PLAIN)).record);
+    const [, , both, deleted] = opens as [OpenRecord, OpenRecord, OpenRecord, OpenRecord];
+    await server(1).open('both', PLAIN);
+    await server(0).ask({
+      $case: 'setDeletePending',
+      value: { fileId: deleted.fileId, openId: deleted.openId, pending: true, onClose: false },
+    });
+    const closes = [...opens, { ...both, openId: both.openId + 1n }].map(({ fileId, openId }) => ({ fileId, openId }));
+    const { outcome, body } = await server(0).ask({ $case: 'closeOpens', value: { closes } });
+    expect(outcome).toBe(Outcome.GRANTED);
+    const closed = body?.$case === 'closedOpens' ? body.value.closed : [];
+    expect(closed).toHaveLength(2);
+    expect(closed).toContainEqual(
+      expect.objectContaining({
+        openId: deleted.openId,
+        outcome: Outcome.GRANTED,
+        close: expect.objectContaining({ remove: true }),
+      }),
+    );
+    expect(closed).toContainEqual(expect.objectContaining({ openId: both.openId + 1n, outcome: Outcome.NOT_FOUND }));
+    expect(await owned()).toBe(1);
+    const members = [...(cluster.pod(0).sidecar?.components.cluster.members.values() ?? [])];
+    expect(members.map(({ opens: known }) => known.size)).toEqual([0]);
+    const many = Array.from({ length: 257 }, (_, i) => ({ fileId: both.fileId, openId: BigInt(i) }));
+    expect((await server(0).ask({ $case: 'closeOpens', value: { closes: many } })).outcome).toBe(Outcome.INVALID);
   });
 
   test('end with their server', async () => {

@@ -97,6 +97,7 @@ const ASKS: Record<string, (me: Identity, record: OpenRecord) => Promise<number>
     (await table.reclaim(me, FILE, Reclaim.create({ openId, createGuid, persistent: true }))).outcome,
   find: async (me, { openId }) => (await table.find(me, FILE, Buffer.alloc(0), openId)).outcome,
   close: async (me, { openId }) => (await table.close(me, FILE, openId)).outcome,
+  closeFleeting: async (me, record) => (await table.closeFleeting(me, [record])).outcome,
   disconnect: async (me, { openId }) => (await table.disconnect(me, FILE, openId)).outcome,
   expire: async (me, { openId }) => (await table.expire(me, FILE, openId, 'due')).outcome,
   lock: async (me, { openId }) =>
@@ -121,7 +122,12 @@ const ASKS: Record<string, (me: Identity, record: OpenRecord) => Promise<number>
 };
 
 /** What asks a script whose name says something else. */
-const ASKED_BY: Record<string, string> = { ack: 'acknowledge', 'let-go': 'letGo', 'forget-fence': 'forgetFence' };
+const ASKED_BY: Record<string, string> = {
+  ack: 'acknowledge',
+  'close-all': 'closeFleeting',
+  'let-go': 'letGo',
+  'forget-fence': 'forgetFence',
+};
 
 describe('each decision', () => {
   test('is among those that are asked here', () => {

@@ -13,8 +13,12 @@ local id, what, value = ARGV[3], ARGV[4], ARGV[5]
 local file = load(KEYS[3], id)
 local open = file.open
 if not open or open[O_OWNER] ~= self then return { NOT_FOUND, 0 } end
-if not is_empty(file.holders) and (what == 'beginRename' or (what == 'deletePending' and value == '1')) then
-  local contention = contend(file, holder_id(id, open), 5, 2, ARGV[6] == '1', function(holder) return #holder == 8 end)
+local deletes = value == '1' and (what == 'deletePending' or what == 'deleteOnClose')
+if not is_empty(file.holders) and (what == 'beginRename' or deletes) then
+  local contention = contend(file, holder_id(id, open), 5, 2, ARGV[6] == '1', function(holder, h)
+    if #holder == 8 then return h[H_VERSION] ~= SERVERS_OWN end
+    return what == 'deleteOnClose'
+  end)
   local waits = not is_empty(contention.wait)
   if waits then file.waiters[self] = true end
   if contention.changed or waits then save(file, waits and 'mhw' or 'mh') end

@@ -1,5 +1,5 @@
 -- Ends an open. MS-SMB2 3.3.5.10, MS-FSA 2.1.5.5: the last open of a delete-pending file begins its removal.
--- Uses: counts file member state holding locks ending
+-- Uses: counts file fleeting member state holding locks ending
 --
 -- KEYS 1 store 2 fence 3 file 4 own of the caller 5 due
 -- ARGV 1 serverId 2 epoch 3 openId 4 repeated (1: the answer to the same request may have been lost)
@@ -13,18 +13,10 @@ if no then return { no } end
 local id = ARGV[3]
 local f
 if ARGV[5] == '' then
-  local known = redis.call('HMGET', KEYS[3], 'm', 'o:' .. id, 'h')
-  -- Of this life, the caller's, and with nothing that open.lua did not write: whatever else happened to the file would have had it last, but
-  -- for a sidecar that does not know fleeting records, and has just come.
-  if known[2] and redis.call('HLEN', KEYS[3]) == (known[3] and 4 or 3)
-    and string.byte(known[1]) == FLEETING and string.sub(known[1], -#FLEETING_END) == FLEETING_END
-    and string.find(known[2], packed_self(), OWNER_AT, true) == OWNER_AT then
-    past_copies()
-    redis.call('DEL', KEYS[3])
-    redis.call('SREM', KEYS[4], member(id))
-    to_copies()
-    return { GRANTED }
-  end
+  past_copies()
+  local has_ended = end_fleeting(KEYS[3], KEYS[4], id, member(id), packed_self())
+  to_copies()
+  if has_ended then return { GRANTED } end
 else
   f = fields(KEYS[3], id)
   -- The record is what the caller knows, and nothing is locked or waited for: no flag of it asks for more than that it goes.

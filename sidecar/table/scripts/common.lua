@@ -40,6 +40,8 @@ local OPLOCK_NONE, LEASE = 0, 4
 -- fields of a holder of caching (h), a packed array; see section caching
 local H_STATE, H_TO, H_REQUIRED, H_EPOCH, H_VERSION, H_PARENT, H_OWNERS, H_NUMBER, H_PLAIN, H_WANTED = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local H_TOLD = 11
+-- H_VERSION of an oplock that no client has, but its file server, to be asked before somebody is refused: nothing is cached behind it (decisions 22, 29).
+local SERVERS_OWN = 3
 
 local NONE = {} -- an empty list in answers, never added to
 local self = ARGV[1] .. '@' .. ARGV[2]
@@ -258,6 +260,21 @@ local function save_open(file, open_id, open)
   redis.call('HSET', file.key, 'o:' .. open_id, pack(open))
 end
 
+--[[ section fleeting ]]
+-- Ends an open that is alone on its file with a fleeting record: past the copies of the store, as the caller has it. Such a record is of this
+-- life, its open is the caller's, and it holds nothing that open.lua did not write: whatever else happened to the file would have had it last, but for a
+-- sidecar that does not know fleeting records, and has just come. `mine` is packed_self(). Returns whether it was such a one.
+local function end_fleeting(key, own, id, entry, mine)
+  local known = redis.call('HMGET', key, 'm', 'o:' .. id, 'h')
+  if not known[2] or redis.call('HLEN', key) ~= (known[3] and 4 or 3) or string.byte(known[1]) ~= FLEETING
+    or string.sub(known[1], -#FLEETING_END) ~= FLEETING_END or string.find(known[2], mine, OWNER_AT, true) ~= OWNER_AT then
+    return false
+  end
+  redis.call('DEL', key)
+  redis.call('SREM', own, entry)
+  return true
+end
+
 --[[ section member ]]
 -- "own" and "due" name an open by its id and the file it is an open of.
 local function member(open_id)
@@ -304,7 +321,7 @@ local function caching_of(file)
   local cached, by = 0, ''
   for id, h in pairs(file.holders) do
     local state = h[H_STATE]
-    if bit.band(state, 1) ~= 0 then
+    if bit.band(state, 1) ~= 0 and (#id > 8 or h[H_VERSION] ~= SERVERS_OWN) then
       if cached == 1 then return 1, '' end
       cached = 1
       if #id > 8 or bit.band(state, 4) ~= 0 then by = id end
@@ -473,14 +490,17 @@ end
 
 -- MS-FSA 2.1.4.12: others may keep only the bits in `keep`; who holds one of those in `wait_for` has to give it up first. `mine` is the
 -- holder that the operation belongs to: it breaks no lease and no exclusive oplock of its own, but a level II oplock.
--- `again`: the operation has waited already, and waits for whatever is being broken. `spare(id)`: holders that this one does not concern.
+-- `again`: the operation has waited already, and waits for whatever is being broken. `spare(id, holder)`: holders that this one does not concern.
+-- What a server has for itself concerns only who needs that no handle is kept, or wants to cache writes (`wants_write`): the file may be closed.
 -- Returns {notices, changed, wait: numbers of the breaks to wait for by holder, away: a persistent open's client is, purge: a durable one's}.
-local function contend(file, mine, keep, wait_for, again, spare)
+local function contend(file, mine, keep, wait_for, again, spare, wants_write)
   local result = { notices = {}, changed = false, wait = {}, away = false, purge = false }
+  local asks_servers = wants_write or bit.band(wait_for, 2) ~= 0
   caching_changes(file)
   for id, h in pairs(file.holders) do
     local state = h[H_STATE]
-    if state ~= 0 and (id ~= mine or (#id == 8 and state == 1)) and not (spare and spare(id)) then
+    if state ~= 0 and (id ~= mine or (#id == 8 and state == 1)) and not (spare and spare(id, h))
+      and (asks_servers or #id > 8 or h[H_VERSION] ~= SERVERS_OWN) then
       local to = kept(id, state, keep)
       local breaking = h[H_TO] >= 0
       if to ~= state or breaking then
@@ -525,7 +545,7 @@ local function grantable(file, mine, want, is_lease)
   local shared, handles, level_two = true, false, false
   for id, h in pairs(file.holders) do
     local state = h[H_STATE]
-    if id ~= mine and state ~= 0 and is_there(h) then
+    if id ~= mine and state ~= 0 and (#id > 8 or h[H_VERSION] ~= SERVERS_OWN) and is_there(h) then
       shared = shared and bit.band(state, 4) == 0
       if #id == 8 then level_two = true elseif bit.band(state, 2) ~= 0 then handles = true end
       want = bit.band(want, 3)

@@ -61,17 +61,18 @@ local notices, mine = NONE, asked == LEASE and open[O_CLIENT_GUID] .. open[O_LEA
 local contended = false
 if not is_empty(file.holders) then
   local again = ARGV[18] == '1'
+  local wants_write = ARGV[17] == '0' and ARGV[20] == '0' and (asked == LEASE and bit.band(tonumber(ARGV[12]), 4) ~= 0 or asked == 2 or asked == 3)
   local contention
   if violation then -- who caches the handle may be about to close it: asked first
     contention = contend(file, mine, 5, 2, again)
   elseif ARGV[16] == '1' then
-    contention = contend(file, mine, 0, 4, again)
+    contention = contend(file, mine, 0, 4, again, nil, wants_write)
   elseif open[O_DELETE_ON_CLOSE] == 1 and is_plain(access) then -- the file goes with this open, whatever handles of it are cached
     contention = contend(file, mine, 1, 6, again)
   elseif is_plain(access) then
     -- READ_CONTROL besides attributes breaks an oplock, but no lease, as Windows has it.
     local spare = not is_plain(bit.band(access, bit.bnot(0x20000))) and function(holder) return #holder > 8 end or nil
-    contention = contend(file, mine, 3, 4, again, spare)
+    contention = contend(file, mine, 3, 4, again, spare, wants_write)
   end
   if contention then
     contended = contention.changed
@@ -122,7 +123,7 @@ elseif asked > 0 and ARGV[17] == '0' then
   if ARGV[20] == '1' and state ~= 7 then state = 0 end
   if state > 0 then
     caching_changes(file)
-    holder = { state, -1, 0, 0, 0, '', {}, 0, 0 }
+    holder = { state, -1, 0, 0, ARGV[20] == '1' and SERVERS_OWN or 0, '', {}, 0, 0 }
     file.holders[id] = holder
   else
     asked = OPLOCK_NONE
